@@ -10,7 +10,7 @@ Another interpreter can be named:  make book PYTHON=/path/to/python3.12
 """
 
 
-def problem():
+def problem() -> "str | None":
     """What stops this interpreter from creating the environment, or None."""
     if not (3, 11) <= sys.version_info[:2] <= (3, 13):
         return "Its version is not one of these."

@@ -1,0 +1,344 @@
+"""Build the book: run every notebook, then let Jupyter Book typeset the executed copies.
+
+    python tools/build.py                  the whole book, into _build/html   (make book)
+    python tools/build.py --only 3_3       run the pages whose names start with 3_3, show them in _build/preview
+    python tools/build.py --jobs 1         one page at a time
+
+A page runs again when its source, afli/, results/ or the lock has changed. A page that fails stops the build and
+keeps no record, so it fails again the next time; so does a failed Sphinx build, whose doctrees are dropped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from dataclasses import dataclass
+from functools import cached_property
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pairs import read_source
+from provenance import Run, commit, device, package_versions, table
+from tqdm import tqdm
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE_BUDGET_SECONDS = 60
+CELL_LIMIT_SECONDS = 600  # a cell that hangs must end the build, not hold it
+ANSI = re.compile(r"\x1b\[[0-9;]*m")
+
+
+class BuildError(Exception):
+    """The book could not be built; the message names the page and shows what happened."""
+
+
+@dataclass(frozen=True)
+class Book:
+    """Where a book's sources lie and where its products go."""
+
+    root: Path
+
+    @property
+    def build(self) -> Path:
+        return self.root / "_build"
+
+    @property
+    def stage(self) -> Path:
+        return self.build / "src"
+
+    @cached_property
+    def toc(self) -> dict[str, Any]:
+        return yaml.safe_load((self.root / "_toc.yml").read_text(encoding="utf-8"))
+
+    @cached_property
+    def pages(self) -> list[str]:
+        """Names of the notebooks that _toc.yml lists, in reading order."""
+        return [Path(file).name for file in files_of(self.toc) if file.startswith("notebooks/")]
+
+    def source(self, page: str) -> Path:
+        return self.root / "notebooks" / f"{page}.md"
+
+    def staged(self, page: str) -> Path:
+        return self.stage / "notebooks" / f"{page}.ipynb"
+
+    def record(self, page: str) -> Path:
+        return self.build / "runs" / f"{page}.json"
+
+
+def files_of(toc: Any) -> Iterable[str]:
+    """Every document named in a table of contents, in reading order."""
+    if isinstance(toc, dict):
+        for key in ("root", "file"):
+            if key in toc:
+                yield toc[key]
+        for key in ("parts", "chapters", "sections"):
+            yield from files_of(toc.get(key, []))
+    else:
+        for entry in toc:
+            yield from files_of(entry)
+
+
+# --- what a page depends on ------------------------------------------------------------------------------------------
+
+
+def digest(paths: Iterable[Path], root: Path) -> str:
+    """A hash of the names and contents of files; the same wherever root lies."""
+    total = hashlib.sha256()
+    for path in sorted(paths):
+        total.update(f"{path.relative_to(root).as_posix()}\0{path.stat().st_size}\0".encode())
+        total.update(path.read_bytes())
+    return total.hexdigest()
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Regular files below a folder, without Python's own caches."""
+    return [path for path in folder.rglob("*") if path.is_file() and "__pycache__" not in path.parts]
+
+
+def page_key(book: Book, page: str) -> str:
+    """Hash of all that a page's outputs depend on: its source, afli/, results/, the lock, the Python version."""
+    shared = [path for folder in ("afli", "results") for path in files_below(book.root / folder)]
+    content = digest([book.source(page), book.root / "requirements.txt", *shared], book.root)
+    return hashlib.sha256(f"{sys.version_info[:2]}{content}".encode()).hexdigest()
+
+
+def is_fresh(book: Book, page: str, key: str) -> bool:
+    run = Run.load(book.record(page))
+    return run is not None and run.key == key and book.staged(page).exists()
+
+
+# --- running pages ---------------------------------------------------------------------------------------------------
+
+
+def run_page(book: Book, page: str, key: str) -> Run:
+    """Execute one page with papermill in this process's kernel; stage the result and record the run.
+
+    Raises BuildError with the page's name and the traceback of the failing cell.
+    """
+    import nbformat
+    import papermill
+
+    os.environ.update(
+        OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1",
+        CUDA_VISIBLE_DEVICES="",  # what is published is what a machine without a GPU shows
+        PYTHONHASHSEED="0", IPYTHONDIR=str(book.build / "ipython"),
+    )
+    work = book.build / "work"
+    work.mkdir(parents=True, exist_ok=True)
+    source, executed = work / f"{page}.source.ipynb", work / f"{page}.ipynb"
+    nbformat.write(read_source(book.source(page)), source)
+    try:
+        notebook = papermill.execute_notebook(
+            source, executed, cwd=book.root / "notebooks", kernel_name="python3", progress_bar=False,
+            log_output=False, execution_timeout=CELL_LIMIT_SECONDS,
+        )
+    except Exception as error:
+        # The executed copy shows how far it came; errors of the kernel itself leave none.
+        where = f"\nAs far as it ran: {executed}" if executed.exists() else ""
+        raise BuildError(f"notebooks/{page}.md failed.{where}\n{ANSI.sub('', str(error))}") from None
+    clock = notebook.metadata.pop("papermill")  # holds paths of this machine, which are not published
+    for cell in notebook.cells:
+        cell.metadata.pop("papermill", None)
+        cell.metadata.pop("execution", None)
+    run = Run(
+        page, key, started=clock["start_time"][:19].replace("T", " "), seconds=round(clock["duration"], 2),
+        python=".".join(map(str, sys.version_info[:3])), packages=package_versions(), device=device(),
+        commit=commit(book.root),
+    )
+    book.staged(page).parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, book.staged(page))
+    book.record(page).parent.mkdir(parents=True, exist_ok=True)
+    run.save(book.record(page))
+    return run
+
+
+def run_pages(book: Book, keys: dict[str, str], jobs: int) -> None:
+    """Execute pages in a pool of processes; the bar names those that run. The first failure starts no further page."""
+    waiting = list(keys)
+    running: dict[Future[Run], str] = {}
+    failures: list[str] = []
+    pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
+    with pool, tqdm(total=len(keys), desc="pages", unit="page", disable=not keys) as bar:
+        while (waiting and not failures) or running:
+            while waiting and not failures and len(running) < jobs:
+                page = waiting.pop(0)
+                running[pool.submit(run_page, book, page, keys[page])] = page
+            bar.set_postfix_str(", ".join(running.values()))
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                failures += report(future, running.pop(future), bar)
+    if failures:
+        raise BuildError("\n\n".join(failures))
+
+
+def report(future: Future[Run], page: str, bar: tqdm) -> list[str]:
+    """One line about a page that ended; its error, if it has one."""
+    bar.update()
+    error = future.exception()
+    if error:
+        bar.write(f"FAILED  {page}")
+        return [str(error)]
+    seconds = future.result().seconds
+    late = f"   over the budget of {PAGE_BUDGET_SECONDS} s" if seconds > PAGE_BUDGET_SECONDS else ""
+    bar.write(f"ran     {page}  {seconds:.1f} s{late}")
+    return []
+
+
+# --- staging ---------------------------------------------------------------------------------------------------------
+
+
+def write_if_changed(path: Path, content: bytes) -> None:
+    """Write a file only where that changes it: Sphinx goes by modification times."""
+    if not path.exists() or path.read_bytes() != content:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def mirror(source: Path, target: Path) -> None:
+    """Make target hold the same files as source, touching only what differs."""
+    wanted = {path.relative_to(source) for path in files_below(source)}
+    for stale in [path for path in files_below(target) if path.relative_to(target) not in wanted]:
+        stale.unlink()
+    for name in wanted:
+        write_if_changed(target / name, (source / name).read_bytes())
+
+
+def config(book: Book, repository: str | None) -> dict[str, Any]:
+    """_config.yml, with links to the repository and to the published site only where a repository is known.
+
+    repository: "owner/name", as GitHub Actions gives it, or None.
+    """
+    settings = yaml.safe_load((book.root / "_config.yml").read_text(encoding="utf-8"))
+    if not repository:
+        return settings
+    owner, name = repository.split("/")
+    site = f"https://{owner}.github.io/{name}/"
+    # The branch `launch` is what the Pages workflow pushes: these notebooks, with an install cell for Colab.
+    settings["repository"] = {"url": f"https://github.com/{repository}", "branch": "launch", "path_to_book": ""}
+    settings["launch_buttons"] = {
+        "notebook_interface": "jupyterlab",
+        "binderhub_url": "https://mybinder.org",
+        "colab_url": "https://colab.research.google.com",
+    }
+    settings["html"].update(use_repository_button=True, use_issues_button=True, baseurl=site)
+    settings["sphinx"]["extra_extensions"] += ["sphinxext.opengraph", "sphinx_sitemap"]
+    settings["sphinx"]["config"].update(
+        ogp_site_url=site, ogp_site_name=settings["title"], ogp_social_cards={"enable": False},
+        ogp_image=f"{site}_static/social-card.png", ogp_image_alt=settings["title"],
+        sitemap_url_scheme="{link}", sitemap_show_lastmod=False,
+    )
+    return settings
+
+
+def stage(book: Book, settings: dict[str, Any], executed_now: set[str]) -> None:
+    """Lay out beside the executed pages everything else that Jupyter Book reads, under _build/src."""
+    for folder in ("book", "tools/sphinx_ext"):
+        mirror(book.root / folder, book.stage / folder)
+    for stale in set((book.stage / "notebooks").glob("*.ipynb")) - {book.staged(page) for page in book.pages}:
+        stale.unlink()
+    write_if_changed(book.stage / "_config.yml", yaml.safe_dump(settings, sort_keys=False).encode())
+    write_if_changed(book.stage / "_toc.yml", (book.root / "_toc.yml").read_bytes())
+    runs = [run for page in book.pages if (run := Run.load(book.record(page)))]
+    write_if_changed(book.stage / "provenance_table.md", table(runs, executed_now).encode())
+
+
+# --- typesetting -----------------------------------------------------------------------------------------------------
+
+
+def html_key(book: Book, settings: dict[str, Any], keys: dict[str, str]) -> str:
+    """Hash of all that the finished HTML depends on."""
+    prose = [*files_below(book.root / "book"), *files_below(book.root / "tools"), book.root / "_toc.yml"]
+    return hashlib.sha256(f"{keys}{settings}{digest(prose, book.root)}".encode()).hexdigest()
+
+
+def typeset(source: Path, output: Path, *, strict: bool) -> Path:
+    """Run Jupyter Book on a staged book; returns the page to open.
+
+    strict: any warning is an error. A failure drops the doctrees: Sphinx would not repeat warnings of pages it has
+    read before, and the next build would pass.
+    """
+    program = Path(sys.executable).with_name("jupyter-book")
+    command = [str(program), "build", str(source), "--path-output", str(output)]
+    command += ["-W", "-n", "--keep-going"] if strict else []
+    warnings = []
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8")
+    assert process.stdout is not None
+    for line in process.stdout:
+        line = ANSI.sub("", line)
+        print(line, end="", flush=True)
+        if "WARNING:" in line or "ERROR:" in line:
+            warnings.append(line)
+    if process.wait() != 0:
+        shutil.rmtree(output / "_build" / ".doctrees", ignore_errors=True)
+        raise BuildError(f"Jupyter Book failed, with {len(warnings)} warnings or errors:\n" + "".join(warnings))
+    return output / "_build" / "html" / "index.html"
+
+
+def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
+    """Run the pages that changed and typeset the book where anything changed; returns the page to open."""
+    settings = config(book, repository)
+    keys = {page: page_key(book, page) for page in book.pages}
+    stale = {page: key for page, key in keys.items() if not is_fresh(book, page, key)}
+    index, stamp = book.build / "html" / "index.html", book.build / "html.key"
+    key = html_key(book, settings, keys)
+    if not stale and index.exists() and stamp.exists() and stamp.read_text() == key:
+        print(f"Nothing has changed: {len(keys)} pages kept.")
+        return index
+    stamp.unlink(missing_ok=True)
+    print(f"{len(stale)} of {len(keys)} pages to run.")
+    run_pages(book, stale, jobs)
+    stage(book, settings, set(stale))
+    typeset(book.stage, book.root, strict=True)
+    stamp.write_text(key)
+    return index
+
+
+def preview(book: Book, prefix: str, jobs: int) -> Path:
+    """Run the pages whose names start with prefix, listed in _toc.yml or not, and typeset them alone.
+
+    References to other pages stay unresolved there, so warnings do not count.
+    """
+    pages = [path.stem for path in sorted((book.root / "notebooks").glob(f"{prefix}*.md"))]
+    if not pages:
+        raise BuildError(f"--only {prefix}: no notebooks/{prefix}*.md")
+    run_pages(book, {page: page_key(book, page) for page in pages}, jobs)
+    small = book.build / "preview" / "src"
+    for folder in ("book", "tools/sphinx_ext"):
+        mirror(book.root / folder, small / folder)
+    for page in pages:
+        write_if_changed(small / "notebooks" / f"{page}.ipynb", book.staged(page).read_bytes())
+    chapters = [{"file": f"notebooks/{page}"} for page in pages[1:]] + [{"file": "book/bibliography"}]
+    toc = {"format": "jb-book", "root": f"notebooks/{pages[0]}", "chapters": chapters}
+    write_if_changed(small / "_toc.yml", yaml.safe_dump(toc).encode())
+    write_if_changed(small / "_config.yml", yaml.safe_dump(config(book, None), sort_keys=False).encode())
+    return typeset(small, book.build / "preview", strict=False)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Run every notebook and build the book into _build/html.")
+    parser.add_argument("--only", metavar="PREFIX", help="run and show only the pages whose names start so")
+    parser.add_argument("--jobs", type=int, default=2, help="pages that run at once (default 2)")
+    parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
+    options = parser.parse_args(argv)
+    book = Book(options.root.resolve())
+    try:
+        if options.only:
+            page = preview(book, options.only, options.jobs)
+        else:
+            page = build(book, options.jobs, os.environ.get("GITHUB_REPOSITORY"))
+    except BuildError as error:
+        print(f"\n{error}\n\nThe book was not built.", file=sys.stderr)
+        return 1
+    print(f"\nThe book is ready. Open {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,91 @@
+"""Notebook pairs: each notebooks/*.md is a source, the .ipynb beside it is written from it and holds no outputs.
+
+    python tools/pairs.py             write every .ipynb            (make sync)
+    python tools/pairs.py --check     compare, change nothing       (part of make lint)
+    python tools/pairs.py --install-from https://github.com/OWNER/REPOSITORY
+                                      the copy that Colab opens: its first cell installs afli from there
+
+Pairs are compared by content: modification times mean nothing after a clone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# The first code cell of every notebook, tagged remove-cell. It does nothing outside Colab, and nothing in the
+# repository's own notebooks, whose AFLI_SOURCE is empty; CONTRIBUTING.md shows it to authors.
+INSTALL_CELL = '''\
+import sys
+AFLI_SOURCE = ""  # the published copy names its repository here
+if AFLI_SOURCE and "google.colab" in sys.modules:
+    %pip install -q "{AFLI_SOURCE}"'''
+
+
+def sources(root: Path) -> list[Path]:
+    """The Markdown sources of a book's notebooks, in name order."""
+    return sorted((root / "notebooks").glob("*.md"))
+
+
+def read_source(path: Path) -> NotebookNode:
+    """The notebook that a Markdown source describes; cell ids are positions, so two readings are equal."""
+    notebook = jupytext.read(path, fmt="md:myst")
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    for position, cell in enumerate(notebook.cells):
+        cell["id"] = f"cell-{position:03d}"
+    # Which jupytext wrote the header is of no interest to a reader, and would differ from one author to the next.
+    notebook.metadata.get("jupytext", {}).pop("text_representation", None)
+    return notebook
+
+
+def stripped(path: Path, install_from: str | None = None) -> str:
+    """The text of the .ipynb that belongs beside a source."""
+    notebook = read_source(path)
+    if install_from:
+        for cell in notebook.cells:
+            if cell.source == INSTALL_CELL:
+                cell.source = INSTALL_CELL.replace('""', f'"afli[figures] @ git+{install_from}"', 1)
+    return nbformat.writes(notebook) + "\n"
+
+
+def complaint(path: Path) -> str | None:
+    """What is wrong with a source or its pair, or None."""
+    pair = path.with_suffix(".ipynb")
+    code = [cell for cell in read_source(path).cells if cell.cell_type == "code"]
+    if not code or code[0].source != INSTALL_CELL or "remove-cell" not in code[0].metadata.get("tags", []):
+        return f"{path.name}: the first code cell is not the install cell that CONTRIBUTING.md shows"
+    if not pair.exists():
+        return f"{pair.name} is missing: run `make sync`"
+    if pair.read_text(encoding="utf-8") != stripped(path):
+        return f"{pair.name} differs from {path.name}: edit the .md, then run `make sync`"
+    return None
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description="Write or check the .ipynb beside each notebook source.")
+    parser.add_argument("--check", action="store_true", help="compare, change nothing")
+    parser.add_argument("--install-from", metavar="URL", help="repository that the first cell installs afli from")
+    parser.add_argument("--root", type=Path, default=ROOT)
+    options = parser.parse_args(argv)
+    pages = sources(options.root)
+    if options.check:
+        orphans = {p.stem for p in (options.root / "notebooks").glob("*.ipynb")} - {p.stem for p in pages}
+        complaints = [f"{name}.ipynb has no source" for name in sorted(orphans)]
+        complaints += [found for page in pages if (found := complaint(page))]
+        print("\n".join(complaints) or f"{len(pages)} notebooks equal their sources")
+        return 1 if complaints else 0
+    for page in pages:
+        page.with_suffix(".ipynb").write_text(stripped(page, options.install_from), encoding="utf-8")
+    print(f"{len(pages)} notebooks written")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
