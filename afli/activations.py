@@ -1,0 +1,357 @@
+"""Activation functions (Section 2.3): the function, its derivative, and the facts that the theory needs of them.
+
+An `Activation` knows where it is not smooth (its kinks, the finite set D of Definition 2.1), whether it is odd, and
+how far it is linear around the origin. Integration splits at the kinks; the bounds need only the linear radius.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from afli._inputs import Array, real, scalar
+from afli.definition import (
+    Activation,
+    Function,
+    require,
+)
+
+# --- Definition 2.1: the four scaled-bounded families (Figure 3). Each equals k z on [-a, a]. ---
+
+
+def shtanh(a: float, k: float = 1.0) -> Activation:
+    """Scaled hard tanh, eq. (14): k z on [-a, a], constant +-a k outside. a > 0, k > 0; a = k = 1 is hard tanh."""
+    a, k = _positive(a=a, k=k)
+    return Activation(
+        "shtanh",
+        (("a", a), ("k", k)),
+        lambda z: k * np.clip(z, -a, a),
+        lambda z: k * (np.abs(z) <= a).astype(float),
+        (-a, a),
+        True,
+        k,
+        a,
+        bound=a * k,
+        piece_slopes=(0.0, k, 0.0),
+    )
+
+
+def ssine(a: float, k: float = 1.0) -> Activation:
+    """k z on [-a, a], then the wave +-k (a - 1 + cos(|z| - a)). a > 0, k > 0; |phi| <= a k only if a >= 1."""
+    a, k = _positive(a=a, k=k)
+    return _with_tail("ssine", a, k, lambda t: a - 1 + np.cos(t), lambda t: -np.sin(t), bound=k * max(a, abs(a - 2)))
+
+
+def sexp(a: float, k: float = 1.0) -> Activation:
+    """k z on [-a, a], then the decay +-k (a - 1 + exp(a - |z|)). a > 0, k > 0; |phi| <= a k only if a >= 1/2."""
+    a, k = _positive(a=a, k=k)
+    return _with_tail("sexp", a, k, lambda t: a - 1 + np.exp(-t), lambda t: -np.exp(-t), bound=k * max(a, abs(a - 1)))
+
+
+def ssaw(a: float, k: float = 1.0) -> Activation:
+    """One saw tooth: k z on [-a, a], back to zero at +-2a, zero outside. a > 0, k > 0."""
+    a, k = _positive(a=a, k=k)
+
+    def function(z: Array) -> Array:
+        return k * np.sign(z) * np.minimum(np.abs(z), np.maximum(2 * a - np.abs(z), 0.0))
+
+    def gradient(z: Array) -> Array:
+        r = np.abs(z)
+        return k * np.where(r <= a, 1.0, np.where(r < 2 * a, -1.0, 0.0))
+
+    return Activation(
+        "ssaw",
+        (("a", a), ("k", k)),
+        function,
+        gradient,
+        (-2 * a, -a, a, 2 * a),
+        True,
+        k,
+        a,
+        bound=a * k,
+        piece_slopes=(0.0, -k, k, -k, 0.0),
+    )
+
+
+def _with_tail(family: str, a: float, k: float, tail: Function, tail_slope: Function, bound: float) -> Activation:
+    """k z on [-a, a] and sign(z) k tail(|z| - a) outside."""
+
+    def function(z: Array) -> Array:
+        beyond = np.maximum(np.abs(z) - a, 0.0)
+        return k * np.where(beyond > 0, np.sign(z) * tail(beyond), z)
+
+    def gradient(z: Array) -> Array:
+        beyond = np.maximum(np.abs(z) - a, 0.0)
+        return k * np.where(beyond > 0, tail_slope(beyond), 1.0)
+
+    return Activation(family, (("a", a), ("k", k)), function, gradient, (-a, a), True, k, a, bound=bound)
+
+
+# --- Smooth activations ---
+
+
+def tanh() -> Activation:
+    """The hyperbolic tangent."""
+    return Activation("tanh", (), np.tanh, lambda z: 1 / np.cosh(np.clip(z, -350, 350)) ** 2, is_odd=True, bound=1.0)
+
+
+def erf() -> Activation:
+    """The error function erf(z)."""
+    return Activation(
+        "erf",
+        (),
+        special.erf,
+        lambda z: 2 / np.sqrt(np.pi) * np.exp(-z * z),
+        is_odd=True,
+        slope=2 / np.sqrt(np.pi),
+        bound=1.0,
+    )
+
+
+def sin() -> Activation:
+    """The sine."""
+    return Activation("sin", (), np.sin, np.cos, is_odd=True, bound=1.0)
+
+
+def gelu() -> Activation:
+    """z P(Z <= z), the exact Gaussian error linear unit, not its tanh approximation."""
+    return Activation(
+        "gelu", (), lambda z: z * special.ndtr(z), lambda z: special.ndtr(z) + z * _normal_density(z), slope=0.5
+    )
+
+
+def silu() -> Activation:
+    """z sigmoid(z), also called swish."""
+
+    def gradient(z: Array) -> Array:
+        s = special.expit(z)
+        return s * (1 + z * (1 - s))
+
+    return Activation("silu", (), lambda z: z * special.expit(z), gradient, slope=0.5)
+
+
+def softplus() -> Activation:
+    """log(1 + exp(z)); positive, so not zero at zero."""
+    return Activation("softplus", (), lambda z: np.logaddexp(0.0, z), special.expit, slope=0.5)
+
+
+def sigmoid() -> Activation:
+    """1 / (1 + exp(-z)); positive, so not zero at zero."""
+    return Activation(
+        "sigmoid", (), special.expit, lambda z: special.expit(z) * special.expit(-z), slope=0.25, bound=1.0
+    )
+
+
+# --- Activations with a kink at zero ---
+
+
+def softsign() -> Activation:
+    """z / (1 + |z|); its second derivative jumps at zero."""
+    return Activation(
+        "softsign", (), lambda z: z / (1 + np.abs(z)), lambda z: 1 / (1 + np.abs(z)) ** 2, (0.0,), True, bound=1.0
+    )
+
+
+def elu(alpha: float = 1.0) -> Activation:
+    """z for z > 0, alpha (exp(z) - 1) below. alpha > 0."""
+    (alpha,) = _positive(alpha=alpha)
+    return _exponential_left("elu", (("alpha", alpha),), 1.0, alpha)
+
+
+def selu() -> Activation:
+    """The self-normalising elu: gain 1.0507..., alpha 1.6732..., so that q = 1 is a fixed point for sigma_w2 = 1."""
+    return _exponential_left("selu", (), 1.0507009873554805, 1.6732632423543772)
+
+
+def _exponential_left(family: str, params: tuple[tuple[str, float], ...], gain: float, alpha: float) -> Activation:
+    def function(z: Array) -> Array:
+        return gain * np.where(z > 0, z, alpha * np.expm1(np.minimum(z, 0.0)))
+
+    def gradient(z: Array) -> Array:
+        return gain * np.where(z > 0, 1.0, alpha * np.exp(np.minimum(z, 0.0)))
+
+    return Activation(family, params, function, gradient, (0.0,), slope=gain * (1 + alpha) / 2)
+
+
+def relu() -> Activation:
+    """max(z, 0)."""
+    return _two_slopes("relu", (), 0.0, 1.0)
+
+
+def leaky_relu(slope: float = 0.01) -> Activation:
+    """z for z > 0, slope * z below; any finite slope."""
+    slope = scalar("slope", slope)
+    return _two_slopes("leaky_relu", (("slope", slope),), slope, 1.0)
+
+
+def abs_() -> Activation:
+    """The modulus |z|."""
+    return _two_slopes("abs_", (), -1.0, 1.0)
+
+
+def linear() -> Activation:
+    """The identity: the linear network that every bound compares with."""
+    return Activation(
+        "linear",
+        (),
+        lambda z: np.array(z, dtype=float),
+        np.ones_like,
+        is_odd=True,
+        linear_radius=np.inf,
+        piece_slopes=(1.0,),
+    )
+
+
+def _two_slopes(family: str, params: tuple[tuple[str, float], ...], left: float, right: float) -> Activation:
+    straight = left == right
+    return Activation(
+        family,
+        params,
+        lambda z: np.where(z > 0, right * z, left * z),
+        lambda z: np.where(z > 0, right, left),
+        (0.0,),
+        straight,
+        (left + right) / 2,
+        np.inf if straight else 0.0,
+        piece_slopes=(left, right),
+    )
+
+
+# --- New activations from old ---
+
+
+def scaled(phi: Activation, a: float) -> Activation:
+    """z -> a phi(z / a), the scaling of Section 2.3: it stretches the linear region by a and keeps the slope. a > 0."""
+    require(phi)
+    (a,) = _positive(a=a)
+    return Activation(
+        "scaled",
+        (("a", a),),
+        lambda z: a * phi.function(z / a),
+        lambda z: phi.gradient(z / a),
+        tuple(a * d for d in phi.kinks),
+        phi.is_odd,
+        phi.slope,
+        a * phi.linear_radius,
+        a * phi.bound,
+        a * phi.scale,
+        phi.piece_slopes,
+        phi,
+    )
+
+
+def symmetrised(phi: Activation) -> Activation:
+    """The odd part of phi, z -> (phi(z) - phi(-z)) / 2. Its derivative is (phi'(z) + phi'(-z)) / 2."""
+    require(phi)
+    kinks = tuple(sorted({*phi.kinks, *(-d for d in phi.kinks)}))
+    pieces = None
+
+    def gradient(z: Array) -> Array:
+        return 0.5 * (phi.gradient(z) + phi.gradient(-z))
+
+    if phi.piece_slopes is not None:
+        edges = np.array([*([kinks[0] - 1.0] if kinks else [-1.0]), *kinks, *([kinks[-1] + 1.0] if kinks else [1.0])])
+        pieces = tuple(float(s) for s in gradient(0.5 * (edges[1:] + edges[:-1])))
+    radius = np.inf if pieces is not None and len(set(pieces)) == 1 else phi.linear_radius
+    return Activation(
+        "symmetrised",
+        (),
+        lambda z: 0.5 * (phi.function(z) - phi.function(-z)),
+        gradient,
+        kinks,
+        True,
+        phi.slope,
+        radius,
+        phi.bound,
+        phi.scale,
+        pieces,
+        phi,
+    )
+
+
+def from_callable(
+    f: Function, df: Function | None = None, kinks: Sequence[float] = (), *, name: str = "custom", scale: float = 1.0
+) -> Activation:
+    """An activation of your own.
+
+    f: a vectorised function of a float64 array. df: its derivative; without it a seventh-point difference formula on one
+    side of the kinks is used, good to about 1e-10. kinks: the points where f is not twice differentiable; f itself must be
+    continuous there. name: a label. scale: a length over which f is smooth between kinks (0.02 for tanh(50 z)), > 0.
+    Oddness is tested on a grid. Raises TypeError if f or df is not callable, ValueError if f is not finite on [-10, 10].
+    """
+    if not callable(f) or not (df is None or callable(df)):
+        raise TypeError(f"f and df must be callable, got f={f!r}, df={df!r}")
+    points = tuple(sorted(float(d) for d in real("kinks", np.asarray(kinks, dtype=float))))
+    (scale,) = _positive(scale=scale)
+    gradient = df if df is not None else _difference(f, points, 0.02 * scale)
+    grid = np.linspace(0.0, 10.0, 1001)
+    values, mirrored = np.asarray(f(grid), dtype=float), np.asarray(f(-grid), dtype=float)
+    if values.shape != grid.shape or not (np.isfinite(values).all() and np.isfinite(mirrored).all()):
+        raise ValueError(f"f must map a float array to finite values of the same shape, failed on [-10, 10] for {name}")
+    odd = bool(np.allclose(mirrored, -values, rtol=1e-13, atol=1e-13)) and set(points) == {-d for d in points}
+    slope = float(np.mean(gradient(np.array([-1e-9, 1e-9]) * scale)))
+    params = (("name", name), ("f", f), ("df", df), ("scale", scale))
+    return Activation("custom", params, f, gradient, points, odd, slope, scale=scale)
+
+
+def _difference(f: Function, kinks: tuple[float, ...], step: float) -> Function:
+    """f' by differentiating the polynomial through seven equally spaced points that all lie on one side of each kink."""
+    offsets = np.arange(7.0)
+    # Row j: the weights for the derivative at the j-th of the seven points.
+    weights = np.array([np.linalg.solve(np.vander(offsets - j, increasing=True).T, np.eye(7)[1]) for j in range(7)])
+
+    def gradient(z: Array) -> Array:
+        z = np.asarray(z, dtype=float)
+        below = np.full(z.shape, 3)
+        for d in kinks:
+            gap = (z - d) / step
+            below = np.where((gap >= 0) & (gap < 3), np.minimum(below, np.floor(gap)), below)
+            below = np.where((gap < 0) & (gap > -3), np.maximum(below, 6 + np.ceil(gap)), below)
+        below = below.astype(int)
+        stencil = z[..., None] + step * (offsets - below[..., None])
+        return np.sum(weights[below] * f(stencil), axis=-1) / step
+
+    return gradient
+
+
+def get(family: str, **params: float) -> Activation:
+    """The activation of that family, e.g. get("shtanh", a=2.0). Raises ValueError naming the known families."""
+    if family not in FAMILIES:
+        raise ValueError(f"family must be one of {', '.join(sorted(FAMILIES))}, got {family!r}")
+    return FAMILIES[family](**params)
+
+
+FAMILIES: dict[str, Callable[..., Activation]] = {
+    maker.__name__: maker
+    for maker in (
+        shtanh,
+        ssine,
+        sexp,
+        ssaw,
+        tanh,
+        erf,
+        sin,
+        relu,
+        leaky_relu,
+        elu,
+        selu,
+        gelu,
+        silu,
+        softplus,
+        softsign,
+        sigmoid,
+        abs_,
+        linear,
+    )
+}
+
+
+def _positive(**values: Any) -> tuple[float, ...]:
+    return tuple(scalar(name, value, low=0.0, open_low=True) for name, value in values.items())
+
+
+def _normal_density(z: Array) -> Array:
+    return np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)

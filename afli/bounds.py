@@ -1,0 +1,176 @@
+"""Section 3: how large the linear region must be. All bounds are functions of y = sigma_b2 / a^2 alone.
+
+Each quantity comes twice: as the paper prints it, and `*_sharp`, the best possible for the class of Definition 2.1,
+which is this companion's own (proofs in the book; we know of no earlier statement). The ratio is l = a / sqrt(q*).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from scipy import special
+
+from afli._inputs import Array, integer, like, real, scalar
+from afli.gaussian import density
+
+__all__ = [
+    "correlation_gap",
+    "correlation_gap_sharp",
+    "linear_radius",
+    "linear_ratio",
+    "linear_ratio_closed",
+    "linear_ratio_sharp",
+    "moment_ratio_gap",
+    "moment_ratio_gap_sharp",
+    "tangent_point",
+]
+
+_SQRT2 = np.sqrt(2.0)
+
+
+def tangent_point(y: Any) -> Any:
+    """(delta, beta) of Lemma 3.4: g(delta) = y, and beta = y (delta^2 + 2) is where the tangent to g at delta meets 0.
+
+    g(l) = sqrt(2 / pi) exp(-l^2 / 2) / l. y > 0, any shape.
+    """
+    y = _ratio(y)
+    delta = _root_lambert(2 / np.pi, y)
+    return like(delta), like(y * (delta**2 + 2))
+
+
+def linear_ratio(y: Any) -> Any:
+    """(lower, upper) bounds of a / sqrt(q*) on the edge of chaos, as Lemma 3.4 states them, eq. (23). y > 0, any shape.
+
+    lower = nu(y), by the Lambert function; upper = (8 / pi)^(1/6) y^(-1/3). Valid for every y > 0.
+    """
+    y = _ratio(y)
+    _, beta = tangent_point(y)
+    return like(_root_lambert(2 / np.pi, np.asarray(beta))), like((8 / np.pi) ** (1 / 6) * np.cbrt(1 / y))
+
+
+def linear_ratio_sharp(y: Any) -> Any:
+    """(lower, upper) bounds of a / sqrt(q*), best possible over all scaled-bounded activations. y > 0, any shape.
+
+    lower: attained by Shtanh. upper: approached, never attained, by a saw tooth followed by a vanishing zigzag.
+    """
+    y = _ratio(y)
+    lower, _ = (np.asarray(v) for v in linear_ratio(y))
+    upper = np.asarray(linear_ratio_closed(y)) * (1 + 1e-9)
+    sharp_lower = _root(lambda log_l: _shtanh_residual(np.exp(log_l), y), lower * (1 - 1e-12), upper)
+    sharp_upper = _root(
+        lambda log_l: np.log(_zigzag_deficit(np.exp(log_l))) - np.log(y) - 2 * log_l, lower * (1 - 1e-12), upper
+    )
+    return like(sharp_lower), like(sharp_upper)
+
+
+def linear_ratio_closed(y: Any) -> Any:
+    """A closed upper bound of a / sqrt(q*), tighter than the printed one: sqrt(W_0(8 / (pi y^2))) for y <= 1.6, else 1 / sqrt(y)."""
+    y = _ratio(y)
+    return like(np.where(y <= 1.6, _root_lambert(8 / np.pi, y), 1 / np.sqrt(y)))
+
+
+def correlation_gap(y: Any) -> Any:
+    """Upper bound (8 / pi)^(1/3) y^(1/3) of max |R(rho) - rho| on [0, 1], Theorem 2.1, eq. (15). Vacuous for y >= pi / 8."""
+    return like(np.cbrt(8 / np.pi * _ratio(y)))
+
+
+def correlation_gap_sharp(y: Any) -> Any:
+    """The best bound of max |R(rho) - rho| on [0, 1] over the class: y times the square of the sharp upper ratio. y > 0."""
+    y = _ratio(y)
+    return like(y * np.asarray(linear_ratio_sharp(y)[1]) ** 2)
+
+
+def moment_ratio_gap(y: Any) -> Any:
+    """Upper bound erf(nu / sqrt 2)^-2 - 1 of |mu_2 / mu_1^2 - 1|, Theorem 2.1, eq. (16). y > 0."""
+    lower = np.asarray(linear_ratio(y)[0]) / _SQRT2
+    return like(special.erfc(lower) * (1 + special.erf(lower)) / special.erf(lower) ** 2)
+
+
+def moment_ratio_gap_sharp(y: Any) -> Any:
+    """The best bound of mu_2 / mu_1^2 - 1 over the class, 1 / erf(l / sqrt 2) - 1 at the sharp lower ratio; Shtanh attains it."""
+    lower = np.asarray(linear_ratio_sharp(y)[0]) / _SQRT2
+    return like(special.erfc(lower) / special.erf(lower))
+
+
+def linear_radius(
+    depth: int, *, sigma_b2: float, correlation_gain: float | None = None, jacobian_variance: float | None = None
+) -> float:
+    """The linear radius a that assures a network of `depth` layers on the edge of chaos one or both of two promises.
+
+    correlation_gain: no correlation in [0, 1] rises by more than this over the whole depth, in (0, 1].
+    jacobian_variance: sigma^2_JJT with Haar-orthogonal weights is at most this, > 0.
+    For every scaled-bounded activation whose linear radius is at least the returned a; depth >= 1, sigma_b2 > 0.
+    Raises ValueError if neither is given.
+    """
+    depth, sigma_b2 = integer("depth", depth, low=1), scalar("sigma_b2", sigma_b2, low=0.0, open_low=True)
+    radii = []
+    if correlation_gain is not None:
+        radii.append(
+            _radius_for_gain(
+                depth, sigma_b2, scalar("correlation_gain", correlation_gain, low=0.0, high=1.0, open_low=True)
+            )
+        )
+    if jacobian_variance is not None:
+        variance = scalar("jacobian_variance", jacobian_variance, low=0.0, open_low=True)
+        # mu_2/mu_1^2 - 1 <= 1/B - 1 = variance / depth fixes B = P(|Z| < l), hence l, hence y of Shtanh.
+        ratio = _SQRT2 * special.erfcinv(variance / (depth + variance))
+        radii.append(float(np.sqrt(sigma_b2 / _shtanh_y(ratio))))
+    if not radii:
+        raise ValueError("linear_radius needs correlation_gain or jacobian_variance; got neither")
+    return max(radii)
+
+
+def _radius_for_gain(depth: int, sigma_b2: float, gain: float) -> float:
+    """Every layer adds at most y l^2 = sigma_b2 / q*; the class-exact l solves 1 - S(l) = gain / depth."""
+    share = gain / depth
+    ratio = _root(lambda t: np.log(_zigzag_deficit(np.exp(t))) - np.log(share), np.asarray(1e-9), np.asarray(37.0))
+    return float(np.sqrt(sigma_b2 / share) * ratio)
+
+
+# --- The two extremal functions ---
+
+
+def _shtanh_y(l: float) -> float:
+    """y as a function of l = a / sqrt(q*) for Shtanh: (g(l) - erfc) / erf."""
+    return float((2 * density(np.asarray(l)) / l - special.erfc(l / _SQRT2)) / special.erf(l / _SQRT2))
+
+
+def _shtanh_residual(l: Array, y: Array) -> Array:
+    """ln g - ln(erfc + y erf): positive below the ratio of Shtanh, negative above."""
+    return (
+        0.5 * np.log(2 / np.pi)
+        - 0.5 * l * l
+        - np.log(l)
+        - np.log(special.erfc(l / _SQRT2) + y * special.erf(l / _SQRT2))
+    )
+
+
+def _zigzag_deficit(l: Array) -> Array:
+    """1 - S(l), S = 2 int_0^l z^2 p + 2 int_l^2l (2 l - z)^2 p: what a saw tooth of unit q loses against a line."""
+    near, far = special.ndtr(-l), special.ndtr(-2 * l)
+    bump = (4 * l * l + 1) * (near - far) - 3 * l * density(l) + 2 * l * density(2 * l)
+    return 2 * (l * density(l) + near - bump)
+
+
+def _root(residual: Callable[[Array], Array], low: Array, high: Array) -> Array:
+    """exp of the root of a decreasing function of ln l between low and high, elementwise."""
+    from scipy.optimize import elementwise
+
+    return np.asarray(
+        np.exp(
+            elementwise.find_root(residual, (np.log(low), np.log(high)), tolerances={"xrtol": 1e-16, "xatol": 1e-16}).x
+        )
+    )
+
+
+def _root_lambert(c: float, y: Array) -> Array:
+    """sqrt(W_0(c / y^2)) for every y > 0: the Wright omega function is W_0(exp(x)), so nothing over- or underflows."""
+    log_x = np.log(c) - 2 * np.log(y)
+    w = special.wrightomega(log_x).real
+    return np.where(w > 1e-8, np.sqrt(w), np.exp(0.5 * (log_x - w)))
+
+
+def _ratio(y: Any) -> Array:
+    return real("y", y, low=0.0, open_low=True)

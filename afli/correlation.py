@@ -1,0 +1,207 @@
+"""E phi(U1) phi(U2) as a function of the correlation (Section 2.1), for one activation at one variance q.
+
+Two routes. Piecewise-linear activations: Price's theorem makes the second derivative elementary, so one integral of 48
+nodes gives the function and its slope, also from the end rho = 1, where the distance to the diagonal must keep its
+relative accuracy. All others: in the angle psi = arccos(rho) the function is smooth, kinks or not, so a Chebyshev
+series is computed once and evaluated ever after.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.polynomial import chebyshev
+
+from afli import gaussian
+from afli._inputs import Array
+from afli.activations import Activation
+from afli.errors import ConvergenceError
+
+_MAX_DEGREE = 512
+
+
+# --- One-dimensional moments, eqs. (3), (7), (12) ---
+
+
+def moment(phi: Activation, q: Array, kind: str) -> Array:
+    """E of one of: "mean" phi, "square" phi^2, "slope" phi', "slope2" phi'^2, "slope4" phi'^4, "radial" phi phi' U.
+
+    U = sqrt(q) Z; q > 0, any shape. Closed for piecewise-linear phi, quadrature otherwise.
+    """
+    if phi.piece_slopes is None:
+        f = {
+            "mean": phi.function,
+            "square": lambda u: phi.function(u) ** 2,
+            "slope": phi.gradient,
+            "slope2": lambda u: phi.gradient(u) ** 2,
+            "slope4": lambda u: phi.gradient(u) ** 4,
+            "radial": lambda u: phi.function(u) * phi.gradient(u) * u,
+        }[kind]
+        return np.asarray(gaussian.expectation(f, q, kinks=phi.kinks, scale=phi.scale))
+    slope, height = pieces(phi)
+    p0, p1, p2 = gaussian.piece_moments(q, phi.kinks)
+    terms = {
+        "mean": lambda: slope * p1 + height * p0,
+        "square": lambda: slope**2 * p2 + 2 * slope * height * p1 + height**2 * p0,
+        "slope": lambda: slope * p0,
+        "slope2": lambda: slope**2 * p0,
+        "slope4": lambda: slope**4 * p0,
+        "radial": lambda: slope**2 * p2 + slope * height * p1,
+    }[kind]()
+    return np.asarray(np.sum(terms, axis=-1))
+
+
+def even_moment(phi: Activation, q: Array, power: int) -> Array:
+    """E phi'(sqrt(q) Z)^power."""
+    if phi.piece_slopes is None:
+        return np.asarray(gaussian.expectation(lambda u: phi.gradient(u) ** power, q, kinks=phi.kinks, scale=phi.scale))
+    return np.asarray(np.sum(pieces(phi)[0] ** power * gaussian.piece_moments(q, phi.kinks)[0], axis=-1))
+
+
+def linear_excess(phi: Activation, q: Array) -> Array:
+    """E[q phi'(U)^2 - phi(U)^2], the quantity whose ratio to E phi'^2 must equal sigma_b2 on the edge of chaos.
+
+    Computed on psi = phi - k u: by Stein's lemma (A.3) the linear part drops out for every k, so a nearly linear
+    activation loses no digits. q > 0, any shape.
+    """
+    k = phi.slope
+    if phi.piece_slopes is None:
+
+        def at(v: float) -> float:
+            def integrand(u: Array) -> Array:
+                return v * (phi.gradient(u) - k) ** 2 - (phi.function(u) - k * u) ** 2
+
+            return gaussian.settled(
+                integrand, float(np.sqrt(v)), phi.kinks, phi.scale, rounding=1e-15 * abs(k) * float(np.sqrt(v))
+            )
+
+        return np.array([at(float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
+    slope, height = pieces(phi)
+    p0, p1, p2 = gaussian.piece_moments(q, phi.kinks)
+    s = slope - k
+    return np.asarray(
+        np.sum(s**2 * (np.asarray(q)[..., None] * p0 - p2) - 2 * s * height * p1 - height**2 * p0, axis=-1)
+    )
+
+
+@lru_cache(maxsize=256)
+def pieces(phi: Activation) -> tuple[Array, Array]:
+    """Slope and intercept of each piece of a piecewise-linear phi."""
+    slope = np.array(phi.piece_slopes)
+    anchors = np.array([phi.kinks[0], *phi.kinks]) if phi.kinks else np.zeros(1)
+    return slope, phi.function(anchors) - slope * anchors
+
+
+@lru_cache(maxsize=256)
+def jump_pairs(phi: Activation) -> tuple[Array, Array, Array]:
+    """J_i J_j / 2 pi, (d_i - d_j)^2, d_i d_j over the pairs of kinks, equal exponents merged (J: jumps of phi')."""
+    kinks, jumps = np.array(phi.kinks), np.diff(np.array(phi.piece_slopes))
+    pairs: dict[tuple[float, float], float] = {}
+    for di, ji in zip(kinks, jumps, strict=True):
+        for dj, jj in zip(kinks, jumps, strict=True):
+            key = ((di - dj) ** 2, di * dj)
+            pairs[key] = pairs.get(key, 0.0) + ji * jj / (2 * np.pi)
+    keys = np.array(list(pairs)).reshape(-1, 2)
+    return np.array(list(pairs.values())), keys[:, 0], keys[:, 1]
+
+
+# --- The two routes: each gives E phi phi / q, E phi' phi', and the gap to the tangent at rho = 1 ---
+
+
+class PriceCurve:
+    """Route of the piecewise-linear activations. q: one variance, or an array that broadcasts against rho."""
+
+    def __init__(self, phi: Activation, q: Array | float) -> None:
+        q = np.asarray(q, dtype=float)
+        weights, squares, products = jump_pairs(phi)
+        self._kernel = gaussian.PriceKernel(weights, squares / q[..., None, None], products / q[..., None, None])
+        self._mean2 = moment(phi, q, "mean") ** 2 / q
+        self._slope2 = moment(phi, q, "slope") ** 2
+
+    def value(self, rho: Array) -> Array:
+        """E phi(U1) phi(U2) / q."""
+        return np.asarray(self._mean2 + rho * self._slope2 + self._kernel.from_zero(rho)[0])
+
+    def slope(self, rho: Array) -> Array:
+        """E phi'(U1) phi'(U2), eq. (21)."""
+        return np.asarray(self._slope2 + self._kernel.from_zero(rho)[1])
+
+    def above_tangent(self, rho: Array) -> tuple[Array, Array]:
+        """For rho in [0, 1]: value minus its tangent line at rho = 1, and slope(1) - slope(rho); both relatively accurate."""
+        return self._kernel.from_one(rho)
+
+
+class ChebyshevCurve:
+    """Route of all other activations: Chebyshev series in psi = arccos(rho) on [0, pi]."""
+
+    def __init__(self, phi: Activation, q: float) -> None:
+        self._value, self._slope = chebyshev_coefficients(phi, q)
+
+    def value(self, rho: Array) -> Array:
+        """E phi(U1) phi(U2) / q."""
+        return np.asarray(chebyshev.chebval(angle_variable(rho), self._value, tensor=False))
+
+    def slope(self, rho: Array) -> Array:
+        """E phi'(U1) phi'(U2), eq. (21)."""
+        return np.asarray(chebyshev.chebval(angle_variable(rho), self._slope, tensor=False))
+
+
+def angle_variable(rho: Array) -> Array:
+    """The Chebyshev variable 2 arccos(rho) / pi - 1 in [-1, 1]; -1 at rho = 1."""
+    return 2 * np.arccos(rho) / np.pi - 1
+
+
+@lru_cache(maxsize=512)
+def chebyshev_coefficients(phi: Activation, q: float) -> tuple[Array, Array]:
+    """Series in the angle of E phi phi / q and E phi' phi', the degree doubled until the last coefficients are rounding.
+
+    Raises ConvergenceError beyond degree 512.
+    """
+    degree = 32
+    nodes, samples = np.cos(np.pi * np.arange(degree + 1) / degree), np.empty((0, 2))
+    samples = _samples(phi, q, nodes)
+    while True:
+        series = np.array([_series(column) for column in samples.T])
+        size = np.abs(series).max(axis=1, keepdims=True)
+        if np.all(np.abs(series[:, -5:]) <= 2e-14 * size):
+            return series[0], series[1]
+        if degree == _MAX_DEGREE:
+            raise ConvergenceError(
+                f"the correlation map of {phi.name} at q = {q:g} needs more than {degree} Chebyshev terms; it bends on a shorter length than scale={phi.scale:g}"
+            )
+        degree *= 2
+        finer = np.cos(np.pi * np.arange(degree + 1) / degree)
+        doubled = np.empty((degree + 1, 2))
+        doubled[::2], doubled[1::2] = samples, _samples(phi, q, finer[1::2])
+        samples = doubled
+
+
+def _samples(phi: Activation, q: float, x: Array) -> Array:
+    """(E phi phi / q, E phi' phi') at rho = cos(pi (x + 1) / 2); an odd phi needs only half of the nodes."""
+    rho = np.sin(-0.5 * np.pi * x)
+    rho[x == 1.0], rho[x == -1.0] = -1.0, 1.0
+    out = np.empty((len(x), 2))
+    for i, r in enumerate(rho):
+        if phi.is_odd and i >= (len(x) + 1) // 2:
+            out[i] = out[len(x) - 1 - i] * (-1.0, 1.0)
+        else:
+            value, slope = gaussian.pair_moments(phi, float(r), q)
+            out[i] = value / q, slope
+    return out
+
+
+def _series(samples: Array) -> Array:
+    """Chebyshev coefficients from values at the extrema cos(pi j / n)."""
+    from scipy.fft import dct
+
+    n = len(samples) - 1
+    c = dct(samples, type=1) / n
+    c[0], c[-1] = 0.5 * c[0], 0.5 * c[-1]
+    return np.asarray(c)
+
+
+def curve(phi: Activation, q: float) -> Any:
+    """The route that fits phi."""
+    return PriceCurve(phi, q) if phi.piece_slopes is not None else ChebyshevCurve(phi, q)

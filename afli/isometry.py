@@ -1,0 +1,58 @@
+"""Dynamical isometry (Section 2.2): how the spectrum of the input-output Jacobian follows from the moments of phi'^2.
+
+mu_k = E[phi'(sqrt(q) Z)^(2k)]. The formulas assume that the factors of the Jacobian are asymptotically free, which is
+proved for Gaussian weights and standard for Haar-orthogonal ones; the book compares them with sampled networks.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from afli import correlation
+from afli._inputs import integer, like, real
+from afli.activations import Activation, require
+from afli.meanfield import MeanField
+
+__all__ = ["backward_variance", "derivative_moment", "jacobian_moments", "jacobian_variance", "moment_ratio"]
+
+_S1 = {"gaussian": -1.0, "orthogonal": 0.0}  # second coefficient of the S-transform of W W^T, eq. (12)
+
+
+def derivative_moment(phi: Activation, q: Any, k: int) -> Any:
+    """mu_k = E[phi'(sqrt(q) Z)^(2k)], below eq. (12). q > 0, any shape; k >= 1."""
+    require(phi)
+    q = real("q", q, low=0.0, open_low=True)
+    return like(correlation.even_moment(phi, q, 2 * integer("k", k, low=1)))
+
+
+def moment_ratio(phi: Activation, q: Any) -> Any:
+    """mu_2 / mu_1^2 >= 1, with equality only if |phi'| is constant. q > 0, any shape."""
+    return like(np.asarray(derivative_moment(phi, q, 2)) / np.asarray(derivative_moment(phi, q, 1)) ** 2)
+
+
+def jacobian_moments(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[float, float]:
+    """(m_1, m_2) of the squared singular values of a Jacobian of `depth` layers, eq. (12).
+
+    depth >= 1; weights: "orthogonal" (Haar) or "gaussian". Raises ValueError for another word.
+    """
+    m1 = net.chi1 ** integer("depth", depth, low=1)
+    return m1, m1**2 * (1 + _spread(net, depth, weights))
+
+
+def jacobian_variance(net: MeanField, depth: int, *, weights: str = "gaussian") -> float:
+    """sigma^2_JJT = m_2 - m_1^2, eq. (13): on the edge of chaos depth (mu_2 / mu_1^2 - 1 - s_1). Arguments as above."""
+    m1 = net.chi1 ** integer("depth", depth, low=1)
+    return m1**2 * _spread(net, depth, weights)
+
+
+def backward_variance(net: MeanField, depth: int) -> Any:
+    """Variance of the backpropagated error after 0, ..., depth layers of equal width, relative to its start: chi_1^l, eq. (9)."""
+    return net.chi1 ** np.arange(integer("depth", depth, low=0) + 1)
+
+
+def _spread(net: MeanField, depth: int, weights: str) -> float:
+    if weights not in _S1:
+        raise ValueError(f"weights must be 'gaussian' or 'orthogonal', got {weights!r}")
+    return depth * (moment_ratio(net.phi, net.q) - 1 - _S1[weights])

@@ -1,0 +1,239 @@
+"""Mean field theory of a wide random network (Section 2.1): variance map, edge of chaos, correlation map, phase diagram.
+
+In the wide limit a network is described by two numbers per pair of inputs: the variance q of a preactivation and the
+correlation rho of two of them. A `MeanField` is such a network at a fixed point of its variance map.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from afli import correlation, gaussian
+from afli._inputs import Array, integer, like, real, scalar
+from afli.definition import Activation, require
+from afli.errors import ConvergenceError, NoFixedPointError
+from afli.fixed_points import bias_variance_at, critical_bracket, fixed_variance
+from afli.phase_diagram import PhaseDiagram, newton_from_zero, phase_diagram
+
+__all__ = [
+    "MeanField",
+    "PhaseDiagram",
+    "chi1",
+    "covariance_map",
+    "critical_at",
+    "critical_map",
+    "edge_of_chaos",
+    "phase_diagram",
+    "variance_map",
+]
+
+
+# --- Maps ---
+
+
+def variance_map(phi: Activation, q: Any, *, sigma_w2: Any, sigma_b2: Any) -> Any:
+    """V(q) = sigma_w2 E[phi(sqrt(q) Z)^2] + sigma_b2, eq. (3).
+
+    q, sigma_w2, sigma_b2: variances >= 0, broadcast together. Raises ValueError or TypeError for bad input.
+    """
+    require(phi)
+    q, sigma_w2, sigma_b2 = _variances(q=q, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
+    return like(sigma_w2 * _at_zero_too(phi, q, "square") + sigma_b2)
+
+
+def chi1(phi: Activation, q: Any, *, sigma_w2: Any) -> Any:
+    """chi_1 = sigma_w2 E[phi'(sqrt(q) Z)^2], eq. (7): the slope of the correlation map at rho = 1.
+
+    q, sigma_w2: variances >= 0, broadcast together.
+    """
+    require(phi)
+    q, sigma_w2 = _variances(q=q, sigma_w2=sigma_w2)
+    return like(sigma_w2 * _at_zero_too(phi, q, "slope2"))
+
+
+def critical_map(phi: Activation, q: Any, *, sigma_b2: Any) -> Any:
+    """W(q) = E[phi(sqrt(q) Z)^2] / E[phi'(sqrt(q) Z)^2] + sigma_b2, eq. (18), for q > 0 and sigma_b2 >= 0.
+
+    Its fixed points are the variances of the networks on the edge of chaos with that bias variance (Corollary 3.1.1).
+    """
+    require(phi)
+    q = real("q", q, low=0.0, open_low=True)
+    sigma_b2 = real("sigma_b2", sigma_b2, low=0.0)
+    return like(q - bias_variance_at(phi, q) + sigma_b2)
+
+
+def covariance_map(phi: Activation, rho: Any, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> Any:
+    """sigma_w2 E[phi(U1) phi(U2)] + sigma_b2 for variances q1, q2 > 0 and correlation rho in [-1, 1], eqs. (2) and (4)."""
+    require(phi)
+    sigma_w2, sigma_b2 = scalar("sigma_w2", sigma_w2, low=0.0), scalar("sigma_b2", sigma_b2, low=0.0)
+    f = phi.function
+    inner = gaussian.expectation2(f, f, rho, q1=q1, q2=q2, kinks_f=phi.kinks, kinks_g=phi.kinks, scale=phi.scale)
+    return sigma_w2 * inner + sigma_b2
+
+
+def _at_zero_too(phi: Activation, q: Array, kind: str) -> Array:
+    value = correlation.moment(phi, np.where(q > 0, q, 1.0), kind)
+    f = phi.function if kind == "square" else phi.derivative
+    return np.where(q > 0, value, float(np.asarray(f(np.zeros(1)))[0]) ** 2)
+
+
+def _variances(**values: Any) -> list[Array]:
+    return list(np.broadcast_arrays(*(real(name, value, low=0.0) for name, value in values.items())))
+
+
+# --- A network at its fixed point ---
+
+
+class MeanField:
+    """A wide random network with activation phi, weight variance sigma_w2 and bias variance sigma_b2, at V(q) = q.
+
+    sigma_w2 > 0, sigma_b2 >= 0. Of several attracting fixed points it takes the smallest; `start` (> 0) takes the one
+    that the variance reaches from there. A homogeneous phi (ReLU) with every q fixed gets q = 1 by convention.
+    Attributes: phi, sigma_w2, sigma_b2, q; and the properties below. Build critical networks with `edge_of_chaos`.
+    Raises NoFixedPointError if the variance vanishes or grows without bound, ValueError or TypeError for bad input.
+    """
+
+    def __init__(self, phi: Activation, *, sigma_w2: float, sigma_b2: float, start: float | None = None) -> None:
+        require(phi)
+        sigma_w2, sigma_b2 = scalar("sigma_w2", sigma_w2, low=0.0, open_low=True), scalar("sigma_b2", sigma_b2, low=0.0)
+        if start is not None:
+            start = scalar("start", start, low=0.0, open_low=True)
+        self._set(phi, sigma_w2, sigma_b2, fixed_variance(phi, sigma_w2, sigma_b2, start), critical=False)
+
+    def _set(self, phi: Activation, sigma_w2: float, sigma_b2: float, q: float, critical: bool) -> None:
+        self.phi, self.sigma_w2, self.sigma_b2, self.q, self._critical = phi, sigma_w2, sigma_b2, q, critical
+
+    @classmethod
+    def _critical_at(cls, phi: Activation, q: float, sigma_b2: float) -> MeanField:
+        net = cls.__new__(cls)
+        net._set(phi, 1 / float(correlation.moment(phi, np.asarray(q), "slope2")), sigma_b2, q, critical=True)
+        return net
+
+    def __repr__(self) -> str:
+        return f"MeanField({self.phi.name}, sigma_w2={self.sigma_w2:.6g}, sigma_b2={self.sigma_b2:.6g}, q={self.q:.6g}, chi1={self.chi1:.6g})"
+
+    @cached_property
+    def chi1(self) -> float:
+        """chi_1, eq. (7); exactly 1 on the edge of chaos."""
+        return (
+            1.0 if self._critical else self.sigma_w2 * float(correlation.moment(self.phi, np.asarray(self.q), "slope2"))
+        )
+
+    @cached_property
+    def variance_slope(self) -> float:
+        """V'(q): the variance returns to q after a small push if |V'(q)| < 1; q repels if it is above 1 (gelu, silu)."""
+        return self.sigma_w2 * float(correlation.moment(self.phi, np.asarray(self.q), "radial")) / self.q
+
+    @cached_property
+    def _curve(self) -> Any:
+        return correlation.curve(self.phi, self.q)
+
+    def correlation_map(self, rho: Any) -> Any:
+        """R(rho), eq. (5): the correlation one layer up. rho in [-1, 1], any shape. Absolute accuracy 1e-12."""
+        rho = real("rho", rho, low=-1.0, high=1.0)
+        return like(np.clip(self._map(rho), -1.0, 1.0))
+
+    def correlation_slope(self, rho: Any) -> Any:
+        """R'(rho) = sigma_w2 E[phi'(U1) phi'(U2)], eqs. (6) and (21). rho in [-1, 1], any shape; the limit at the ends."""
+        rho = real("rho", rho, low=-1.0, high=1.0)
+        return like(self.sigma_w2 * self._curve.slope(rho))
+
+    def correlation_gap(self, rho: Any) -> Any:
+        """R(rho) - rho. rho in [-1, 1], any shape.
+
+        Piecewise-linear phi: relative accuracy 1e-11, however close rho is to 1; others: 1e-13 absolute.
+        """
+        return like(self._gap(real("rho", rho, low=-1.0, high=1.0)))
+
+    def _map(self, rho: Array) -> Array:
+        return np.asarray(self.sigma_w2 * self._curve.value(rho) + self.sigma_b2 / self.q)
+
+    def _gap(self, rho: Array) -> Array:
+        if self.phi.piece_slopes is None:
+            return self._map(rho) - rho
+        above, _ = self._curve.above_tangent(np.abs(rho))
+        right = (1 - np.abs(rho)) * (1 - self.chi1) + self.sigma_w2 * above
+        # For odd phi, R - sigma_b2/q is odd, so the gap at -rho follows from the gap at rho.
+        left = 2 * self.sigma_b2 / self.q - right if self.phi.is_odd else self._map(rho) - rho
+        return np.where(rho >= 0, right, left)
+
+    def correlation_fixed_point(self) -> float:
+        """rho*: the attracting fixed point of R in [0, 1]. It is 1 in the ordered phase and on the edge, below 1 in chaos.
+
+        In chaos R is convex on [0, 1], so Newton's iteration from 0 climbs to rho* without overshooting.
+        """
+        if self.chi1 <= 1.0:
+            return 1.0
+        return float(newton_from_zero(lambda r, _: (self._gap(r), np.asarray(self.correlation_slope(r)) - 1), 1)[0])
+
+    def correlation_trajectory(self, rho0: Any, depth: int) -> Array:
+        """rho0 and its images under 1, ..., depth layers: an array of shape (depth + 1,) + shape of rho0."""
+        rho = real("rho0", rho0, low=-1.0, high=1.0)
+        path = [rho]
+        for _ in range(integer("depth", depth, low=0)):
+            rho = np.clip(self._map(rho), -1.0, 1.0)
+            path.append(rho)
+        return np.array(path)
+
+    def layers_until(self, target: float, rho0: float = 0.2) -> int:
+        """The first number of layers after which a pair of correlation rho0 has reached `target`; both in [-1, 1].
+
+        Raises NoFixedPointError if correlations settle below the target (chaos), ConvergenceError after 10^6 layers.
+        """
+        target, rho = scalar("target", target, low=-1.0, high=1.0), np.asarray(scalar("rho0", rho0, low=-1.0, high=1.0))
+        rest = self.correlation_fixed_point()
+        if rho < target and rest < target:
+            raise NoFixedPointError(f"correlations of {self!r} settle at {rest:.6g} and never reach target={target:g}")
+        for layer in range(10**6):
+            if rho >= target:
+                return layer
+            rho = np.clip(self._map(rho), -1.0, 1.0)
+        raise ConvergenceError(
+            f"the correlation is {float(rho):.9g} after 10^6 layers of {self!r}, still below target={target:g}"
+        )
+
+
+# --- The edge of chaos ---
+
+
+def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
+    """The network with chi_1 = 1 and this bias variance: q solves W(q) = q, sigma_w2 = 1 / E phi'^2 (Corollary 3.1.1).
+
+    phi: any activation; for odd ones there is exactly one such network for every sigma_b2 > 0. sigma_b2 >= 0;
+    homogeneous activations (ReLU) need sigma_b2 = 0 and get q = 1. The point may repel: look at `variance_slope`.
+    Raises NoFixedPointError, saying why, if there is none.
+    """
+    require(phi)
+    sigma_b2 = scalar("sigma_b2", sigma_b2, low=0.0)
+    if phi.is_homogeneous:
+        if sigma_b2 > 0:
+            raise NoFixedPointError(
+                f"{phi.name} has no critical point at sigma_b2={sigma_b2:g}: W(q) = q + sigma_b2 for every q"
+            )
+        return MeanField._critical_at(phi, 1.0, 0.0)
+    if sigma_b2 == 0:
+        raise NoFixedPointError(f"{phi.name} has no critical point at sigma_b2=0: W(q) = q only at q = 0")
+    low, high = critical_bracket(phi, sigma_b2)
+    from scipy.optimize import brentq
+
+    def residual(log_q: float) -> float:
+        return float(bias_variance_at(phi, np.asarray(np.exp(log_q)))) / sigma_b2 - 1
+
+    q = float(np.exp(brentq(residual, np.log(low), np.log(high), xtol=1e-15, rtol=8.9e-16)))
+    return MeanField._critical_at(phi, q, sigma_b2)
+
+
+def critical_at(phi: Activation, *, q: float) -> MeanField:
+    """The critical network whose fixed point is q > 0: the edge of chaos as a curve with parameter q (Figure 2(c)).
+
+    Raises NoFixedPointError where that would need a negative bias variance.
+    """
+    require(phi)
+    q = scalar("q", q, low=0.0, open_low=True)
+    sigma_b2 = float(bias_variance_at(phi, np.asarray(q)))
+    if sigma_b2 < 0 and not phi.is_homogeneous:
+        raise NoFixedPointError(f"{phi.name} is critical at q={q:g} only for the negative bias variance {sigma_b2:.6g}")
+    return MeanField._critical_at(phi, q, 0.0 if phi.is_homogeneous else sigma_b2)
