@@ -1,0 +1,38 @@
+"""The claims ledger: every statement of the paper, and of this companion, as a check that can fail.
+
+One ledger feeds three places. A page calls `verify("lemma-3.3")` and shows the evidence; if the claim is refuted the
+page raises, and nothing is published. The tests run every claim, and every mutant: a copy of the statement with one
+hypothesis dropped or one constant changed, which must be refuted. The Claims page and `afli check --all` print the
+table.
+"""
+
+from __future__ import annotations
+
+from afli.claims.ledger import (
+    LEDGER,
+    Claim,
+    ClaimRefuted,
+    Evidence,
+    Ledger,
+    MutantSurvived,
+    Refutation,
+    check_all,
+    refute,
+    verify,
+)
+
+__all__ = [
+    "LEDGER",
+    "Claim",
+    "ClaimRefuted",
+    "Evidence",
+    "Ledger",
+    "MutantSurvived",
+    "Refutation",
+    "check_all",
+    "refute",
+    "verify",
+]
+
+# The order of the paper; each module registers its claims when it is imported.
+from afli.claims import section_3_3  # noqa: F401

@@ -1,0 +1,281 @@
+"""One style for every figure of the book, the shared plots, and figures that move with a slider.
+
+Colours are those of Okabe and Ito, ordered so that neighbours differ in lightness; every curve also has its own dash,
+so that a figure can be read in grey. Sizes suit a phone: one column, 6 inches wide, 11-point type. The functions return
+a `matplotlib.figure.Figure` that was never shown, so a notebook displays it once, as SVG.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#E69F00", "#56B4E9")
+DASHES: tuple[Any, ...] = (
+    "-",
+    (0, (5, 1.5)),
+    (0, (1.2, 1.2)),
+    (0, (5, 1.5, 1.2, 1.5)),
+    (0, (8, 2)),
+    (0, (3, 1, 1, 1, 1, 1)),
+    "-",
+)
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+STYLE: dict[Any, Any] = {
+    "font.size": 11,
+    "axes.titlesize": 11,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "grid.color": "#dddddd",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.9,
+    "legend.frameon": False,
+    "legend.fontsize": 10,
+    "figure.constrained_layout.use": True,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "afli",
+    "mathtext.fontset": "cm",
+}
+RHO = r"correlation $\rho$"
+RHO_NEXT = r"correlation one layer up, $R(\rho)$"
+
+
+def use_style() -> None:
+    """Set the style, and SVG as the format of inline figures; call it once at the top of a page."""
+    mpl.rcParams.update(STYLE)
+    try:
+        from IPython import get_ipython
+        from matplotlib_inline.backend_inline import set_matplotlib_formats
+    except ImportError:  # outside a notebook the style is all there is to set
+        return
+    if get_ipython() is not None:
+        set_matplotlib_formats("svg")
+
+
+def figure(columns: int = 1, rows: int = 1, *, height: float = 3.6, **axes_options: Any) -> tuple[Figure, Any]:
+    """A figure in the style and its axes (an array if there are several), 6 inches wide a column, 9 at most.
+
+    height: inches per row. axes_options: as for `Figure.subplots`.
+    """
+    with mpl.rc_context(STYLE):
+        fig = Figure(figsize=(min(6.0 * columns, 9.0), height * rows))
+        return fig, fig.subplots(rows, columns, **axes_options)
+
+
+def look(i: int, *, marker: bool = False) -> dict[str, Any]:
+    """Colour, dash and, if asked, marker of the i-th curve of a figure."""
+    kind = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+    return kind | ({"marker": MARKERS[i % len(MARKERS)], "markersize": 5} if marker else {})
+
+
+def identity(ax: Axes, low: float, high: float) -> None:
+    """The diagonal, for maps whose fixed points are where a curve meets it."""
+    ax.plot([low, high], [low, high], color="#888888", linewidth=1.0, zorder=0)
+    ax.annotate(
+        "identity",
+        (low + 0.86 * (high - low), low + 0.86 * (high - low)),
+        (4, -12),
+        textcoords="offset points",
+        color="#666666",
+        fontsize=9,
+    )
+
+
+def curves(
+    x: ArrayLike,
+    ys: Mapping[str, ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str,
+    title: str = "",
+    diagonal: bool = False,
+    log: str = "",
+    dots: Mapping[str, tuple[float, float]] | None = None,
+    ax: Axes | None = None,
+) -> Figure:
+    """Named curves over one x.
+
+    x: (n,). ys: name -> (n,). diagonal: draw the identity. log: "x", "y" or "xy". dots: name -> a point to mark in the
+    colour of that curve. ax: draw into these axes instead of a new figure.
+    """
+    fig, axes = figure() if ax is None else (ax.figure, ax)
+    x = np.asarray(x, dtype=float)
+    if diagonal:
+        identity(axes, float(x[0]), float(x[-1]))
+    for i, (name, y) in enumerate(ys.items()):
+        axes.plot(x, np.asarray(y, dtype=float), label=name, **look(i))
+        if dots and name in dots:
+            axes.plot(
+                *dots[name], "o", color=COLOURS[i % len(COLOURS)], markersize=7, markeredgecolor="white", zorder=5
+            )
+    if "x" in log:
+        axes.set_xscale("log")
+    if "y" in log:
+        axes.set_yscale("log")
+    axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
+    axes.legend()
+    return fig  # type: ignore[return-value]
+
+
+def bands(
+    x: ArrayLike,
+    samples: Mapping[str, ArrayLike],
+    theory: Mapping[str, ArrayLike],
+    *,
+    xlabel: str,
+    ylabel: str,
+    ax: Axes | None = None,
+) -> Figure:
+    """Measured curves with their spread, beside theory.
+
+    samples: name -> (trials, n): the mean is drawn with markers, the range from the 5th to the 95th percentile shaded.
+    theory: name -> (n,), drawn as a line of the same colour.
+    """
+    fig, axes = figure() if ax is None else (ax.figure, ax)
+    x = np.asarray(x, dtype=float)
+    for i, (name, values) in enumerate(samples.items()):
+        values = np.asarray(values, dtype=float)
+        low, high = np.percentile(values, [5, 95], axis=0)
+        axes.fill_between(x, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.2, linewidth=0)
+        every = max(1, len(x) // 12)
+        axes.plot(x[::every], values.mean(axis=0)[::every], **(look(i, marker=True) | {"linestyle": ""}))
+        axes.plot(x, np.asarray(theory[name], dtype=float), label=name, **look(i))
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.legend()
+    return fig  # type: ignore[return-value]
+
+
+def phase_map(
+    sigma_w2: ArrayLike,
+    sigma_b2: ArrayLike,
+    values: ArrayLike,
+    *,
+    label: str,
+    edge: tuple[ArrayLike, ArrayLike] | None = None,
+    levels: int | Sequence[float] = 11,
+) -> Figure:
+    """Filled contours over (sigma_w2, sigma_b2). values: (len(sigma_w2), len(sigma_b2)). edge: the critical curve."""
+    fig, ax = figure(height=4.2)
+    filled = ax.contourf(
+        np.asarray(sigma_w2), np.asarray(sigma_b2), np.asarray(values).T, levels=levels, cmap="cividis"
+    )
+    fig.colorbar(filled, ax=ax, label=label)
+    if edge is not None:
+        ax.plot(*edge, color="white", linewidth=4)
+        ax.plot(*edge, color="black", linewidth=2, label="edge of chaos")
+        ax.legend(loc="upper right", frameon=True)
+    ax.set(xlabel=r"weight variance $\sigma_w^2$", ylabel=r"bias variance $\sigma_b^2$")
+    ax.set_xlim(np.min(np.asarray(sigma_w2)), np.max(np.asarray(sigma_w2)))
+    ax.set_ylim(np.min(np.asarray(sigma_b2)), np.max(np.asarray(sigma_b2)))
+    return fig
+
+
+# --- Figures that move: plain SVG and a range slider, no library, readable without JavaScript ---
+
+_LIVE = """<figure class="live" id="{key}">
+<svg viewBox="0 0 600 380" role="img" aria-label="{alt}">
+<g class="frame" stroke="currentColor" fill="none" stroke-width="1">{grid}</g>
+<g fill="currentColor" font-size="15">{ticks}</g>
+{fixed}
+<path class="curve" fill="none" stroke="currentColor" stroke-width="3" d="{first}"/>
+</svg>
+<label>{name} = <output>{start}</output>
+<input type="range" min="0" max="{last}" value="{index}" aria-label="{name}"></label>
+<p class="caption">{readout}<span class="readout">{start_readout}</span></p>
+</figure>
+<script>(() => {{
+const figure = document.getElementById("{key}"), values = {values}, paths = {paths}, readouts = {readouts};
+const curve = figure.querySelector(".curve"), slider = figure.querySelector("input");
+const show = () => {{
+  curve.setAttribute("d", paths[slider.value]);
+  figure.querySelector("output").textContent = values[slider.value];
+  figure.querySelector(".readout").textContent = readouts[slider.value];
+}};
+slider.addEventListener("input", show); show();
+}})();</script>"""
+
+
+def live_curve(
+    x: ArrayLike,
+    frames: Mapping[str, ArrayLike],
+    *,
+    key: str,
+    name: str,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    ylim: tuple[float, float],
+    start: int = 0,
+    diagonal: bool = False,
+    readout: str = "",
+    readouts: Sequence[str] | None = None,
+) -> Any:
+    """A curve that a slider moves through `frames`, as an object that a notebook displays.
+
+    x: (n,). frames: value of the parameter, as text -> (n,). key: a unique HTML id. name: the parameter. alt: what the
+    figure shows, for a screen reader. start: index of the frame seen first, and without JavaScript. readout, readouts:
+    a sentence and one number per frame to put after it.
+    """
+    from IPython.display import HTML
+
+    x = np.asarray(x, dtype=float)
+    (left, right), (low, high) = (float(x[0]), float(x[-1])), ylim
+
+    def point(u: float, v: float) -> str:
+        across, up = (u - left) / (right - left), (np.clip(v, low, high) - low) / (high - low)
+        return f"{60 + 520 * across:.1f} {330 - 310 * up:.1f}"
+
+    def path(y: ArrayLike) -> str:
+        return "M" + "L".join(point(u, v) for u, v in zip(x, np.asarray(y, dtype=float), strict=True))
+
+    paths = [path(y) for y in frames.values()]
+    values = list(frames)
+    texts = list(readouts) if readouts is not None else [""] * len(values)
+    grid = f'<path d="M{point(left, low)}L{point(right, low)}"/><path d="M{point(left, low)}L{point(left, high)}"/>'
+    ticks = _tick_labels(left, right, low, high) + (
+        f'<text x="320" y="374" text-anchor="middle">{xlabel}</text>'
+        f'<text x="18" y="175" text-anchor="middle" transform="rotate(-90 18 175)">{ylabel}</text>'
+    )
+    fixed = (
+        f'<path d="M{point(left, left)}L{point(right, right)}" stroke="#888888" stroke-dasharray="5 4" fill="none"/>'
+        if diagonal
+        else ""
+    )
+    return HTML(
+        _LIVE.format(
+            key=key,
+            alt=alt,
+            name=name,
+            grid=grid,
+            ticks=ticks,
+            fixed=fixed,
+            first=paths[start],
+            start=values[start],
+            index=start,
+            last=len(values) - 1,
+            values=json.dumps(values),
+            paths=json.dumps(paths),
+            readout=readout,
+            readouts=json.dumps(texts),
+            start_readout=texts[start],
+        )
+    )
+
+
+def _tick_labels(left: float, right: float, low: float, high: float) -> str:
+    horizontal = [
+        f'<text x="{60 + 520 * t:.0f}" y="350" text-anchor="middle">{left + t * (right - left):g}</text>'
+        for t in (0, 0.5, 1)
+    ]
+    vertical = [
+        f'<text x="52" y="{335 - 310 * t:.0f}" text-anchor="end">{low + t * (high - low):g}</text>' for t in (0, 0.5, 1)
+    ]
+    return "".join(horizontal + vertical)
