@@ -42,15 +42,17 @@ class Evidence:
     def _repr_html_(self) -> str:
         claim = self.claim
         assert claim is not None, "evidence is shown after verify() has attached its claim"
+        link = f'<a href="claims.html#{claim.anchor}">{html.escape(claim.id)}</a>'
+        statement = (
+            f'<p class="statement">{link}, <em>{html.escape(claim.status)}</em>: {html.escape(claim.statement)}</p>'
+        )
         cells = [
-            ("claim", f'<a href="claims.html#{claim.anchor}">{html.escape(claim.id)}</a>'),
-            ("status", html.escape(claim.status)),
             ("measured", f"{self.measured:.6g}"),
             ("bound", f"{self.bound:.6g}"),
             ("margin", f"{self.margin:.3g}"),
             ("searched", html.escape(self.domain + (f"; against {self.oracle}" if self.oracle else ""))),
         ]
-        return _table([f'<p class="statement">{html.escape(claim.statement)}</p>'], [cells])
+        return statement + _table(cells)
 
     def __str__(self) -> str:
         claim = self.claim
@@ -74,7 +76,7 @@ class Refutation:
             ("verdict", "refuted, as it should be"),
             ("found", html.escape(self.found)),
         ]
-        return _table([], [cells])
+        return _table(cells)
 
     def __str__(self) -> str:
         return f"{self.claim.id} with {self.mutant!r}: refuted, as it should be. {self.found}"
@@ -223,9 +225,7 @@ def equal(
     return at_most(difference, tolerance, domain=domain, at=at, oracle=oracle, values=values)
 
 
-def _table(before: list[str], rows: list[list[tuple[str, str]]]) -> str:
-    header = "".join(f"<th>{name}</th>" for name, _ in rows[0])
-    body = "".join(
-        "<tr>" + "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in row) + "</tr>" for row in rows
-    )
-    return f'{"".join(before)}<table class="evidence"><thead><tr>{header}</tr></thead><tbody>{body}</tbody></table>'
+def _table(cells: list[tuple[str, str]]) -> str:
+    header = "".join(f"<th>{name}</th>" for name, _ in cells)
+    body = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in cells)
+    return f'<table class="evidence"><thead><tr>{header}</tr></thead><tbody><tr>{body}</tr></tbody></table>'
