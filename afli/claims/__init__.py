@@ -17,7 +17,9 @@ from afli.claims.ledger import (
     MutantSurvived,
     Refutation,
     check_all,
+    ledger_table,
     refute,
+    status_counts,
     verify,
 )
 
@@ -30,7 +32,9 @@ __all__ = [
     "MutantSurvived",
     "Refutation",
     "check_all",
+    "ledger_table",
     "refute",
+    "status_counts",
     "verify",
 ]
 

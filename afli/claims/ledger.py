@@ -225,6 +225,37 @@ def equal(
     return at_most(difference, tolerance, domain=domain, at=at, oracle=oracle, values=values)
 
 
+# --- The whole ledger ---
+
+
+def status_counts() -> dict[str, int]:
+    """How many claims have each status."""
+    found = [claim.status for claim in LEDGER.values()]
+    return {status: found.count(status) for status in STATUSES if status in found}
+
+
+def ledger_table() -> str:
+    """The Claims page as HTML: every claim run, and every mutant. Raises ClaimRefuted or MutantSurvived."""
+    names = ("claim", "statement", "status", "measured", "bound", "margin", "mutants refuted")
+    rows = []
+    for id, claim in LEDGER.items():
+        evidence = verify(id)
+        refuted = len([refute(id, mutant=mutant) for mutant in claim.mutants])
+        cells = [
+            f'<a href="{claim.page}.html">{html.escape(id)}</a>',
+            f"{html.escape(claim.statement)} <small>{html.escape(claim.source)}</small>",
+            html.escape(claim.status),
+            f"{evidence.measured:.4g}",
+            f"{evidence.bound:.4g}",
+            f"{evidence.margin:.2g}",
+            f"{refuted} of {len(claim.mutants)}",
+        ]
+        body = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(names, cells, strict=True))
+        rows.append(f'<tr id="{claim.anchor}">{body}</tr>')
+    header = "".join(f"<th>{name}</th>" for name in names)
+    return f'<table class="evidence ledger"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
+
+
 def _table(cells: list[tuple[str, str]]) -> str:
     header = "".join(f"<th>{name}</th>" for name, _ in cells)
     body = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in cells)
