@@ -70,7 +70,7 @@ class DataError(OSError):
     """A data file is missing, truncated or altered; the message says which file, and where it belongs."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Dataset:
     """Labelled images, flattened.
 

@@ -1,0 +1,184 @@
+"""The command line: `afli check`, `afli run`, `afli show`, `afli merge`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from enum import IntEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from afli import __version__
+from afli.errors import NoFixedPointError
+
+__all__ = ["Exit", "app"]
+
+
+class Exit(IntEnum):
+    """Exit codes. 2 is the shell's own for a wrong option."""
+
+    DONE = 0
+    FAILED = 1
+    STOPPED_EARLY = 3
+
+
+EXIT_CODES = """
+Exit codes: 0 done; 1 an error, or a claim refuted; 2 a wrong option; 3 `run` stopped before the end, at its budget,
+at --limit or on a signal: run the same command again to go on.
+"""
+
+app = typer.Typer(
+    help="AFLI: check the claims of the paper, and run its experiments." + EXIT_CODES,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+@app.callback(invoke_without_command=True)
+def main(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+    """Options that stand before a command."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit(Exit.DONE)
+
+
+@app.command()
+def check(
+    claim: Annotated[str, typer.Argument(help="A claim, e.g. lemma-3.3.")] = "",
+    everything: Annotated[bool, typer.Option("--all", help="Check every claim of the ledger.")] = False,
+) -> None:
+    """Check one claim of the paper, or all of them, by computing both of its sides.
+
+    Without an argument: the list of claims.
+    """
+    from afli import claims
+
+    if everything:
+        refuted = 0
+        for entry, evidence, why in claims.check_all():
+            margin = "" if evidence is None else f"  (margin {evidence.margin:.3g})"
+            typer.echo(f"{entry.id}: {'REFUTED: ' + why if evidence is None else entry.status}{margin}")
+            refuted += evidence is None
+        typer.echo(f"{len(claims.LEDGER)} claims, {refuted} refuted")
+        raise typer.Exit(Exit.FAILED if refuted else Exit.DONE)
+    if not claim:
+        for entry in claims.LEDGER.values():
+            typer.echo(f"{entry.id}: {entry.statement}")
+        return
+    with _errors_in_words(KeyError, claims.ClaimRefuted):
+        typer.echo(str(claims.verify(claim)))
+
+
+@app.command()
+def run(
+    preset: Annotated[str, typer.Argument(help="fig7, fig8, activations, learning-rate or choose.")],
+    profile: Annotated[str, typer.Option(help="smoke (seconds), laptop (minutes), gpu, or paper (hours).")] = "smoke",
+    out: Annotated[Path, typer.Option(help="The folder for the table and its manifest.")] = Path("results"),
+    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")] = "auto",
+    budget: Annotated[str, typer.Option(help="When to stop: 90s, 30m, 1h30m. Empty: no limit.")] = "",
+    data: Annotated[str, typer.Option(help="Another dataset: its name, or npz:/path/to/file.npz.")] = "",
+    arithmetic: Annotated[
+        str, typer.Option(help="float32, tf32 (GPU only: faster, less exact) or float64.")
+    ] = "float32",
+    executor: Annotated[str, typer.Option(help="local, dask-local:N processes, or dask://HOST:PORT.")] = "local",
+    limit: Annotated[int, typer.Option(help="Train at most so many experiments; 0: all that are missing.")] = 0,
+    shard: Annotated[str, typer.Option(help="I/N: part I of N, to divide a grid among machines; see merge.")] = "",
+) -> None:
+    """Train the networks of a grid that its table does not have yet.
+
+    Prints an estimate of the time first, and shows a progress bar. Every finished ensemble is written at once, so a run
+    may be stopped or killed at any moment; the same command goes on where it stopped.
+
+    Exit codes: 0 the grid is complete; 1 an error; 2 a wrong option; 3 stopped early, run it again to go on.
+    """
+    from afli import experiments
+
+    with _errors_in_words(ValueError, OSError, NoFixedPointError):
+        grid = experiments.grid(preset, profile)
+        if shard:
+            if not re.fullmatch(r"\d+/\d+", shard):
+                raise ValueError(f"shard must look like 1/3, got {shard!r}")
+            grid = grid.shard(*(int(number) for number in shard.split("/")))
+        report = experiments.run(
+            grid,
+            out,
+            dataset=data or None,
+            device=device,
+            arithmetic=arithmetic,
+            budget=_seconds(budget),
+            executor=executor,
+            limit=limit or None,
+            echo=typer.echo,
+        )
+    typer.echo(
+        f"{report.table}: {report.finished} experiments in {report.seconds:.1f} s, {report.missing} still missing"
+    )
+    if report.missing:
+        typer.echo(f"stopped early: {report.stopped}; the same command goes on from here")
+        raise typer.Exit(Exit.STOPPED_EARLY)
+
+
+@app.command()
+def show(path: Annotated[Path, typer.Argument(help="A table, or a folder of tables.")] = Path("results")) -> None:
+    """What is done and what is missing, and for a single table the mean test accuracy of every cell."""
+    from afli import experiments
+
+    tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    with _errors_in_words(ValueError, OSError):
+        if not tables or not tables[0].with_suffix(".parquet").is_file():
+            raise FileNotFoundError(f"there is no table at {path}")
+        for name in tables:
+            table = experiments.Table(name)
+            about = table.manifest
+            if not about:
+                raise FileNotFoundError(f"{table.path} has no manifest {table.manifest_path.name}")
+            diverged = table.frame.loc[table.frame["diverged"], "experiment"].nunique()
+            missing = about["experiments"] - about["finished"]
+            typer.echo(
+                f"{table.path.stem}: {about['finished']} done, {missing} missing, {diverged} diverged;"
+                f" {about['dataset']['name']}, {about['arithmetic']}, code {about['code']},"
+                f" {', '.join(sorted({run['machine'] for run in about['runs']}))}"
+            )
+        if len(tables) == 1:
+            cells = experiments.summary(table.frame)
+            varying = [c for c in cells if c in ("trials", "mean", "std", "diverged") or cells[c].nunique() > 1]
+            typer.echo(cells[varying].to_string(index=False, float_format=lambda x: f"{x:.4g}"))
+
+
+@app.command()
+def merge(
+    tables: Annotated[list[Path], typer.Argument(help="Tables of the same grid, made on several machines.")],
+    out: Annotated[Path, typer.Option(help="The table to write; it may be one of them.")],
+) -> None:
+    """Join tables into one. Refused, with nothing written, if they were made by different code, from different data, or
+    give one experiment different numbers."""
+    from afli import experiments
+
+    with _errors_in_words(ValueError, OSError):
+        merged = experiments.merge(tables, out)
+    typer.echo(f"{merged.path}: {merged.manifest['finished']} experiments of {merged.manifest['experiments']}")
+
+
+@contextmanager
+def _errors_in_words(*expected: type[Exception]) -> Iterator[None]:
+    """Mistakes that a user can mend are one line, not a traceback."""
+    try:
+        yield
+    except expected as error:
+        typer.echo(f"error: {error.args[0] if isinstance(error, KeyError) else error}", err=True)
+        raise typer.Exit(Exit.FAILED) from error
+
+
+def _seconds(duration: str) -> float | None:
+    """1h30m, 30m, 90s or 90 as seconds; None for the empty string. Raises ValueError for anything else."""
+    if not duration:
+        return None
+    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", duration)
+    if match is None:
+        raise ValueError(f"budget must look like 90s, 30m or 1h30m, got {duration!r}")
+    hours, minutes, seconds = (int(part or 0) for part in match.groups())
+    return float(3600 * hours + 60 * minutes + seconds)

@@ -1,0 +1,199 @@
+"""Run a grid: estimate, train what is missing, write every finished chunk, stop cleanly, go on where it stopped."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from filelock import FileLock, Timeout
+from tqdm import tqdm
+
+from afli import data
+from afli.experiments import executors
+from afli.experiments.planning import estimate_seconds, members_at_once, pack
+from afli.experiments.provenance import code_hash, commit, machine, versions
+from afli.experiments.spec import Grid
+from afli.experiments.table import Table, TableError
+from afli.experiments.training import Setup
+
+__all__ = ["Report", "run"]
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a run did. finished: experiments, by this run; missing: still to do; stopped: why, if any is missing."""
+
+    table: Path
+    finished: int
+    missing: int
+    seconds: float
+    stopped: str
+
+
+def run(
+    grid: Grid,
+    out: str | Path,
+    *,
+    dataset: data.Dataset | str | None = None,
+    device: str = "auto",
+    arithmetic: str = "float32",
+    budget: float | None = None,
+    executor: str = "local",
+    limit: int | None = None,
+    echo: Callable[[str], None] = print,
+) -> Report:
+    """Train the experiments of `grid` that the table `out`/`grid.name`.parquet does not have yet.
+
+    dataset: None loads the grid's own; a Dataset, or a name for `afli.data.load`, puts the grid on that one instead.
+    device: "cpu", "cuda", or "auto". arithmetic: see `Setup`. budget: seconds after which to stop, None for no limit.
+    executor: "local"; "dask-local:N", N processes of this machine; "dask://HOST:PORT", a running cluster.
+    limit: at most so many experiments, the first ones missing.
+    Stops cleanly at the budget, on SIGTERM and on Ctrl-C; the chunk in progress (local executor) is saved, and the next
+    call goes on with it. Killed at any moment it loses at most that chunk, and never damages a table.
+    Raises TableError if the table belongs to other code or data, or another process is writing it; NoFixedPointError,
+    before any training, if an experiment has no edge of chaos; and what `data.load` raises.
+    """
+    began = time.monotonic()
+    workers = executors.worker_count(executor)
+    setup = Setup(_device(device), arithmetic)
+    grid, source, images = _on_dataset(grid, dataset)
+    for experiment in grid:
+        _ = experiment.mean_field  # raises here, before hours of work, where there is none
+    path = Path(out) / f"{grid.name}.parquet"
+    work = executors.Work(images, source, setup, path.with_suffix(".checkpoints"))
+    with _exclusive(path), _Stop(budget, began) as stop:
+        table = Table(path)
+        table.begin(grid, {"dataset": _about(grid, images), "code": code_hash(), "arithmetic": arithmetic})
+        missing = [experiment for experiment in grid if experiment.key not in table.done][:limit]
+        echo(f"{grid.name}: {len(grid)} experiments, {len(table.done)} done, {len(missing)} to do on {setup.device}")
+        if missing:
+            first = executors.interrupted(work, {experiment.key for experiment in missing})
+            chunks = pack(missing, lambda e: members_at_once(e, images, setup), first)
+            estimate = estimate_seconds(missing, images, setup) / workers
+            echo(f"{len(chunks)} ensembles, about {_duration(estimate)}")
+            session = _Session(setup, executor, began)
+            with _Bar(len(missing)) as bar:
+                for chunk, rows in executors.train_all(executor, chunks, work, stop, bar.advance):
+                    table.add(rows, [experiment.key for experiment in grid], session.after(len(chunk)))
+    left = [experiment for experiment in grid if experiment.key not in table.done]
+    finished = len({experiment.key for experiment in missing} & table.done)
+    why = (stop.reason or "the limit is reached") if left else ""
+    return Report(path, finished, len(left), time.monotonic() - began, why)
+
+
+def _on_dataset(grid: Grid, dataset: data.Dataset | str | None) -> tuple[Grid, str | None, data.Dataset]:
+    """The grid on its dataset, the name to load that by (None if it was handed over), and the dataset."""
+    if isinstance(dataset, data.Dataset):
+        return grid.on(dataset.name), None, dataset
+    names = {experiment.dataset for experiment in grid}
+    if dataset is None and len(names) != 1:
+        raise ValueError(f"a grid must be on one dataset, got {sorted(names)}")
+    source = dataset or names.pop()
+    images = data.load(source)
+    return grid.on(images.name if source.startswith("npz:") else source), source, images
+
+
+def _about(grid: Grid, images: data.Dataset) -> dict[str, str]:
+    label = grid.experiments[0].dataset
+    return {"label": label, "name": images.name, "source": images.source, "sha256": images.sha256}
+
+
+def _device(name: str) -> str:
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"device must be cpu or auto here: torch {torch.__version__} sees no GPU, got {name!r}")
+    return str(torch.device(name))
+
+
+def _duration(seconds: float) -> str:
+    """Seconds in words: 45 s, 12 min, 3.4 h."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+@contextmanager
+def _exclusive(path: Path) -> Iterator[None]:
+    """One writer per table; the lock goes with the process that holds it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"), timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise TableError(f"another process is writing {path}") from error
+
+
+class _Session:
+    """This run's entry in the manifest."""
+
+    def __init__(self, setup: Setup, executor: str, began: float) -> None:
+        self.began = began
+        self.entry: dict[str, Any] = {
+            "started": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": 0.0, "finished": 0,
+            "device": setup.device, "machine": machine(setup.device), "executor": executor.partition("/")[0],
+            "commit": commit(), "versions": versions(),
+        }  # fmt: skip
+
+    def after(self, finished: int) -> dict[str, Any]:
+        """The entry with so many more experiments finished."""
+        self.entry["finished"] += finished
+        self.entry["seconds"] = round(time.monotonic() - self.began, 1)
+        return self.entry
+
+
+class _Stop:
+    """Whether to stop: the budget is used up, or SIGTERM or Ctrl-C came. reason: which; "" before that."""
+
+    def __init__(self, budget: float | None, began: float) -> None:
+        self.deadline = None if budget is None else began + budget
+        self.reason = ""
+        self.before: dict[signal.Signals, Any] = {}
+
+    def __call__(self) -> bool:
+        if not self.reason and self.deadline is not None and time.monotonic() > self.deadline:
+            self.reason = "the budget is used up"
+        return bool(self.reason)
+
+    def __enter__(self) -> _Stop:
+        if threading.current_thread() is threading.main_thread():
+            self.before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _on_signal(self, number: int, frame: object) -> None:
+        self.reason = f"{signal.Signals(number).name} came"
+
+
+class _Bar:
+    """A progress bar in networks, with networks per hour; every half minute where the output is not a terminal."""
+
+    def __init__(self, total: int) -> None:
+        form = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} networks{postfix}, {elapsed} gone, {remaining} to go"
+        interval = 0.5 if sys.stderr.isatty() else 30.0
+        self.bar = tqdm(total=total, bar_format=form, mininterval=interval, postfix="0 networks/h")
+
+    def advance(self, networks: float) -> None:
+        """So many more networks are done."""
+        elapsed = max(self.bar.format_dict["elapsed"], 1e-3)
+        self.bar.set_postfix_str(f"{3600 * (self.bar.n + networks) / elapsed:,.0f} networks/h", refresh=False)
+        self.bar.update(min(networks, self.bar.total - self.bar.n))
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.bar.close()

@@ -1,0 +1,159 @@
+"""What an experiment is: every choice of Section 4.1 in one immutable record, and named sets of them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
+from functools import cached_property, lru_cache
+from typing import Any
+
+from afli import activations as act
+from afli import meanfield as mf
+from afli.data import NORMALISATIONS
+
+__all__ = ["Experiment", "Grid", "LinearSchedule", "edge_of_chaos"]
+
+
+@dataclass(frozen=True)
+class LinearSchedule:
+    """A parameter that moves from `start` to `stop` in equal steps over `epochs` epochs, then stays (Figure 8)."""
+
+    start: float
+    stop: float
+    epochs: int
+
+    def __post_init__(self) -> None:
+        if not (self.start > 0 and self.stop > 0 and self.epochs >= 1):
+            raise ValueError(f"start and stop must be > 0 and epochs >= 1, got {self}")
+
+    def __call__(self, epoch: int) -> float:
+        """The value during epoch 1, 2, ...: `start` in the first, `stop` after `epochs` of them."""
+        return self.start + (self.stop - self.start) * min((epoch - 1) / self.epochs, 1.0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One network, one training run: all of Section 4.1. Two equal experiments give equal numbers.
+
+    dataset: a name for `afli.data.load`, or the name of a dataset that is handed over. normalisation: see `afli.data`.
+    depth, width: hidden layers and units in each. activation, parameters: as for `afli.activations.get`.
+    sigma_b2: bias variance; sigma_w2 and q* follow from the edge of chaos. weights: "orthogonal" or "gaussian".
+    head_variance: None draws the last layer as any other; a number gives it that weight variance and zero biases.
+    batch, learning_rate, epochs: plain SGD, the incomplete last batch of an epoch left out.
+    trial: the seed. Standardised draws and batch order depend on it and on the epoch alone, so trials pair up.
+    schedule: how `a` moves (it starts at the initial a), or None.
+    record: the epochs after which the network is tested, 0 for the untrained one; the last epoch is always among them.
+    """
+
+    dataset: str = "digits"
+    normalisation: str = "sphere"
+    depth: int
+    width: int
+    activation: str
+    parameters: tuple[tuple[str, float], ...] = ()
+    sigma_b2: float
+    weights: str = "orthogonal"
+    head_variance: float | None = None
+    batch: int = 64
+    learning_rate: float
+    epochs: int
+    trial: int = 0
+    schedule: LinearSchedule | None = None
+    record: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        for name in ("depth", "width", "batch", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
+        if self.normalisation not in NORMALISATIONS:
+            raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {self.normalisation!r}")
+        if self.weights not in ("orthogonal", "gaussian"):
+            raise ValueError(f"weights must be orthogonal or gaussian, got {self.weights!r}")
+        if not self.learning_rate > 0 or not (self.head_variance is None or self.head_variance > 0):
+            raise ValueError(f"need learning_rate > 0 and head_variance > 0, got {self}")
+        if self.trial < 0 or any(not 0 <= epoch <= self.epochs for epoch in self.record):
+            raise ValueError(f"need trial >= 0 and record within 0..{self.epochs}, got {self.trial!r}, {self.record!r}")
+        if self.schedule is not None and dict(self.parameters).get("a") != self.schedule.start:
+            raise ValueError(f"the schedule must start at the initial a, got {self.parameters!r} and {self.schedule!r}")
+        object.__setattr__(self, "record", tuple(sorted({*self.record, self.epochs})))
+
+    @property
+    def phi(self) -> act.Activation:
+        """The activation at the start of training."""
+        return act.get(self.activation, **dict(self.parameters))
+
+    @property
+    def mean_field(self) -> mf.MeanField:
+        """The edge of chaos that the network is drawn on. Raises NoFixedPointError where there is none."""
+        return edge_of_chaos(self.phi, self.sigma_b2)
+
+    @cached_property
+    def key(self) -> str:
+        """16 hexadecimal digits that name these settings; the same on every machine."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def shape(self) -> tuple[Any, ...]:
+        """What experiments must share to be trained together."""
+        own = {"parameters", "sigma_b2", "weights", "head_variance", "learning_rate", "trial", "schedule"}
+        return tuple(getattr(self, field.name) for field in fields(self) if field.name not in own)
+
+    @property
+    def size(self) -> int:
+        """About the number of weights without input and head: what the time of a step is proportional to."""
+        return self.depth * self.width**2
+
+    def settings(self) -> dict[str, Any]:
+        """The settings as one flat row: `a` has a column of its own (NaN without one), `phi` names all parameters."""
+        row = asdict(self)
+        del row["parameters"], row["record"]
+        schedule = self.schedule
+        row["schedule"] = (
+            "" if schedule is None else f"{schedule.start:g} to {schedule.stop:g} in {schedule.epochs} epochs"
+        )
+        row["head_variance"] = float("nan") if self.head_variance is None else self.head_variance
+        first = {"experiment": self.key, "phi": self.phi.name, "a": dict(self.parameters).get("a", float("nan"))}
+        return first | row
+
+
+@lru_cache(maxsize=4096)
+def edge_of_chaos(phi: act.Activation, sigma_b2: float) -> mf.MeanField:
+    """`afli.meanfield.edge_of_chaos`, remembered."""
+    return mf.edge_of_chaos(phi, sigma_b2=sigma_b2)
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A named set of experiments, most valuable first.
+
+    preset, profile: where it comes from, e.g. "fig7" and "paper".
+    """
+
+    preset: str
+    profile: str
+    experiments: tuple[Experiment, ...]
+
+    def __len__(self) -> int:
+        return len(self.experiments)
+
+    def __iter__(self) -> Iterator[Experiment]:
+        return iter(self.experiments)
+
+    @property
+    def name(self) -> str:
+        """The stem of its table, e.g. "fig7-laptop-digits"."""
+        datasets = "-".join(sorted({experiment.dataset for experiment in self.experiments}))
+        plain = "".join(c if c.isalnum() else "-" for c in datasets.lower())
+        return f"{self.preset}-{self.profile}-{'-'.join(word for word in plain.split('-') if word)}"
+
+    def on(self, dataset: str) -> Grid:
+        """The same experiments on another dataset."""
+        return replace(self, experiments=tuple(replace(e, dataset=dataset) for e in self.experiments))
+
+    def shard(self, index: int, count: int) -> Grid:
+        """Part `index` (from 1) of `count`: every count-th experiment, to be run on one of several machines."""
+        if not 1 <= index <= count:
+            raise ValueError(f"index must be in 1..{count}, got {index!r}")
+        return replace(self, experiments=self.experiments[index - 1 :: count])

@@ -1,0 +1,155 @@
+"""Tables of finished experiments: one Parquet file, and beside it a manifest (JSON) that says where it comes from.
+
+A table has one row per experiment and recorded epoch, in the order of its grid. Columns that end in `_seconds` are the
+only ones that are not a function of the settings. Files are replaced atomically: a reader, or the next run, never sees
+half a table.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from afli.experiments.checkpoints import replace_file
+from afli.experiments.spec import Grid
+
+__all__ = ["Table", "TableError", "merge", "same_rows", "summary"]
+
+KEY = ["experiment", "epoch"]
+# Tables that differ in one of these hold numbers that must not be mixed.
+IDENTITY = ("preset", "profile", "dataset", "code", "arithmetic")
+
+
+class TableError(ValueError):
+    """A table that cannot be continued or merged; the message says why. Nothing was changed."""
+
+
+class Table:
+    """The table `path` (with or without .parquet), which need not exist yet.
+
+    frame: its rows, empty if there are none. manifest: its manifest, empty if there is none.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        path = Path(path)
+        self.path = path if path.suffix == ".parquet" else path.with_name(path.name + ".parquet")
+        self.manifest_path = self.path.with_suffix(".json")
+        self.frame = pd.read_parquet(self.path) if self.path.exists() else pd.DataFrame(columns=KEY)
+        self.manifest: dict[str, Any] = {}
+        if self.manifest_path.exists():
+            self.manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+
+    @property
+    def done(self) -> set[str]:
+        """Keys of the finished experiments."""
+        return set(self.frame["experiment"])
+
+    def begin(self, grid: Grid, identity: dict[str, Any]) -> None:
+        """Claim the table for a grid. identity: its dataset, code and arithmetic.
+
+        Raises TableError if it holds numbers of another dataset, code or arithmetic.
+        """
+        identity = {"preset": grid.preset, "profile": grid.profile} | identity
+        if self.manifest:
+            _require_same(
+                identity, self.manifest, f"{self.path} cannot be continued: choose another folder, or delete it"
+            )
+        elif self.done:
+            raise TableError(
+                f"{self.path} has no manifest {self.manifest_path.name}, so nobody knows where it comes from"
+            )
+        settings = pd.DataFrame([experiment.settings() for experiment in grid]).drop(columns="experiment")
+        values = {name: sorted(settings[name].dropna().unique().tolist()) for name in settings}
+        self.manifest = identity | {"experiments": len(grid), "settings": values, "runs": self.manifest.get("runs", [])}
+        self._write_manifest()
+
+    def add(self, rows: pd.DataFrame, order: Iterable[str], run: dict[str, Any]) -> None:
+        """Add finished experiments and write the files. order: keys in the grid's order; run: its manifest entry."""
+        self.frame = _sorted(pd.concat([self.frame, rows]) if self.done else rows, order)
+        replace_file(self.path, lambda stream: self.frame.to_parquet(stream, index=False, compression="zstd"))
+        others = [known for known in self.manifest["runs"] if known["started"] != run["started"]]
+        self.manifest["runs"] = [*others, dict(run)]
+        self._write_manifest()
+
+    def _write_manifest(self) -> None:
+        self.manifest |= {"finished": len(self.done), "rows": len(self.frame)}
+        text = json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n"
+        replace_file(self.manifest_path, lambda stream: stream.write(text.encode()))
+
+
+def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
+    """One table from the tables of several machines. Experiments that several of them hold must agree.
+
+    out: the table to write; it may be one of `paths`. Raises TableError, with nothing written, if the tables belong to
+    different grids, datasets, code or arithmetic, or give one experiment different numbers.
+    """
+    tables = [Table(path) for path in paths]
+    for table in tables:
+        if not table.done or not table.manifest:
+            raise TableError(f"{table.path} must be a table with rows and a manifest, found {len(table.frame)} rows")
+        _require_same(tables[0].manifest, table.manifest, f"{table.path} cannot be merged with {tables[0].path}")
+    merged, origin = tables[0].frame, tables[0]
+    for table in tables[1:]:
+        common = origin.done & table.done
+        if not same_rows(_only(merged, common), _only(table.frame, common)):
+            raise TableError(
+                f"{table.path} gives other numbers than the tables before it for one of {len(common)} experiments"
+            )
+        merged = pd.concat([merged, table.frame[~table.frame["experiment"].isin(set(merged["experiment"]))]])
+        origin.frame = merged
+    result = Table(out)
+    runs = {run["started"]: run for table in tables for run in table.manifest["runs"]}
+    result.manifest = tables[0].manifest | {"runs": sorted(runs.values(), key=lambda run: run["started"])}
+    result.frame = _sorted(merged, _grid_order(result.manifest))
+    replace_file(result.path, lambda stream: result.frame.to_parquet(stream, index=False, compression="zstd"))
+    result._write_manifest()
+    return result
+
+
+def same_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
+    """Whether two tables hold the same numbers, in any order, time columns aside; NaN equals NaN."""
+    left, right = (
+        frame[[c for c in frame if not str(c).endswith("_seconds")]].sort_values(KEY).reset_index(drop=True)
+        for frame in (left, right)
+    )
+    return left.equals(right)
+
+
+def summary(frame: pd.DataFrame) -> pd.DataFrame:
+    """Per cell at the last epoch: trials, mean and standard deviation of test accuracy, and diverged trials."""
+    cell = ["dataset", "depth", "weights", "phi", "schedule", "sigma_b2", "learning_rate"]
+    last = frame[frame["epoch"] == frame["epochs"]]
+    groups = last.groupby(cell, sort=False)
+    table = groups["test_accuracy"].agg(["size", "mean", "std"]).rename(columns={"size": "trials"})
+    return table.assign(diverged=groups["diverged"].sum()).reset_index()
+
+
+def _only(frame: pd.DataFrame, keys: set[str]) -> pd.DataFrame:
+    return frame[frame["experiment"].isin(keys)]
+
+
+def _sorted(frame: pd.DataFrame, order: Iterable[str]) -> pd.DataFrame:
+    """In the grid's order, then by epoch; experiments that the grid no longer has come last."""
+    place = {key: index for index, key in enumerate(order)}
+    ranks = frame["experiment"].map(lambda key: place.get(key, len(place)))
+    return frame.assign(_rank=ranks).sort_values(["_rank", *KEY]).drop(columns="_rank").reset_index(drop=True)
+
+
+def _grid_order(manifest: dict[str, Any]) -> list[str]:
+    from afli.experiments.presets import PRESETS, grid
+
+    if manifest["preset"] not in PRESETS:
+        return []
+    return [
+        experiment.key for experiment in grid(manifest["preset"], manifest["profile"]).on(manifest["dataset"]["label"])
+    ]
+
+
+def _require_same(one: dict[str, Any], other: dict[str, Any], problem: str) -> None:
+    for name in IDENTITY:
+        if one[name] != other.get(name):
+            raise TableError(f"{problem}: its {name} is {other.get(name)!r}, not {one[name]!r}")
