@@ -1,0 +1,61 @@
+"""The figure style and the slider: every curve distinguishable in grey, and readable without JavaScript."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+
+mpl = pytest.importorskip("matplotlib")
+
+from afli import figures  # noqa: E402  (needs matplotlib)
+
+X = np.linspace(0, 1, 5)
+
+
+def test_curves_differ_in_dash_as_well_as_colour() -> None:
+    looks = [figures.look(i) for i in range(6)]
+    assert len({str(kind["linestyle"]) for kind in looks}) == 6
+    assert len({kind["color"] for kind in looks}) == 6
+
+
+def test_neighbouring_colours_differ_in_lightness() -> None:
+    from matplotlib.colors import to_rgb
+
+    lightness = [np.dot(to_rgb(colour), (0.2126, 0.7152, 0.0722)) for colour in figures.COLOURS]
+    assert np.abs(np.diff(lightness)).min() > 0.03
+
+
+def test_a_plot_labels_its_axes_and_curves() -> None:
+    fig = figures.curves(X, {"one": X, "two": X**2}, xlabel="x", ylabel="y", diagonal=True, dots={"two": (0.5, 0.25)})
+    (axes,) = fig.axes
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("x", "y")
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one", "two"]
+
+
+def test_a_phase_map_is_indexed_weight_variance_first() -> None:
+    values = np.outer([0.0, 1.0, 2.0], [1.0, 1.0])  # grows along sigma_w2 only
+    fig = figures.phase_map([1.0, 2.0, 3.0], [0.1, 0.2], values, label="value")
+    assert fig.axes[0].get_xlabel().startswith("weight variance")
+
+
+def test_bands_draw_the_spread_around_the_theory() -> None:
+    samples = {"a": np.stack([X, X + 0.1, X - 0.1])}
+    fig = figures.bands(X, samples, {"a": X}, xlabel="layer", ylabel="value")
+    assert len(fig.axes[0].collections) == 1
+
+
+def test_the_slider_shows_its_first_frame_without_javascript() -> None:
+    frames = {f"{a}": a * X for a in (1, 2)}
+    html = figures.live_curve(
+        X, frames, key="live-test", name="a", xlabel="x", ylabel="y", alt="A line.", ylim=(0, 2), start=1
+    ).data
+    path = re.search(r'class="curve"[^>]* d="([^"]+)"', html)
+    assert path is not None
+    first, last = re.findall(r"[\d.]+ [\d.]+", path.group(1))[:: len(X) - 1]
+    assert first == "60.0 330.0"  # the corner (0, 0)
+    assert last == "580.0 20.0"  # the corner (1, 2)
+    assert "<output>2</output>" in html
+    assert 'aria-label="A line."' in html
+    assert "http" not in html  # offline
