@@ -58,10 +58,8 @@ def linear_ratio_sharp(y: Any) -> Any:
     y = _ratio(y)
     lower, _ = (np.asarray(v) for v in linear_ratio(y))
     upper = np.asarray(linear_ratio_closed(y)) * (1 + 1e-9)
-    sharp_lower = _root(lambda log_l: _shtanh_residual(np.exp(log_l), y), lower * (1 - 1e-12), upper)
-    sharp_upper = _root(
-        lambda log_l: np.log(_zigzag_deficit(np.exp(log_l))) - np.log(y) - 2 * log_l, lower * (1 - 1e-12), upper
-    )
+    sharp_lower = _root(_shtanh_residual, lower * (1 - 1e-12), upper, y)
+    sharp_upper = _root(_zigzag_residual, lower * (1 - 1e-12), upper, y)
     return like(sharp_lower), like(sharp_upper)
 
 
@@ -125,7 +123,7 @@ def linear_radius(
 def _radius_for_gain(depth: int, sigma_b2: float, gain: float) -> float:
     """Every layer adds at most y l^2 = sigma_b2 / q*; the class-exact l solves 1 - S(l) = gain / depth."""
     share = gain / depth
-    ratio = _root(lambda t: np.log(_zigzag_deficit(np.exp(t))) - np.log(share), np.asarray(1e-9), np.asarray(37.0))
+    ratio = _root(_deficit_residual, np.asarray(1e-9), np.asarray(37.0), np.asarray(share))
     return float(np.sqrt(sigma_b2 / share) * ratio)
 
 
@@ -154,15 +152,30 @@ def _zigzag_deficit(l: Array) -> Array:
     return 2 * (l * density(l) + near - bump)
 
 
-def _root(residual: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """exp of the root of a decreasing function of ln l between low and high, elementwise."""
+def _zigzag_residual(l: Array, y: Array) -> Array:
+    """ln (1 - S(l)) - ln (y l^2): positive below the ratio that the zigzags approach, negative above."""
+    return np.log(_zigzag_deficit(l)) - np.log(y) - 2 * np.log(l)
+
+
+def _deficit_residual(l: Array, share: Array) -> Array:
+    """ln (1 - S(l)) - ln(share)."""
+    return np.log(_zigzag_deficit(l)) - np.log(share)
+
+
+def _root(residual: Callable[[Array, Array], Array], low: Array, high: Array, parameter: Array) -> Array:
+    """The root l of residual(l, parameter), decreasing in l, between low and high, elementwise; sought in ln l.
+
+    The solver drops the entries that have converged, so the parameter must travel with them as an argument.
+    """
     from scipy.optimize import elementwise
 
-    return np.asarray(
-        np.exp(
-            elementwise.find_root(residual, (np.log(low), np.log(high)), tolerances={"xrtol": 1e-16, "xatol": 1e-16}).x
-        )
+    found = elementwise.find_root(
+        lambda log_l, p: residual(np.exp(log_l), p),
+        (np.log(low), np.log(high)),
+        args=(parameter,),
+        tolerances={"xrtol": 1e-16, "xatol": 1e-16},
     )
+    return np.asarray(np.exp(found.x))
 
 
 def _root_lambert(c: float, y: Array) -> Array:
