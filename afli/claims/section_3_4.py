@@ -1,0 +1,232 @@
+"""Section 3.4: the ratio l = a / sqrt(q*) of linear radius to standard deviation, against y = sigma_b2 / a^2."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+from scipy import special
+
+from afli import bounds, gaussian
+from afli import meanfield as mf
+from afli.activations import Activation, shtanh
+from afli.claims.adversary import odd_piecewise_linear, random_scaled_bounded, through_heights, zigzag
+from afli.claims.domain import BIAS_VARIANCES, FAMILY_MEMBERS, RADII, describe, networks
+from afli.claims.ledger import LEDGER, Evidence, at_most, equal
+
+Array = np.ndarray
+
+_MEMBERS = (*FAMILY_MEMBERS, *random_scaled_bounded(np.random.default_rng(34), 60), zigzag(0.1, reach=12.0))
+_UNBOUNDED = odd_piecewise_linear([1.0], [1.0, 0.9], name="slope 0.9 beyond a")
+_STEEP = zigzag(0.5, reach=6.0, steepness=20.0)
+
+
+def _ratios(activations: Sequence[Activation]) -> tuple[Array, Array]:
+    """(y, l) of the critical network of every activation at every bias variance: arrays (activations, variances)."""
+    nets = networks(activations)
+    y = np.array([net.sigma_b2 / net.phi.linear_radius**2 for net in nets])
+    ratio = np.array([net.phi.linear_radius / np.sqrt(net.q) for net in nets])
+    return y.reshape(len(activations), -1), ratio.reshape(len(activations), -1)
+
+
+def _domain(activations: Sequence[Activation]) -> str:
+    if activations is not _MEMBERS:
+        return describe(activations)
+    others = len(_MEMBERS) - len(FAMILY_MEMBERS)
+    return f"{describe(FAMILY_MEMBERS)}; and {others} random or zigzag members of the class at the same sigma_b2"
+
+
+def _at(activations: Sequence[Activation]) -> Callable[[tuple[int, ...]], str]:
+    return lambda i: f"{activations[i[0]].name}, sigma_b2 = {BIAS_VARIANCES[i[1]]:g}"
+
+
+# --- As printed ---
+
+
+@LEDGER.claim(
+    "lemma-3.4",
+    statement="On the edge of chaos nu(y) < a / sqrt(q*) < (8/pi)^(1/6) y^(-1/3), where y = sigma_b2 / a^2.",
+    source="Lemma 3.4, eq. (23)",
+    page="3_4_linear_region",
+    mutants={
+        "|phi| <= a k dropped (slope 0.9 beyond a)": {"activations": [_UNBOUNDED]},
+        "|phi'| <= k dropped (slopes of 20)": {"activations": [_STEEP]},
+        "delta in place of nu": {"lower": lambda y: bounds.tangent_point(y)[0]},
+        "constant 0.85 in place of (8/pi)^(1/6)": {"constant": 0.85},
+    },
+)
+def linear_ratio(
+    activations: Sequence[Activation] = _MEMBERS,
+    lower: Callable[[Array], Array] = lambda y: bounds.linear_ratio(y)[0],
+    constant: float = (8 / np.pi) ** (1 / 6),
+) -> Evidence:
+    y, ratio = _ratios(activations)
+    domain, at = _domain(activations), _at(activations)
+    above = at_most(lower(y) / ratio, 1.0, strict=True, domain=domain, at=at)
+    below = at_most(ratio / (constant * y ** (-1 / 3)), 1.0, strict=True, domain=domain, at=at)
+    return above if above.margin < below.margin else below
+
+
+@LEDGER.claim(
+    "eq-34",
+    statement="g(l) <= (1 - y) erfc(l / sqrt 2) + y at every critical point, with equality for Shtanh.",
+    source="Appendix B.5, eq. (34)",
+    page="3_4_linear_region",
+    mutants={
+        "|phi| <= a k dropped (slope 0.9 beyond a)": {"activations": [_UNBOUNDED]},
+        "y / 2 in place of y": {"share": 0.5},
+    },
+)
+def key_inequality(activations: Sequence[Activation] = _MEMBERS, share: float = 1.0) -> Evidence:
+    def slack(members: Sequence[Activation]) -> Array:
+        y, ratio = _ratios(members)
+        tail = special.erfc(ratio / np.sqrt(2))
+        y = share * y
+        return (2 * gaussian.density(ratio) / ratio) / ((1 - y) * tail + y) - 1
+
+    equality = [shtanh(a) for a in RADII]
+    equal(slack(equality), 0.0, 1e-11, domain=_domain(equality), at=_at(equality))
+    return at_most(slack(activations), 1e-11, domain=_domain(activations), at=_at(activations))
+
+
+@LEDGER.claim(
+    "section-3.4.nu-valid-for-all-y",
+    statement="nu(y) is a lower bound for every y > 0: g(nu) > (1 - y) erfc(nu / sqrt 2) + y.",
+    source="this companion (the printed proof inspects a range of y)",
+    page="3_4_linear_region",
+    status="holds, and sharpened",
+    mutants={
+        "delta in place of nu": {"candidate": lambda y: bounds.tangent_point(y)[0]},
+        "nu one per cent larger": {"candidate": lambda y: 1.01 * bounds.linear_ratio(y)[0]},
+    },
+)
+def nu_for_all_y(candidate: Callable[[Array], Array] = lambda y: bounds.linear_ratio(y)[0]) -> Evidence:
+    y = np.logspace(-300, 300, 24001)
+    nu = candidate(y)
+    # Both sides times exp(nu^2 / 2), so that nothing underflows; erfcx(x) = exp(x^2) erfc(x).
+    with np.errstate(over="ignore", under="ignore"):
+        right = special.erfcx(nu / np.sqrt(2)) + y * np.exp(0.5 * nu**2) * special.erf(nu / np.sqrt(2))
+    share = right * nu / np.sqrt(2 / np.pi)
+    domain = f"{len(y)} values of y from 1e-300 to 1e300, equally spaced in log y"
+    return at_most(share, 1.0, strict=True, domain=domain, at=lambda i: f"y = {y[i[0]]:.3g}")
+
+
+# --- Sharp ---
+
+
+@LEDGER.claim(
+    "section-3.4.sharp-lower",
+    statement="l_sh(y) <= a / sqrt(q*) on the whole class, with equality for Shtanh: no lower bound can be better.",
+    source="this companion (sharpens Lemma 3.4)",
+    page="3_4_linear_region",
+    status="holds, and sharpened",
+    mutants={
+        "|phi| <= a k dropped (slope 0.9 beyond a)": {"activations": [_UNBOUNDED]},
+        "a bound one per cent larger": {"factor": 1.01},
+    },
+)
+def sharp_lower(activations: Sequence[Activation] = _MEMBERS, factor: float = 1.0) -> Evidence:
+    def share(members: Sequence[Activation]) -> Array:
+        y, ratio = _ratios(members)
+        return factor * np.asarray(bounds.linear_ratio_sharp(y)[0]) / ratio
+
+    equality = [shtanh(a) for a in RADII]
+    attained = equal(share(equality), 1.0, 1e-12, domain=_domain(equality), at=_at(equality))
+    at_most(share(activations), 1 + 1e-12, domain=_domain(activations), at=_at(activations))
+    return _searched(-1, factor, attained.measured)
+
+
+@LEDGER.claim(
+    "section-3.4.sharp-upper",
+    statement="a / sqrt(q*) < l_zz(y) on the whole class; saw teeth with a vanishing zigzag come as near as you like.",
+    source="this companion (sharpens Lemma 3.4; the paper asks for a tighter upper bound)",
+    page="3_4_linear_region",
+    status="holds, and sharpened",
+    mutants={
+        "|phi'| <= k dropped (slopes of 1.1)": {"activations": [zigzag(0.1, reach=6.0, steepness=1.1)]},
+        "a bound one per cent smaller": {"factor": 0.99},
+    },
+)
+def sharp_upper(activations: Sequence[Activation] = _MEMBERS, factor: float = 1.0) -> Evidence:
+    y, ratio = _ratios(activations)
+    share = ratio / (factor * np.asarray(bounds.linear_ratio_sharp(y)[1]))
+    at_most(share, 1.0, strict=True, domain=_domain(activations), at=_at(activations))
+    return _searched(+1, factor, zigzag_distance(1.0, 0.01))
+
+
+def zigzag_distance(y: float, height: float) -> float:
+    """1 - l / l_zz(y) for the saw tooth with a zigzag of this height, out to nine standard deviations."""
+    limit = bounds.linear_ratio_sharp(y)[1]
+    net = mf.edge_of_chaos(zigzag(height, reach=9 / limit), sigma_b2=y)
+    return float(1 - 1 / np.sqrt(net.q) / limit)
+
+
+def _searched(sign: int, factor: float, extremal: float) -> Evidence:
+    """Hill climbing towards the bound above (+1) or below (-1), at seven ratios l; a share of 1 would touch it."""
+    y, ratio = np.array([climb(sign, ratio) for ratio in _CLIMBS]).T
+    lower, upper = (np.asarray(bound) for bound in bounds.linear_ratio_sharp(y))
+    share = ratio / (factor * upper) if sign > 0 else factor * lower / ratio
+    domain = (
+        f"{_domain(_MEMBERS)}; and {len(_CLIMBS)} hill climbs of {_STEPS} steps over members with 8 pieces, "
+        f"y from {min(y):.2g} to {max(y):.2g}"
+    )
+    values = {"nearest": float(share.max()), "extremal": extremal}
+    # The lower bound is attained, so there rounding decides; the upper one is not.
+    bound = 1.0 if sign > 0 else 1 + 1e-12
+    return at_most(share, bound, strict=sign > 0, domain=domain, at=lambda i: f"l = {_CLIMBS[i[0]]:g}", values=values)
+
+
+_CLIMBS = (0.1, 0.3, 0.6, 1.0, 1.6, 2.4, 3.5)
+_STEPS = 300
+
+
+@lru_cache(maxsize=32)
+def climb(sign: int, ratio: float) -> tuple[float, float]:
+    """(y, l) of the member of the class found by raising (+1) or lowering (-1) y at this l, that is, at this q*."""
+    rng = np.random.default_rng([2021, round(1000 * ratio)])
+    point, step = np.concatenate([rng.uniform(-1, 1, 8), rng.exponential(1.0, 8)]), 0.5
+
+    def value(p: Array) -> float:
+        phi = through_heights(np.clip(p[:8], -1, 1), np.abs(p[8:]), name="climber")
+        return sign * mf.critical_at(phi, q=ratio**-2).sigma_b2
+
+    best = value(point)
+    for _ in range(_STEPS):
+        trial = point + step * rng.normal(size=16)
+        reached = value(trial)
+        better = reached > best
+        point, best = (trial, reached) if better else (point, best)
+        step = min(2.0, step * 1.5) if better else max(1e-4, step * 0.9)
+    return sign * best, ratio
+
+
+@LEDGER.claim(
+    "section-3.4.closed-upper",
+    statement="a / sqrt(q*) < sqrt(W_0(8 / (pi y^2))) for y <= 1.6, and < 1 / sqrt(y) beyond.",
+    source="this companion (sharpens Lemma 3.4)",
+    page="3_4_linear_region",
+    status="holds, and sharpened",
+    mutants={
+        "|phi'| <= k dropped (slopes of 20)": {"activations": [_STEEP]},
+        "W_0(4 / (pi y^2))": {"constant": 4 / np.pi},
+        "the Lambert form up to y = 2": {"cut": 2.0},
+    },
+)
+def closed_upper(
+    activations: Sequence[Activation] = _MEMBERS, constant: float = 8 / np.pi, cut: float = 1.6
+) -> Evidence:
+    def closed(y: Array) -> Array:
+        return np.where(y <= cut, np.sqrt(special.lambertw(constant / y**2).real), 1 / np.sqrt(y))
+
+    y, ratio = _ratios(activations)
+    at_most(ratio / closed(y), 1.0, strict=True, domain=_domain(activations), at=_at(activations))
+    # The proof needs erfc(l / sqrt 2) <= 2 l p(l) wherever the Lambert form is used: from its value at the cut.
+    smallest = closed(np.array([cut]))
+    low = np.concatenate([smallest, np.linspace(smallest[0], 30, 3001)])
+    half_tail = special.erfcx(low / np.sqrt(2)) / (low * np.sqrt(2 / np.pi))
+    at_most(half_tail, 1.0, domain="l from its value at the cut to 30", at=lambda i: f"l = {low[i[0]]:g}")
+    fine = np.logspace(-12, 4, 4001)
+    share = np.asarray(bounds.linear_ratio_sharp(fine)[1]) / closed(fine)
+    domain = f"l_zz, the supremum over the class, at {len(fine)} values of y from 1e-12 to 1e4; {_domain(activations)}"
+    return at_most(share, 1.0, strict=True, domain=domain, at=lambda i: f"y = {fine[i[0]]:.3g}")
