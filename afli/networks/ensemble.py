@@ -158,6 +158,7 @@ class Ensemble:
     def set_scale(self, a: Sequence[float]) -> None:
         """New values of the parameter a, one per member: the schedule of Figure 8."""
         self.phi.params["a"].copy_(torch.tensor(a, dtype=torch.float64).reshape(-1, 1, 1))
+        self._pass.parameters_changed()
 
     def state(self) -> dict[str, Tensor]:
         """Everything that training changes, as contiguous tensors on the CPU."""

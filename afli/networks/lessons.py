@@ -1,0 +1,163 @@
+"""Ordinary torch training loops for the pages of Part I: any model, any optimiser, and something to watch on the way.
+
+The ensemble engine knows plain SGD on the network of eq. (1) only. Here a model may contain whatever torch has: batch
+normalisation, shortcuts, learned slopes, Adam.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afli.data import Dataset
+
+__all__ = ["History", "Shortcut", "best_rate", "fit", "stack"]
+
+OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training run left behind.
+
+    loss: mini-batch cross-entropy before every step, (steps,). test_accuracy: after every epoch, the untrained model
+    first, (epochs + 1,); train_accuracy: the same on the training images. watched: what `watch` returned, as often.
+    cosines: of each step's change of all parameters with the change before it, (steps - 1,), if asked for.
+    """
+
+    loss: NDArray[Any]
+    test_accuracy: NDArray[Any]
+    train_accuracy: NDArray[Any]
+    watched: list[Any]
+    cosines: NDArray[Any]
+
+    def steps_to(self, level: float, window: int = 20) -> float:
+        """The first step at which the mean loss of the last `window` steps is below `level`; infinity if never."""
+        mean = np.convolve(np.nan_to_num(self.loss, nan=np.inf, posinf=1e9), np.ones(window) / window, mode="valid")
+        below = np.flatnonzero(mean < level)
+        return float(below[0] + window) if len(below) else float("inf")
+
+
+def fit(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    learning_rate: float,
+    epochs: int,
+    batch: int = 64,
+    optimiser: str = "sgd",
+    seed: int = 0,
+    watch: Callable[[nn.Module], Any] | None = None,
+    cosines: bool = False,
+) -> History:
+    """Train `model` in place on cross-entropy; the batch order is that of `seed`, the incomplete last batch left out.
+
+    optimiser: "sgd" or "adam", torch's own. watch: called before training and after every epoch.
+    Raises ValueError for another optimiser.
+    """
+    if optimiser not in OPTIMISERS:
+        raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, got {optimiser!r}")
+    step_rule = OPTIMISERS[optimiser](model.parameters(), lr=learning_rate)
+    x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
+    order = np.random.default_rng(seed)
+    losses, angles, record = [], [], [_look(model, data, watch)]
+    before: Tensor | None = None
+    for _ in range(epochs):
+        rows = torch.from_numpy(order.permutation(len(x)))
+        for start in range(0, len(x) - batch + 1, batch):
+            chosen = rows[start : start + batch]
+            loss = F.cross_entropy(model(x[chosen]), y[chosen])
+            step_rule.zero_grad()
+            loss.backward()
+            old = _flat(model) if cosines else None
+            step_rule.step()
+            losses.append(float(loss.detach()))
+            if old is not None:
+                change = _flat(model) - old
+                if before is not None:
+                    angles.append(float(F.cosine_similarity(change, before, dim=0)))
+                before = change
+        record.append(_look(model, data, watch))
+    test, train, watched = zip(*record, strict=True)
+    return History(np.array(losses), np.array(test), np.array(train), list(watched), np.array(angles))
+
+
+def best_rate(
+    build: Callable[[], nn.Module], data: Dataset, rates: Sequence[float], *, level: float, **options: Any
+) -> tuple[float, History]:
+    """The learning rate that brings the mini-batch loss below `level` in the fewest steps, and its run.
+
+    If none does: the rate with the lowest mean loss over its last 20 steps. build: makes the same untrained model every
+    time. options: as for `fit`.
+    """
+    runs = {rate: fit(build(), data, learning_rate=rate, **options) for rate in rates}
+
+    def rank(rate: float) -> tuple[float, float]:
+        return runs[rate].steps_to(level), float(np.nan_to_num(runs[rate].loss[-20:].mean(), nan=np.inf))
+
+    best = min(runs, key=rank)
+    return best, runs[best]
+
+
+class Shortcut(nn.Module):
+    """x -> x + gain * block(x), a residual connection."""
+
+    def __init__(self, block: nn.Module, gain: float = 1.0) -> None:
+        super().__init__()
+        self.block, self.gain = block, gain
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.gain * self.block(x)
+
+
+def stack(
+    sizes: Sequence[int],
+    activation: Callable[[], nn.Module],
+    *,
+    gain: float = 1.0,
+    seed: int = 0,
+    normalise: Callable[[int], nn.Module] | None = None,
+    shortcut: float | None = None,
+) -> nn.Sequential:
+    """Linear layers of those sizes with Gaussian weights of variance gain^2 / fan-in and zero biases, and a linear head.
+
+    activation: makes the module after each hidden layer. normalise: makes one of that width before it, e.g.
+    nn.BatchNorm1d. shortcut: None, or the gain of a residual connection round every hidden layer that keeps its width.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    modules: list[nn.Module] = []
+    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+        linear = nn.Linear(n_in, n_out)
+        scale = (gain if i < len(sizes) - 2 else 1.0) / n_in**0.5
+        with torch.no_grad():
+            linear.weight.copy_(scale * torch.randn(n_out, n_in, generator=generator))
+            linear.bias.zero_()
+        if i == len(sizes) - 2:
+            return nn.Sequential(*modules, linear)
+        block = nn.Sequential(linear, *([normalise(n_out)] if normalise else []), activation())
+        modules.append(Shortcut(block, shortcut) if shortcut is not None and n_in == n_out else block)
+    raise ValueError(f"sizes must name at least the inputs and the classes, got {sizes!r}")
+
+
+def _flat(model: nn.Module) -> Tensor:
+    return torch.cat([p.detach().flatten() for p in model.parameters()])
+
+
+@torch.no_grad()
+def _look(model: nn.Module, data: Dataset, watch: Callable[[nn.Module], Any] | None) -> tuple[float, float, Any]:
+    """Test accuracy, training accuracy, and what `watch` sees, in evaluation mode."""
+    model.eval()
+    accuracy = [
+        float((model(torch.from_numpy(x)).argmax(1) == torch.from_numpy(y)).double().mean())
+        for x, y in ((data.x_test, data.y_test), (data.x_train, data.y_train))
+    ]
+    seen = watch(model) if watch else None
+    model.train()
+    return accuracy[0], accuracy[1], seen

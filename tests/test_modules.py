@@ -1,0 +1,92 @@
+"""Torch modules: the same functions, and the same derivatives, as in the theory."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from afli import activations as act
+from afli.networks.modules import FORMULAS, Elementwise, mlp
+
+USUAL = ["tanh", "erf", "sin", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign", "sigmoid"]
+ALL = [
+    *(act.get(family, a=a, k=k) for family in act.SCALED_BOUNDED_FAMILIES for a, k in ((1.0, 1.0), (2.5, 0.7))),
+    *(act.get(family) for family in [*USUAL, "abs_", "linear"]),
+    act.leaky_relu(slope=-0.5),
+    act.elu(alpha=2.0),
+    act.scaled(act.tanh(), 3.0),
+    act.symmetrised(act.elu()),
+    act.scaled(act.symmetrised(act.gelu()), 2.0),
+    act.from_callable(lambda z: np.arctan(z), lambda z: 1 / (1 + z**2), name="arctan"),
+]
+GRID = np.linspace(-9.7, 9.3, 4001)  # meets no kink
+
+
+def off_the_kinks(phi: act.Activation) -> np.ndarray:
+    near = np.array([d + s for d in phi.kinks for s in (-1e-6, 1e-6)])
+    return np.concatenate([GRID, near])
+
+
+@pytest.mark.parametrize("phi", ALL, ids=lambda phi: phi.name)
+def test_values_and_gradients_are_those_of_the_theory(phi):
+    points = off_the_kinks(phi)
+    z = torch.tensor(points, requires_grad=True)
+    module = Elementwise(phi)
+    value = module(z)
+    (gradient,) = torch.autograd.grad(value.sum(), z)
+    np.testing.assert_allclose(value.detach(), phi(points), rtol=2e-15, atol=5e-16 * max(1, abs(points).max()))
+    np.testing.assert_allclose(gradient, phi.derivative(points), rtol=1e-13, atol=2e-15)
+    np.testing.assert_allclose(module.slope(z.detach()), phi.derivative(points), rtol=1e-13, atol=2e-15)
+
+
+@pytest.mark.parametrize("phi", ALL, ids=lambda phi: phi.name)
+def test_single_precision_agrees_to_single_precision(phi):
+    z = torch.tensor(GRID, dtype=torch.float32)
+    exact = phi(z.double().numpy())
+    np.testing.assert_allclose(Elementwise(phi, torch.float32)(z), exact, rtol=1e-5, atol=2e-6)
+
+
+def test_every_family_of_the_theory_has_a_formula():
+    constructors = {"scaled", "symmetrised", "from_callable", "get", "check_scaled_bounded"}
+    families = {name for name in act.__all__ if name.islower() and name not in constructors}
+    assert families == set(FORMULAS)
+
+
+@pytest.mark.parametrize("family", act.SCALED_BOUNDED_FAMILIES)
+def test_several_activations_act_on_one_slice_each(family):
+    phis = [act.get(family, a=a) for a in (1.0, 2.0, 4.0)]
+    z = torch.linspace(-6, 6, 40, dtype=torch.float64).reshape(1, 8, 5).repeat(3, 1, 1)
+    together = Elementwise(phis)(z)
+    for phi, slice_, out in zip(phis, z, together, strict=True):
+        assert torch.equal(Elementwise(phi)(slice_), out)
+
+
+def test_parameters_move_with_the_module_and_are_not_trained():
+    module = Elementwise(act.shtanh(2.0)).to(torch.float32)
+    assert module.params["a"].dtype == torch.float32
+    assert list(module.parameters()) == []
+    assert "shtanh(a=2)" in repr(module)
+
+
+def test_mixed_families_and_unknown_ones_are_refused():
+    with pytest.raises(ValueError, match=r"\['relu', 'tanh'\]"):
+        Elementwise([act.relu(), act.tanh()])
+    odd = act.Activation("unheard-of", (), np.sin, np.cos)
+    with pytest.raises(ValueError, match="unheard-of"):
+        Elementwise(odd)(torch.zeros(1))
+
+
+def test_mlp_is_the_network_of_equation_one():
+    phi = act.ssaw(2.0)
+    model = mlp(3, 7, in_features=5, out_features=2, activation=phi).double()
+    linear = [m for m in model if isinstance(m, torch.nn.Linear)]
+    assert [(m.in_features, m.out_features) for m in linear] == [(5, 7), (7, 7), (7, 7), (7, 2)]
+    x = torch.randn(4, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    z = x.numpy()
+    for m in linear[:-1]:
+        z = phi(z @ m.weight.detach().numpy().T + m.bias.detach().numpy())
+    expected = z @ linear[-1].weight.detach().numpy().T + linear[-1].bias.detach().numpy()
+    np.testing.assert_allclose(model(x).detach(), expected, atol=1e-14)
+    with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
+        mlp(0, 7, in_features=5, out_features=2, activation=phi)
