@@ -39,5 +39,7 @@ __all__ = [
 ]
 
 # The order of the paper; each module registers its claims when it is imported.
+from afli.claims import part_one  # noqa: F401
+from afli.claims import section_3_1  # noqa: F401
 from afli.claims import section_3_3  # noqa: F401
 from afli.claims import section_3_4  # noqa: F401
