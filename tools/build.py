@@ -166,7 +166,7 @@ def run_pages(book: Book, keys: dict[str, str], jobs: int) -> None:
     running: dict[Future[Run], str] = {}
     failures: list[str] = []
     pool = ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))
-    with pool, tqdm(total=len(keys), desc="pages", unit="page", disable=not keys) as bar:
+    with pool, tqdm(total=len(keys), desc="pages", unit="page", disable=None if keys else True) as bar:
         while (waiting and not failures) or running:
             while waiting and not failures and len(running) < jobs:
                 page = waiting.pop(0)
@@ -272,7 +272,8 @@ def typeset(source: Path, output: Path, *, strict: bool) -> Path:
     assert process.stdout is not None
     for line in process.stdout:
         line = ANSI.sub("", line)
-        print(line, end="", flush=True)
+        if not line.startswith("myst"):  # two lines that list every option
+            print(line, end="", flush=True)
         if "WARNING:" in line or "ERROR:" in line:
             warnings.append(line)
     if process.wait() != 0:

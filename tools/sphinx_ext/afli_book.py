@@ -1,15 +1,22 @@
-"""The book's own additions to Sphinx: plain docstrings set as reStructuredText, and pages without sphinx-thebe."""
+"""The book's own additions to Sphinx: plain docstrings, references by the paper's numbers, no sphinx-thebe."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from docutils import nodes
+from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
+from sphinx.transforms.post_transforms import SphinxPostTransform
+from sphinx_proof.nodes import unenumerable_node
+
+# --- docstrings ------------------------------------------------------------------------------------------------------
 
 CODE = re.compile(r"(`[^`]+`)")
 MARKUP = re.compile(r"([\\*|_])")
 PARAMETERS = re.compile(r"([a-z_]\w*(?:, [a-z_]\w*)*): ")
+PAPER_EQUATION = re.compile(r"eq-(\d+)")
 SENTENCES_OF_THEIR_OWN = ("Returns ", "Raises ", "Accuracy", "Source")
 
 
@@ -47,6 +54,49 @@ def process_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any,
     lines[:] = plain_to_rst(lines)
 
 
+# --- statements ------------------------------------------------------------------------------------------------------
+
+
+def number_equations(app: Sphinx, doctree: nodes.document) -> None:
+    """The paper's equations, labelled eq-N, carry its number N; this book's own count C1, C2, ... on each page."""
+    equations = app.env.get_domain("math").equations  # type: ignore[attr-defined]
+    own = 0
+    for equation in doctree.findall(nodes.math_block):
+        label = equation.get("label")
+        if label is None:
+            continue
+        match = PAPER_EQUATION.fullmatch(label)
+        own += match is None
+        equation["number"] = match[1] if match else f"C{own}"
+        equations[label] = (app.env.docname, equation["number"])
+
+
+def remember_number(app: Sphinx, doctree: nodes.document) -> None:
+    """Keep the paper's number of each statement, "3.3" of the title "3.3 (uniform gap)", for references to it.
+
+    sphinx-proof numbers statements itself; with :nonumber: it prints a title as it is and refers to it by type alone.
+    """
+    for statement in doctree.findall(unenumerable_node):
+        number = statement["title"].strip().partition(" (")[0]
+        app.env.proof_list[statement["label"]]["number"] = number  # type: ignore[attr-defined]
+
+
+class PaperNumbers(SphinxPostTransform):
+    """References to statements read "Lemma 3.3"."""
+
+    default_priority = 5  # before Sphinx resolves references, at 10
+
+    def run(self, **options: Any) -> None:
+        for reference in list(self.document.findall(pending_xref)):
+            statement = getattr(self.env, "proof_list", {}).get(reference["reftarget"], {})
+            if reference.get("refdomain") == "prf" and "number" in statement and not reference["refexplicit"]:
+                text = f"{statement['realtype'].title()} {statement['number']}"
+                reference.children = [nodes.inline(text, text)]
+
+
+# --- scripts ---------------------------------------------------------------------------------------------------------
+
+
 def drop_thebe(app: Sphinx, pagename: str, templatename: str, context: dict[str, Any], doctree: Any) -> None:
     """Leave out sphinx-thebe's scripts: its live kernels are not offered, and they name a network address."""
     context["script_files"] = [script for script in context.get("script_files", []) if not is_thebe(script)]
@@ -60,5 +110,8 @@ def is_thebe(script: Any) -> bool:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", process_docstring)
+    app.connect("doctree-read", number_equations)
+    app.connect("doctree-read", remember_number)
+    app.add_post_transform(PaperNumbers)
     app.connect("html-page-context", drop_thebe, priority=900)  # after the extension that adds them
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
