@@ -7,7 +7,8 @@ normalisation, shortcuts, learned slopes, Adam.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afli.data import Dataset
+from afli.activations import Activation
+from afli.data import Dataset, input_scale
+from afli.networks.init import edge_of_chaos_
+from afli.networks.modules import mlp
 
-__all__ = ["History", "Shortcut", "best_rate", "fit", "stack"]
+__all__ = ["History", "Shortcut", "best_rate", "fit", "on_edge", "stack"]
 
 OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
@@ -126,14 +130,14 @@ def stack(
     normalise: Callable[[int], nn.Module] | None = None,
     shortcut: float | None = None,
 ) -> nn.Sequential:
-    """Linear layers of those sizes with Gaussian weights of variance gain^2 / fan-in and zero biases, and a linear head.
+    """Linear layers of those sizes, Gaussian weights of variance gain^2 / fan-in, zero biases, and a linear head.
 
     activation: makes the module after each hidden layer. normalise: makes one of that width before it, e.g.
     nn.BatchNorm1d. shortcut: None, or the gain of a residual connection round every hidden layer that keeps its width.
     """
     generator = torch.Generator().manual_seed(seed)
     modules: list[nn.Module] = []
-    for i, (n_in, n_out) in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(sizes)):
         linear = nn.Linear(n_in, n_out)
         scale = (gain if i < len(sizes) - 2 else 1.0) / n_in**0.5
         with torch.no_grad():
@@ -144,6 +148,19 @@ def stack(
         block = nn.Sequential(linear, *([normalise(n_out)] if normalise else []), activation())
         modules.append(Shortcut(block, shortcut) if shortcut is not None and n_in == n_out else block)
     raise ValueError(f"sizes must name at least the inputs and the classes, got {sizes!r}")
+
+
+def on_edge(
+    phi: Activation, data: Dataset, *, depth: int, width: int, sigma_b2: float, seed: int = 0
+) -> tuple[nn.Sequential, Dataset]:
+    """An untrained network of eq. (1) on its edge of chaos, orthogonal weights, and `data` scaled to its variance q*.
+
+    data: on the sphere, as `afli.data.normalised` returns it. Raises NoFixedPointError where phi has no such point.
+    """
+    model = mlp(depth, width, in_features=data.features, out_features=data.classes, activation=phi)
+    net = edge_of_chaos_(model, phi, sigma_b2=sigma_b2, generator=torch.Generator().manual_seed(seed))
+    scale = np.float32(input_scale("sphere", q=net.q, sigma_w2=net.sigma_w2, sigma_b2=sigma_b2))
+    return model, replace(data, x_train=scale * data.x_train, x_test=scale * data.x_test)
 
 
 def _flat(model: nn.Module) -> Tensor:
