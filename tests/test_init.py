@@ -117,7 +117,7 @@ def test_models_that_the_theory_does_not_cover_are_refused():
     convolution = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(4, 2))
     with pytest.raises(ValueError, match=r"nn\.Linear layers only, found 0\.weight"):
         edge_of_chaos_(convolution, act.tanh(), sigma_b2=0.1)
-    with pytest.raises(ValueError, match="at least one nn.Linear"):
+    with pytest.raises(ValueError, match=r"at least one nn\.Linear"):
         edge_of_chaos_(nn.ReLU(), act.relu(), sigma_b2=0.0)
     without_biases = nn.Sequential(nn.Linear(4, 4, bias=False), nn.PReLU(), nn.Linear(4, 2, bias=False))
     with pytest.raises(ValueError, match="needs a bias"):

@@ -98,7 +98,7 @@ def test_the_plot_has_a_labelled_panel_each_for_q_rho_and_the_jacobian():
 
 
 def test_wrong_inputs_are_named():
-    with pytest.raises(ValueError, match="at least one nn.Linear"):
+    with pytest.raises(ValueError, match=r"at least one nn\.Linear"):
         signal_propagation(nn.ReLU(), torch.zeros(3, 2))
     with pytest.raises(ValueError, match=r"batch of at least 2, got shape \(1, 2\)"):
         signal_propagation(nn.Linear(2, 2), torch.zeros(1, 2))

@@ -14,6 +14,7 @@ from typing import Any
 
 import pandas as pd
 
+from afli.experiments import presets
 from afli.experiments.checkpoints import replace_file
 from afli.experiments.spec import Grid
 
@@ -62,9 +63,7 @@ class Table:
             raise TableError(
                 f"{self.path} has no manifest {self.manifest_path.name}, so nobody knows where it comes from"
             )
-        settings = pd.DataFrame([experiment.settings() for experiment in grid]).drop(columns="experiment")
-        values = {name: sorted(settings[name].dropna().unique().tolist()) for name in settings}
-        self.manifest = identity | {"experiments": len(grid), "settings": values, "runs": self.manifest.get("runs", [])}
+        self.manifest = identity | _extent(grid) | {"runs": self.manifest.get("runs", [])}
         self._write_manifest()
 
     def add(self, rows: pd.DataFrame, order: Iterable[str], run: dict[str, Any]) -> None:
@@ -84,8 +83,9 @@ class Table:
 def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
     """One table from the tables of several machines. Experiments that several of them hold must agree.
 
-    out: the table to write; it may be one of `paths`. Raises TableError, with nothing written, if the tables belong to
-    different grids, datasets, code or arithmetic, or give one experiment different numbers.
+    The tables belong to one preset's grid. out: the table to write; it may be one of `paths`. Raises TableError, with
+    nothing written, if they belong to different grids, datasets, code or arithmetic, or give one experiment different
+    numbers.
     """
     tables = [Table(path) for path in paths]
     for table in tables:
@@ -103,8 +103,11 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
         origin.frame = merged
     result = Table(out)
     runs = {run["started"]: run for table in tables for run in table.manifest["runs"]}
-    result.manifest = tables[0].manifest | {"runs": sorted(runs.values(), key=lambda run: run["started"])}
-    result.frame = _sorted(merged, _grid_order(result.manifest))
+    grid = _grid_of(tables[0].manifest)
+    result.manifest = (
+        tables[0].manifest | _extent(grid) | {"runs": sorted(runs.values(), key=lambda run: run["started"])}
+    )
+    result.frame = _sorted(merged, [experiment.key for experiment in grid])
     replace_file(result.path, lambda stream: result.frame.to_parquet(stream, index=False, compression="zstd"))
     result._write_manifest()
     return result
@@ -139,14 +142,18 @@ def _sorted(frame: pd.DataFrame, order: Iterable[str]) -> pd.DataFrame:
     return frame.assign(_rank=ranks).sort_values(["_rank", *KEY]).drop(columns="_rank").reset_index(drop=True)
 
 
-def _grid_order(manifest: dict[str, Any]) -> list[str]:
-    from afli.experiments.presets import PRESETS, grid
+def _grid_of(manifest: dict[str, Any]) -> Grid:
+    """The whole grid that a table, perhaps of one shard, belongs to."""
+    return presets.grid(manifest["preset"], manifest["profile"]).on(manifest["dataset"]["label"])
 
-    if manifest["preset"] not in PRESETS:
-        return []
-    return [
-        experiment.key for experiment in grid(manifest["preset"], manifest["profile"]).on(manifest["dataset"]["label"])
-    ]
+
+def _extent(grid: Grid) -> dict[str, Any]:
+    """How many experiments, and the values that each setting takes."""
+    settings = pd.DataFrame([experiment.settings() for experiment in grid]).drop(columns="experiment")
+    return {
+        "experiments": len(grid),
+        "settings": {name: sorted(settings[name].dropna().unique().tolist()) for name in settings},
+    }
 
 
 def _require_same(one: dict[str, Any], other: dict[str, Any], problem: str) -> None:

@@ -1,0 +1,164 @@
+"""The command line: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from afli import __version__, cli, experiments
+
+runner = CliRunner()
+
+
+def afli(*arguments: object) -> tuple[int, str]:
+    """Exit code and everything printed."""
+    result = runner.invoke(cli.app, [str(argument) for argument in arguments])
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return result.exit_code, result.output
+
+
+def test_version():
+    assert afli("--version") == (0, __version__ + "\n")
+    ran = subprocess.run([sys.executable, "-m", "afli", "--version"], capture_output=True, text=True, check=True)
+    assert ran.stdout.strip() == __version__
+
+
+@pytest.mark.parametrize("command", ["check", "run", "show", "merge"])
+def test_every_option_has_a_help_text(command):
+    import typer.main
+
+    parameters = typer.main.get_command(cli.app).commands[command].params
+    assert all(getattr(parameter, "help", None) for parameter in parameters if parameter.name != "help")
+    code, text = afli(command, "--help")
+    assert code == 0
+    assert "Usage" in text
+
+
+def test_check_shows_the_evidence_of_one_claim():
+    code, text = afli("check", "lemma-3.3")
+    assert code == 0
+    assert "Lemma 3.3" in text
+    assert "margin" in text
+
+
+def test_check_without_a_claim_lists_them():
+    code, text = afli("check")
+    assert code == 0
+    assert "lemma-3.3: " in text
+
+
+def test_check_all_fails_if_one_claim_is_refuted(monkeypatch):
+    from afli import claims
+    from afli.claims import ledger
+
+    ledger_of_two = ledger.Ledger()
+    register = {"statement": "it is", "source": "nowhere", "page": "none"}
+    ledger_of_two.claim("true-1", **register)(lambda: ledger.at_most(1, 2, domain="one point"))
+    monkeypatch.setattr(claims, "LEDGER", ledger_of_two)
+    monkeypatch.setattr(ledger, "LEDGER", ledger_of_two)
+    code, text = afli("check", "--all")
+    assert code == 0
+    assert "true-1: holds" in text
+    assert "1 claims, 0 refuted" in text
+    ledger_of_two.claim("false-1", **register)(lambda: ledger.at_most(3, 2, domain="one point"))
+    code, text = afli("check", "--all")
+    assert code == 1
+    assert "false-1: REFUTED" in text
+    assert "2 claims, 1 refuted" in text
+    code, text = afli("check", "false-1")
+    assert code == 1
+    assert "error: false-1" in text
+
+
+def test_an_unknown_claim_is_an_error_that_names_the_known_ones():
+    code, text = afli("check", "lemma-9.9")
+    assert code == 1
+    assert "lemma-3.3" in text
+
+
+def test_run_to_the_end_show_and_run_again(tmp_path):
+    code, text = afli("run", "fig8", "--profile", "smoke", "--out", tmp_path, "--device", "cpu")
+    assert code == cli.Exit.DONE
+    assert "fig8-smoke-digits: 4 experiments, 0 done, 4 to do on cpu" in text
+    assert "ensembles, about" in text
+    assert (tmp_path / "fig8-smoke-digits.parquet").exists()
+    code, text = afli("run", "fig8", "--out", tmp_path)
+    assert code == cli.Exit.DONE
+    assert "4 done, 0 to do" in text
+    code, text = afli("show", tmp_path)
+    assert code == 0
+    assert "fig8-smoke-digits: 4 done, 0 missing, 0 diverged; digits, float32" in text
+    assert "10 to 2 in 2 epochs" in text
+
+
+def test_run_stopped_early_has_its_own_exit_code_and_goes_on(tmp_path):
+    code, text = afli("run", "fig7", "--out", tmp_path, "--limit", 3)
+    assert code == cli.Exit.STOPPED_EARLY == 3
+    assert "15 still missing" in text
+    assert "the limit is reached" in text
+    code, text = afli("run", "fig7", "--out", tmp_path, "--budget", "0s")
+    assert code == cli.Exit.STOPPED_EARLY
+    assert "the budget is used up" in text
+    code, text = afli("show", tmp_path / "fig7-smoke-digits.parquet")
+    assert code == 0
+    assert "3 done, 15 missing" in text
+    assert afli("run", "fig7", "--out", tmp_path, "--budget", "1h30m")[0] == cli.Exit.DONE
+
+
+def test_shards_are_merged(tmp_path):
+    tables = []
+    for index in (1, 2):
+        assert afli("run", "fig8", "--out", tmp_path / str(index), "--shard", f"{index}/2")[0] == 0
+        tables.append(tmp_path / str(index) / "fig8-smoke-digits.parquet")
+    code, text = afli("merge", *tables, "--out", tmp_path / "fig8-smoke-digits.parquet")
+    assert code == 0
+    assert "4 experiments of 4" in text
+    manifest = json.loads(tables[1].with_suffix(".json").read_text())
+    tables[1].with_suffix(".json").write_text(json.dumps(manifest | {"code": "other"}))
+    code, text = afli("merge", *tables, "--out", tmp_path / "refused.parquet")
+    assert code == 1
+    assert "its code is 'other'" in text
+    assert not (tmp_path / "refused.parquet").exists()
+
+
+def test_another_dataset_makes_another_table(tmp_path):
+    assert afli("run", "fig8", "--out", tmp_path, "--data", "digit-parity")[0] == 0
+    assert set(experiments.Table(tmp_path / "fig8-smoke-digit-parity").frame["dataset"]) == {"digit-parity"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run", "fig9"], "preset must be one of fig7, fig8"),
+        (["run", "fig7", "--profile", "huge"], "profile must be one of smoke"),
+        (["run", "fig7", "--budget", "soon"], "budget must look like"),
+        (["run", "fig7", "--shard", "3"], "shard must look like 1/3"),
+        (["run", "fig7", "--shard", "4/3"], "index must be in 1..3"),
+        (["run", "fig7", "--data", "svhn"], "name must be one of digits"),
+        (["run", "fig7", "--data", "npz:nowhere.npz"], "there is no file"),
+        (["run", "fig7", "--device", "cpu", "--arithmetic", "tf32"], "tf32 needs a CUDA device"),
+        (["show", "nowhere"], "there is no table"),
+    ],
+)
+def test_mistakes_are_one_line_and_exit_code_one(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    code, text = afli(*arguments)
+    assert code == cli.Exit.FAILED
+    assert "error: " in text
+    assert message in text
+
+
+def test_wrong_options_are_the_shells_exit_code_two():
+    assert afli("run", "fig7", "--sped", "fast")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("", None), ("90s", 90), ("90", 90), ("30m", 1800), ("1h30m", 5400), ("2h", 7200)]
+)
+def test_budgets(text, seconds):
+    assert cli._seconds(text) == seconds

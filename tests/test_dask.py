@@ -1,0 +1,73 @@
+"""Experiments on a real Dask cluster: the same rows, even when a worker is killed in the middle."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from itertools import product
+
+import pandas as pd
+import pytest
+from distributed import Client, LocalCluster
+
+from afli import data, experiments
+from afli.experiments import Experiment, Grid, Table
+
+
+def grid() -> Grid:
+    """A few seconds of work in eight chunks."""
+    cells = product(range(8), (2.0, 5.0), (1.0, 0.1, 0.01, 1e-3))
+    return Grid("test", "dask", tuple(
+        Experiment(depth=10, width=32, activation="shtanh", parameters=(("a", a),), sigma_b2=sigma_b2, trial=trial,
+                   learning_rate=1e-3, epochs=20)
+        for trial, a, sigma_b2 in cells
+    ))  # fmt: skip
+
+
+def run(out, executor: str) -> pd.DataFrame:
+    report = experiments.run(grid(), out, executor=executor, echo=lambda line: None)
+    assert report.missing == 0
+    return Table(report.table).frame.drop(columns="train_seconds")
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory) -> pd.DataFrame:
+    return run(tmp_path_factory.mktemp("local"), "local")
+
+
+def test_two_workers_one_of_them_killed_give_the_rows_of_one_process(tmp_path, expected):
+    with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
+        pids = list(client.run(os.getpid).values())
+        table = tmp_path / "test-dask-digits.parquet"
+
+        def kill_one_when_the_first_rows_are_there() -> None:
+            while not table.exists():
+                time.sleep(0.01)
+            rows_at_the_kill.append(len(pd.read_parquet(table)))
+            os.kill(pids[0], signal.SIGKILL)
+
+        rows_at_the_kill: list[int] = []
+        killer = threading.Thread(target=kill_one_when_the_first_rows_are_there)
+        killer.start()
+        frame = run(tmp_path, f"dask://{cluster.scheduler_address}")
+        killer.join()
+        assert pids[0] not in client.run(os.getpid).values()
+    assert 0 < rows_at_the_kill[0] < len(expected)  # there was work left to lose
+    pd.testing.assert_frame_equal(frame, expected)
+
+
+def test_local_workers_give_the_rows_of_one_process(tmp_path, expected):
+    pd.testing.assert_frame_equal(run(tmp_path, "dask-local:1"), expected)
+
+
+def test_a_cluster_needs_a_dataset_by_name(tmp_path):
+    with pytest.raises(ValueError, match="a dataset by name"):
+        experiments.run(grid(), tmp_path, dataset=data.load("digits"), executor="dask-local:1", echo=lambda line: None)
+
+
+@pytest.mark.parametrize("executor", ["slurm", "dask-local:0", "dask-local:many"])
+def test_unknown_executors_are_named(tmp_path, executor):
+    with pytest.raises(ValueError, match=f"executor must be local, .*got '{executor}'"):
+        experiments.run(grid(), tmp_path, executor=executor)
