@@ -21,7 +21,7 @@ def draw() -> plt.Figure:
     for radius, width in ((1, 2.0), (10, 3.5), (40, 5.0)):
         path = mf.edge_of_chaos(act.shtanh(a=radius), sigma_b2=0.1).correlation_trajectory(0.2, 100)
         axes.plot(path, color=INK, linewidth=width)
-        axes.annotate(f"a = {radius}", (100, path[-1]), xytext=(10, -6), textcoords="offset points", color=INK, fontsize=17)
+        axes.annotate(f"a = {radius}", (102, path[-1]), va="center", color=INK, fontsize=17, annotation_clip=False)
     axes.set(xlim=(0, 100), ylim=(0, 1))
     axes.set_xlabel("layer", color=QUIET, fontsize=17)
     axes.set_ylabel("correlation", color=QUIET, fontsize=17)

@@ -1,0 +1,336 @@
+"""The pipeline, on a small book of its own: what fails must fail loudly, and again; what is kept must be right."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import build
+import check_html
+import nbformat
+import pairs
+import pytest
+import yaml
+from provenance import Run, table
+from sphinx_ext import afli_book
+
+ROOT = Path(__file__).resolve().parents[1]
+CONFIG = """
+title: A small book
+only_build_toc_files: true
+execute: {execute_notebooks: "off"}
+html: {}
+parse: {myst_enable_extensions: [dollarmath]}
+sphinx:
+  local_extensions: {afli_book: tools/sphinx_ext/}
+  extra_extensions: [sphinx.ext.autodoc, sphinx_proof]
+  config: {proof_title_format: " %t", math_numfig: false, mathjax_path: mathjax.js}
+"""
+TOC = "{format: jb-book, root: notebooks/first, chapters: [{file: notebooks/second}, {file: book/provenance}]}"
+FIRST = """# First
+
+```{prf:lemma} 3.3 (uniform gap)
+:label: lem-3-3
+:nonumber:
+
+$$
+R(0) = 1
+$$ (eq-22)
+```
+
+```{code-cell} ipython3
+print("the answer is", 6 * 7)
+```
+"""
+SECOND = """# Second
+
+See {prf:ref}`lem-3-3` and {eq}`eq-22`.
+
+$$
+x = 1
+$$ (eq-of-ours)
+
+```{code-cell} ipython3
+1 + 1
+```
+"""
+
+
+@pytest.fixture
+def book(tmp_path: Path) -> build.Book:
+    """Two pages that refer to each other, and the Provenance page."""
+    for folder in ("notebooks", "book", "afli", "results"):
+        (tmp_path / folder).mkdir()
+    shutil.copytree(ROOT / "tools/sphinx_ext", tmp_path / "tools/sphinx_ext")
+    shutil.copy(ROOT / "book/provenance.md", tmp_path / "book")
+    (tmp_path / "_config.yml").write_text(CONFIG)
+    (tmp_path / "_toc.yml").write_text(TOC)
+    (tmp_path / "requirements.txt").write_text("numpy==2.4.6\n")
+    (tmp_path / "afli/theory.py").write_text("q = 1\n")
+    (tmp_path / "results/fig7.csv").write_text("a,accuracy\n")
+    (tmp_path / "notebooks/first.md").write_text(FIRST)
+    (tmp_path / "notebooks/second.md").write_text(SECOND)
+    return build.Book(tmp_path)
+
+
+@pytest.fixture
+def run(book: build.Book, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
+    """Build the small book as `make book` does; returns the exit status and all that was printed."""
+    monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+
+    def build_it(*arguments: str) -> tuple[int, str]:
+        status = build.main(["--root", str(book.root), *arguments])
+        printed = capfd.readouterr()
+        return status, printed.out + printed.err
+
+    return build_it
+
+
+# --- what fails ------------------------------------------------------------------------------------------------------
+
+
+def test_a_failing_page_stops_the_build_with_its_name_and_traceback_every_time(book, run):
+    book.source("second").write_text(SECOND.replace("1 + 1", "width = 0\n1 / width"))
+    for _ in range(2):
+        status, printed = run()
+        assert status == 1
+        assert "notebooks/second.md failed" in printed
+        assert "1 / width" in printed
+        assert "ZeroDivisionError" in printed
+        assert not (book.build / "html").exists()
+        assert not book.staged("second").exists()
+
+
+def test_what_other_pages_computed_is_kept_when_one_fails(book, run):
+    book.source("second").write_text(SECOND.replace("1 + 1", "1 / 0"))
+    run("--jobs", "1")
+    first = Run.load(book.record("first"))
+    run("--jobs", "1")
+    assert first is not None
+    assert Run.load(book.record("first")) == first
+
+
+def test_a_failed_sphinx_build_fails_the_second_time_too(book, run):
+    book.source("second").write_text(SECOND.replace("lem-3-3", "lem-nowhere"))
+    for _ in range(2):
+        status, printed = run()
+        assert status == 1
+        assert "notebooks/second" in printed
+        assert "lem-nowhere" in printed.split("Jupyter Book failed")[1]
+    book.source("second").write_text(SECOND)
+    assert run()[0] == 0
+
+
+def test_an_unknown_page_is_an_error(run):
+    status, printed = run("--only", "9_9")
+    assert status == 1
+    assert "9_9" in printed
+
+
+# --- what succeeds ---------------------------------------------------------------------------------------------------
+
+
+def test_the_book_is_built_once_and_then_only_where_it_changed(book, run):
+    status, printed = run()
+    assert status == 0
+    assert str(book.build / "html" / "index.html") in printed
+    first, second = ((book.build / f"html/notebooks/{page}.html").read_text() for page in ("first", "second"))
+    assert "the answer is 42" in first
+    assert "Lemma 3.3" in second  # the paper's numbers, in the words of a reference
+    assert ">(22)<" in second
+    assert "(C1)" in second
+    runs = [Run.load(book.record(page)) for page in book.pages]
+
+    status, printed = run()
+    assert status == 0
+    assert "Nothing has changed" in printed
+
+    book.source("second").write_text(SECOND.replace("1 + 1", "1 + 2"))
+    status, printed = run()
+    assert status == 0
+    assert "1 of 2 pages to run" in printed
+    assert Run.load(book.record("first")) == runs[0]
+    assert Run.load(book.record("second")) != runs[1]
+    provenance = (book.stage / "provenance_table.md").read_text().splitlines()
+    assert "unchanged, kept" in next(line for line in provenance if "notebooks/first" in line)
+    assert "executed" in next(line for line in provenance if "notebooks/second" in line)
+
+
+def test_a_staged_page_holds_no_path_of_the_machine_that_ran_it(book):
+    build.run_page(book, "first", key="k")
+    staged = book.staged("first").read_text()
+    assert str(book.root) not in staged
+    assert "the answer is 42" in staged
+
+
+# --- what a page depends on ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", ["notebooks/first.md", "afli/theory.py", "results/fig7.csv", "requirements.txt"])
+def test_a_page_runs_again_when_what_it_depends_on_changes(book, file):
+    before = build.page_key(book, "first")
+    (book.root / file).write_text("changed")
+    assert build.page_key(book, "first") != before
+
+
+@pytest.mark.parametrize("file", ["notebooks/second.md", "book/provenance.md", "afli/__pycache__/theory.pyc"])
+def test_a_page_is_kept_when_something_else_changes(book, file):
+    before = build.page_key(book, "first")
+    (book.root / file).parent.mkdir(exist_ok=True)
+    (book.root / file).write_text("changed")
+    assert build.page_key(book, "first") == before
+
+
+def test_a_file_renamed_in_the_library_is_a_change(book):
+    before = build.page_key(book, "first")
+    (book.root / "afli/theory.py").rename(book.root / "afli/renamed.py")
+    assert build.page_key(book, "first") != before
+
+
+def test_modification_times_do_not_matter(book):
+    before = build.page_key(book, "first")
+    os.utime(book.source("first"), (0, 0))
+    assert build.page_key(book, "first") == before
+
+
+def test_mirroring_removes_what_is_gone_and_leaves_alone_what_is_equal(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    (source / "kept").write_text("same")
+    (source / "gone").write_text("")
+    build.mirror(source, target)
+    os.utime(target / "kept", (0, 0))
+    (source / "gone").unlink()
+    build.mirror(source, target)
+    assert [path.name for path in target.iterdir()] == ["kept"]
+    assert (target / "kept").stat().st_mtime == 0
+
+
+# --- what the book says of itself ------------------------------------------------------------------------------------
+
+
+def test_a_book_that_knows_no_repository_links_to_none():
+    assert "github" not in yaml.safe_dump(build.config(build.Book(ROOT), None))
+
+
+def test_a_published_book_links_to_its_repository_and_site():
+    settings = build.config(build.Book(ROOT), "someone/somewhere")
+    assert settings["repository"]["url"].endswith("/someone/somewhere")
+    assert settings["html"]["baseurl"] == "https://someone.github.io/somewhere/"
+    assert "colab_url" in settings["launch_buttons"]
+
+
+def test_the_provenance_table_has_one_row_a_page_and_each_environment_once():
+    def entry(page: str, numpy: str) -> Run:
+        return Run(page, "k", "2026-01-01 00:00:00", 1.5, "3.12.1", {"numpy": numpy}, "a processor", "abc")
+
+    text = table([entry("one", "2.0"), entry("two", "2.0"), entry("three", "2.1")], executed_now={"two"})
+    assert [text.count(f"notebooks/{page}`") for page in ("one", "two", "three")] == [1, 1, 1]
+    assert text.count("numpy 2.0") == text.count("numpy 2.1") == 1
+    assert "Environment 2" in text
+    assert "Environment 3" not in text
+
+
+def test_a_record_of_another_format_counts_as_none(tmp_path):
+    (tmp_path / "run.json").write_text('{"page": "one"}')
+    assert Run.load(tmp_path / "run.json") is None
+
+
+def test_every_page_is_in_the_table_of_contents_once():
+    listed = [file for file in build.files_of(build.Book(ROOT).toc) if file.startswith("notebooks/")]
+    assert sorted(listed) == [f"notebooks/{path.stem}" for path in pairs.sources(ROOT)]
+
+
+# --- notebook pairs --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", pairs.sources(ROOT), ids=lambda path: path.stem)
+def test_each_notebook_equals_its_source_and_starts_with_the_install_cell(source):
+    assert pairs.complaint(source) is None
+
+
+def test_cell_ids_are_the_same_at_every_reading(book):
+    ids = [cell["id"] for cell in pairs.read_source(book.source("first")).cells]
+    assert ids == [cell["id"] for cell in pairs.read_source(book.source("first")).cells]
+    assert len(set(ids)) == len(ids)
+
+
+def test_the_pair_check_finds_edits_orphans_and_missing_pairs(book, capsys):
+    for page in ("first", "second"):
+        source = book.source(page)
+        install = f"```{{code-cell}}\n:tags: [remove-cell]\n\n{pairs.INSTALL_CELL}\n```"
+        source.write_text(f"{install}\n\n{source.read_text()}")
+    arguments = ["--root", str(book.root)]
+    assert pairs.main([*arguments, "--check"]) == 1
+    assert "first.ipynb is missing" in capsys.readouterr().out
+    assert pairs.main(arguments) == 0
+    assert pairs.main([*arguments, "--check"]) == 0
+
+    edited = book.source("first").with_suffix(".ipynb")
+    edited.write_text(edited.read_text().replace("6 * 7", "6 * 8"))
+    (book.root / "notebooks/alone.ipynb").write_text("{}")
+    capsys.readouterr()
+    assert pairs.main([*arguments, "--check"]) == 1
+    printed = capsys.readouterr().out
+    assert "first.ipynb differs" in printed
+    assert "alone.ipynb has no source" in printed
+    assert "second" not in printed
+
+
+def test_only_the_published_copy_names_a_repository(book):
+    source = book.source("first")
+    source.write_text(f"```{{code-cell}}\n{pairs.INSTALL_CELL}\n```\n")
+    here, published = (
+        nbformat.reads(pairs.stripped(source, url), as_version=4).cells[0].source
+        for url in (None, "https://forge.example/someone/somewhere")
+    )
+    assert here == pairs.INSTALL_CELL
+    assert 'AFLI_SOURCE = "afli[figures] @ git+https://forge.example/someone/somewhere"' in published
+
+
+# --- reading offline -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "outside",
+    [
+        '<script src="https://cdn.example/x.js"></script>',
+        '<script>import("https://cdn.example/x.js")</script>',
+        '<link rel="stylesheet" href="//fonts.example/f.css">',
+        '<img src="http://images.example/i.png" alt="">',
+        '<p style="background: url(https://images.example/i.png)"></p>',
+        "<style>@import 'https://fonts.example/f.css';</style>",
+        '<img src="missing.png" alt="">',
+        '<a href="missing.html">gone</a>',
+    ],
+)
+def test_what_is_loaded_from_outside_or_missing_is_found(tmp_path, outside):
+    (tmp_path / "index.html").write_text(outside)
+    assert len(check_html.problems(tmp_path)) == 1
+
+
+def test_links_that_a_reader_may_follow_are_no_problem(tmp_path):
+    (tmp_path / "other page.html").write_text("")
+    (tmp_path / "index.html").write_text(
+        '<a href="https://doi.example/10.1">doi</a> <a href="other%20page.html#here">on</a> <a href="#top">up</a>'
+        '<link rel="canonical" href="https://site.example/"><img src="data:image/png;base64,AA" alt="">'
+    )
+    assert check_html.problems(tmp_path) == []
+
+
+# --- docstrings ------------------------------------------------------------------------------------------------------
+
+
+def test_plain_docstrings_become_paragraphs_lists_and_code():
+    lines = ["The gap |R(rho) - rho| of `phi`,", "eq. (22).", ""]
+    lines += ["q, rho: variance > 0,", "correlation.", "Raises abs_."]
+    assert [line for line in afli_book.plain_to_rst(lines) if line] == [
+        r"The gap \|R(rho) - rho\| of ``phi``, eq. (22).",
+        "* ``q, rho``: variance > 0, correlation.",
+        r"Raises abs\_.",
+    ]
+
+
+def test_an_indented_paragraph_of_a_docstring_is_code():
+    assert "\n".join(afli_book.plain_to_rst(["Use:", "", "    f(2 * a)"])).endswith("::\n\n    f(2 * a)\n")
