@@ -1,0 +1,265 @@
+"""Section 2.1: variance and correlation from layer to layer, against sampled networks, closed forms and differences."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from afli import activations as act
+from afli import gaussian, sampling
+from afli import meanfield as mf
+from afli.activations import Activation
+from afli.claims.ledger import LEDGER, Evidence, at_most, equal
+
+PAGE = "2_1_correlation_dynamics"
+BIAS = 0.1
+TESTED = (act.tanh(), act.shtanh(a=1.0), act.shtanh(a=3.0), act.elu())
+_WIDTH, _NETWORKS, _LAYERS = 300, 40, 6
+_SAMPLED = f"{_NETWORKS} sampled networks of width {_WIDTH} and {_LAYERS} layers"
+_IN_ERRORS = "distance of the sampled mean from the theory, in standard errors; 4 allowed"
+
+
+def critical(phi: Activation) -> mf.MeanField:
+    return mf.edge_of_chaos(phi, sigma_b2=0.0 if phi.is_homogeneous else BIAS)
+
+
+def names(activations: Sequence[Activation]) -> str:
+    return ", ".join(phi.name for phi in activations)
+
+
+def multiples(factors: Sequence[float]) -> str:
+    listed = ", ".join(f"{f:g}" for f in factors)
+    return f"sigma_b2 = {BIAS:g}; sigma_w2 at {listed} times its critical value (for elu only up to 1)"
+
+
+def around_the_edge(activations: Sequence[Activation], factors: Sequence[float]) -> list[mf.MeanField]:
+    """Networks at multiples of the critical weight variance; an unbounded phi (elu) has a fixed point only up to 1."""
+    nets = []
+    for phi in activations:
+        edge = critical(phi)
+        for factor in factors:
+            if factor == 1.0:
+                nets.append(edge)
+            elif factor < 1.0 or phi.bound < np.inf:
+                nets.append(mf.MeanField(phi, sigma_w2=factor * edge.sigma_w2, sigma_b2=BIAS))
+    return nets
+
+
+# --- The recurrences, against networks of finite width ---
+
+
+@lru_cache(maxsize=32)
+def _sampled_kernels(phi: Activation, seed: int) -> tuple[mf.MeanField, Any]:
+    """Kernels (networks, layers, 2, 2) of two inputs, of variances q and q / 2 in layer 1 and correlated."""
+    net, rng = critical(phi), np.random.default_rng(seed)
+    kernels = []
+    for _ in range(_NETWORKS):
+        x = sampling.on_sphere(net, rng.standard_normal((2, _WIDTH)) + 0.7 * rng.standard_normal((1, _WIDTH)))
+        x[1] *= np.sqrt((0.5 * net.q - net.sigma_b2) / (net.q - net.sigma_b2))
+        layers = sampling.standard_layers([_WIDTH] * (_LAYERS + 1), rng=rng)
+        given = net.sigma_w2 * (x @ x.T) / _WIDTH + net.sigma_b2
+        kernels.append([given, *(h @ h.T / _WIDTH for h in sampling.preactivations(net, x, layers))])
+    return net, np.array(kernels)
+
+
+def _against_sampling(
+    activations: Sequence[Activation], predict: Callable[[mf.MeanField, Any], float], entry: tuple[int, int]
+) -> Evidence:
+    """One entry of the sampled kernel, layer by layer, beside the iterated prediction from the same inputs."""
+    distances = []
+    for phi in activations:
+        net, kernels = _sampled_kernels(phi, seed=21)
+        kernel, theory = kernels[:, 0].mean(axis=0), []
+        for _ in range(_LAYERS):
+            theory.append(kernel[entry])
+            kernel = predict(net, kernel)
+        sampled = kernels[:, 1:, *entry]
+        error = sampled.std(axis=0, ddof=1) / np.sqrt(_NETWORKS)
+        distances.append(np.abs(sampled.mean(axis=0) - theory) / error)
+    return at_most(
+        distances,
+        4.0,
+        domain=f"{names(activations)} on the edge of chaos, sigma_b2 = {BIAS:g}; {_IN_ERRORS}",
+        at=lambda i: f"{activations[i[0]].name}, layer {i[1] + 1}",
+        oracle=_SAMPLED,
+    )
+
+
+def _next_kernel(net: mf.MeanField, kernel: Any, weight: float, bias: float) -> Any:
+    """One step of (2) for two inputs."""
+    sigma_w2, sigma_b2 = weight * net.sigma_w2, bias * net.sigma_b2
+    (q1, c), (_, q2) = kernel
+    own = mf.variance_map(net.phi, np.array([q1, q2]), sigma_w2=sigma_w2, sigma_b2=sigma_b2)
+    rho = c / np.sqrt(q1 * q2)
+    shared = mf.covariance_map(net.phi, rho, q1=q1, q2=q2, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
+    return np.array([[own[0], shared], [shared, own[1]]])
+
+
+@LEDGER.claim(
+    "eq-2",
+    statement="The covariance of two preactivations, one layer up, is sigma_w2 E[phi(u) phi(v)] + sigma_b2.",
+    source="Section 2.1, eq. (2)",
+    page=PAGE,
+    mutants={"bias variance left out": {"bias": 0.0}, "1.2 sigma_w2 in place of sigma_w2": {"weight": 1.2}},
+)
+def kernel_recursion(
+    activations: Sequence[Activation] = TESTED[:3], weight: float = 1.0, bias: float = 1.0
+) -> Evidence:
+    return _against_sampling(activations, lambda net, kernel: _next_kernel(net, kernel, weight, bias), (0, 1))
+
+
+@LEDGER.claim(
+    "eq-3",
+    statement="The variance of a preactivation moves up a layer by q -> sigma_w2 E[phi(sqrt(q) Z)^2] + sigma_b2.",
+    source="Section 2.1, eq. (3)",
+    page=PAGE,
+    mutants={"bias variance left out": {"bias": 0.0}, "1.2 sigma_w2 in place of sigma_w2": {"weight": 1.2}},
+)
+def variance_recursion(activations: Sequence[Activation] = TESTED, weight: float = 1.0, bias: float = 1.0) -> Evidence:
+    def predict(net: mf.MeanField, kernel: Any) -> Any:
+        step = mf.variance_map(net.phi, np.diag(kernel), sigma_w2=weight * net.sigma_w2, sigma_b2=bias * net.sigma_b2)
+        return np.diag(step)
+
+    return _against_sampling(activations, predict, (1, 1))  # the input that starts at q / 2, off the fixed point
+
+
+@LEDGER.claim(
+    "eq-4",
+    statement="Inputs of variances q1, q2 and correlation rho get the covariance sigma_w2 E[phi(U1) phi(U2)] + "
+    "sigma_b2, U1 = sqrt(q1) Z1, U2 = sqrt(q2) (rho Z1 + sqrt(1 - rho^2) Z2).",
+    source="Section 2.1, eq. (4)",
+    page=PAGE,
+    mutants={
+        "rho^2 under U2 in place of rho": {"mixing": lambda rho: rho**2},
+        "U2 with variance q1": {"same_variance": True},
+    },
+)
+def covariance_of_unequal_inputs(
+    mixing: Callable[[Any], Any] = lambda rho: rho, same_variance: bool = False
+) -> Evidence:
+    rho = np.linspace(-0.95, 0.95, 9)
+    pairs = [(q1, q2) for q1 in (0.2, 1.0, 3.0) for q2 in (0.5, 2.0)]
+    measured, expected = [], []
+    for q1, q2 in pairs:
+        root = np.sqrt(q1 * q2)
+        arcsine = 2 / np.pi * np.arcsin(2 * rho * root / np.sqrt((1 + 2 * q1) * (1 + 2 * q2)))
+        arccosine = root / (2 * np.pi) * (np.sqrt(1 - rho**2) + rho * (np.pi - np.arccos(rho)))
+        for phi, closed in ((act.erf(), arcsine), (act.relu(), arccosine)):
+            second = q1 if same_variance else q2
+            step = mf.covariance_map(phi, mixing(rho), q1=q1, q2=second, sigma_w2=1.3, sigma_b2=0.2)
+            measured.append(step)
+            expected.append(1.3 * closed + 0.2)
+    return equal(
+        measured,
+        expected,
+        1e-12,
+        domain="erf and relu; q1 in 0.2, 1, 3; q2 in 0.5, 2; nine correlations in [-0.95, 0.95]",
+        at=lambda i: f"{'relu' if i[0] % 2 else 'erf'}, (q1, q2) = {pairs[i[0] // 2]}, rho = {rho[i[1]]:g}",
+        oracle="closed forms: arcsine (erf), arc-cosine (relu)",
+    )
+
+
+@LEDGER.claim(
+    "eq-5",
+    statement="With all inputs at the fixed point q*, correlations move by R(rho) = (sigma_w2 E[phi(U1) phi(U2)] + "
+    "sigma_b2) / q*, and R(1) = 1.",
+    source="Section 2.1, eq. (5)",
+    page=PAGE,
+    mutants={"q off its fixed point (q*/2)": {"variance": 0.5}, "sigma_b2 left out": {"bias": 0.0}},
+)
+def correlation_recursion(
+    activations: Sequence[Activation] = TESTED, variance: float = 1.0, bias: float = 1.0
+) -> Evidence:
+    nets = [critical(phi) for phi in activations]
+    at_one = [
+        mf.variance_map(net.phi, variance * net.q, sigma_w2=net.sigma_w2, sigma_b2=bias * net.sigma_b2)
+        / (variance * net.q)
+        for net in nets
+    ]
+    domain = f"{names(activations)} on the edge of chaos, sigma_b2 = {BIAS:g}; R(1) = 1 to 1e-12; then {_IN_ERRORS}"
+    equal(at_one, 1.0, 1e-12, domain=domain, at=lambda i: f"R(1), {nets[i[0]]!r}")
+    depth, distances = 12, []
+    for k, net in enumerate(nets):
+        rng, sampled = np.random.default_rng(50 + k), []
+        for _ in range(_NETWORKS):
+            x = sampling.on_sphere(net, rng.standard_normal((2, _WIDTH)))
+            layers = sampling.standard_layers([_WIDTH] * (depth + 1), rng=rng)
+            given = (net.sigma_w2 * x[0] @ x[1] / _WIDTH + net.sigma_b2) / net.q
+            path = net.correlation_trajectory(given, depth - 1)
+            measured = [sampling.correlations(h)[0] for h in sampling.preactivations(net, x, layers)]
+            sampled.append(np.array(measured) - path)
+        error = np.std(sampled, axis=0, ddof=1) / np.sqrt(_NETWORKS)
+        distances.append(np.abs(np.mean(sampled, axis=0)) / error)
+    return at_most(
+        distances,
+        4.0,
+        domain=domain,
+        at=lambda i: f"{nets[i[0]]!r}, layer {i[1] + 1}",
+        oracle=f"{_NETWORKS} sampled networks of width {_WIDTH} and {depth} layers",
+    )
+
+
+# --- Slopes, against differences ---
+
+
+@LEDGER.claim(
+    "eq-6",
+    statement="The slope of the correlation map is R'(rho) = sigma_w2 E[phi'(U1) phi'(U2)].",
+    source="Section 2.1, eq. (6)",
+    page=PAGE,
+    mutants={
+        "a factor q* too many": {"power": 1.0},
+        "E[phi'] squared in place of E[phi'(U1) phi'(U2)]": {"mixing": 0.0},
+    },
+)
+def slope_of_the_map(activations: Sequence[Activation] = TESTED, power: float = 0.0, mixing: float = 1.0) -> Evidence:
+    rho, h = np.array([-0.6, -0.2, 0.3, 0.7]), 2e-3
+    nets = around_the_edge(activations, (0.7, 1.0, 1.8))
+    measured, expected = [], []
+    for net in nets:
+        # Six-point difference of the map itself; its error is of order h^6.
+        steps = np.array([-3, -2, -1, 1, 2, 3])[:, None]
+        weights = np.array([-1, 9, -45, 45, -9, 1])[:, None] / (60 * h)
+        measured.append(np.sum(weights * net.correlation_map(rho + steps * h), axis=0))
+        slope, kinks = net.phi.gradient, net.phi.kinks
+        mean = gaussian.expectation2(slope, slope, mixing * rho, q1=net.q, q2=net.q, kinks_f=kinks, kinks_g=kinks)
+        expected.append(net.sigma_w2 * mean * net.q**power)
+    return equal(
+        measured,
+        expected,
+        1e-9,
+        domain=f"{names(activations)}; {multiples((0.7, 1.0, 1.8))}; rho = {', '.join(f'{r:g}' for r in rho)}",
+        at=lambda i: f"rho = {rho[i[1]]:g}, {nets[i[0]]!r}",
+        oracle="a six-point difference of R, step 2e-3",
+    )
+
+
+@LEDGER.claim(
+    "eq-7",
+    statement="The slope of the correlation map at rho = 1 is chi_1 = sigma_w2 E[phi'(sqrt(q*) Z)^2].",
+    source="Section 2.1, eq. (7)",
+    page=PAGE,
+    mutants={"E[phi']^2 in place of E[phi'^2]": {"inner": 1, "outer": 2}},
+)
+def slope_at_one(activations: Sequence[Activation] = TESTED, inner: int = 2, outer: int = 1) -> Evidence:
+    h = 1e-5
+    nets = around_the_edge(activations, (0.7, 1.3, 1.8))
+    measured, expected = [], []
+    for net in nets:
+        coarse, fine = (1 - net.correlation_gap(1 - s) / s for s in (4 * h, h))
+        # A kink adds a term in sqrt(h), which this combination removes; without kinks it costs an O(h).
+        measured.append(2 * fine - coarse)
+        slope = net.phi.gradient
+        mean = gaussian.expectation(lambda u, f=slope: f(u) ** inner, net.q, kinks=net.phi.kinks)  # type: ignore[misc]
+        expected.append(net.sigma_w2 * mean**outer)
+    return equal(
+        measured,
+        expected,
+        1e-4,
+        domain=f"{names(activations)}; {multiples((0.7, 1.3, 1.8))}",
+        at=lambda i: repr(nets[i[0]]),
+        oracle="a difference quotient of R at 1, steps 1e-5 and 4e-5",
+    )
