@@ -154,7 +154,9 @@ def jump_sum(phi: Activation, q: float, rho: float) -> float:
     kinks, jumps = np.array(phi.kinks), np.diff(np.array(phi.piece_slopes))
 
     def mean_given(d: float) -> float:
-        return float(gaussian.expectation(lambda u: phi.function(rho * d + u), q * (1 - rho**2), kinks=kinks - rho * d))
+        return float(
+            gaussian.expectation(lambda u: phi.function(rho * d + u), q * (1 - rho**2), kinks=list(kinks - rho * d))
+        )
 
     means = np.array([mean_given(float(d)) for d in kinks])
     density = gaussian.density(kinks / np.sqrt(q)) / np.sqrt(q)
