@@ -270,6 +270,73 @@ def live_curve(
     )
 
 
+def live_path(
+    frames: Mapping[str, ArrayLike],
+    *,
+    key: str,
+    name: str,
+    xlabel: str,
+    ylabel: str,
+    alt: str,
+    xlim: tuple[float, float],
+    ylim: tuple[float, float],
+    marks: Mapping[str, tuple[float, float]],
+    shade: Sequence[tuple[float, float, float, float]] = (),
+    start: int = 0,
+    readout: str = "",
+    readouts: Sequence[str] | None = None,
+) -> Any:
+    """A path in the plane that a slider moves through `frames`, as an object that a notebook displays.
+
+    frames: value of the parameter, as text -> points (n, 2). marks: label -> a point. shade: rectangles (left, bottom,
+    right, top) drawn in grey. Points outside the limits are drawn on the border. The rest as for `live_curve`.
+    """
+    from IPython.display import HTML
+
+    def place(points: ArrayLike) -> Any:
+        low, high = np.array([xlim[0], ylim[0]]), np.array([xlim[1], ylim[1]])
+        share = (np.clip(np.asarray(points, dtype=float), low, high) - low) / (high - low)
+        return np.array([60, 330]) + share * np.array([520, -310])
+
+    def path(points: ArrayLike) -> str:
+        return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in place(points))
+
+    boxes = [place([[left, top], [right, bottom]]) for left, bottom, right, top in shade]
+    fixed = "".join(
+        f'<rect x="{a:.1f}" y="{b:.1f}" width="{c - a:.1f}" height="{d - b:.1f}" fill="#888888" fill-opacity="0.18"/>'
+        for (a, b), (c, d) in boxes
+    )
+    for label, mark in marks.items():
+        x, y = place(mark)
+        fixed += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="#D55E00"/>'
+        fixed += f'<text x="{x + 12:.1f}" y="{y - 10:.1f}" fill="currentColor" font-size="15">{label}</text>'
+    ticks = _tick_labels(*xlim, *ylim) + (
+        f'<text x="320" y="374" text-anchor="middle">{xlabel}</text>'
+        f'<text x="18" y="175" text-anchor="middle" transform="rotate(-90 18 175)">{ylabel}</text>'
+    )
+    paths, values = [path(points) for points in frames.values()], list(frames)
+    texts = list(readouts) if readouts is not None else [""] * len(values)
+    return HTML(
+        _LIVE.format(
+            key=key,
+            alt=alt,
+            name=name,
+            grid='<path d="M60 330L580 330"/><path d="M60 330L60 20"/>',
+            ticks=ticks,
+            fixed=fixed,
+            first=paths[start],
+            start=values[start],
+            index=start,
+            last=len(values) - 1,
+            values=json.dumps(values),
+            paths=json.dumps(paths),
+            readout=readout,
+            readouts=json.dumps(texts),
+            start_readout=texts[start],
+        )
+    )
+
+
 def _tick_labels(left: float, right: float, low: float, high: float) -> str:
     horizontal = [
         f'<text x="{60 + 520 * t:.0f}" y="350" text-anchor="middle">{left + t * (right - left):g}</text>'

@@ -59,3 +59,14 @@ def test_the_slider_shows_its_first_frame_without_javascript() -> None:
     assert "<output>2</output>" in html
     assert 'aria-label="A line."' in html
     assert "http" not in html  # offline
+
+
+def test_a_live_path_marks_its_points_and_stays_inside_its_frame() -> None:
+    frames = {"1": [[0.0, 0.0], [1.0, 1.0]], "2": [[0.0, 0.0], [9.0, 9.0]]}
+    html = figures.live_path(
+        frames, key="path-test", name="m", xlabel="x", ylabel="y", alt="A path.", xlim=(0, 1), ylim=(0, 1), start=1,
+        marks={"goal": (0.5, 0.5)}, shade=[(0.0, 0.0, 1.0, 0.5)],
+    ).data  # fmt: skip
+    assert 'd="M60.0 330.0L580.0 20.0"' in html
+    assert '<circle cx="320.0" cy="175.0"' in html
+    assert '<rect x="60.0" y="175.0" width="520.0" height="155.0"' in html
