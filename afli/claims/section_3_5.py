@@ -1,0 +1,330 @@
+"""Section 3.5: Theorem 2.1, its sharp form, and the linear radius that a depth needs. y = sigma_b2 / a^2."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy import special
+
+from afli import activations as act
+from afli import bounds, isometry
+from afli import meanfield as mf
+from afli.activations import Activation, elu, get, shtanh
+from afli.claims.adversary import zigzag
+from afli.claims.domain import FAMILY_MEMBERS, RADII, describe, networks
+from afli.claims.ledger import LEDGER, Evidence, at_most, equal
+from afli.claims.section_3_4 import MEMBERS, STEEP, UNBOUNDED, below_supremum, members_domain, point_of, ratios
+
+Array = np.ndarray
+
+_FAMILIES = tuple(act.SCALED_BOUNDED_FAMILIES)
+
+_SOME_MEMBERS = MEMBERS[: len(FAMILY_MEMBERS) + 20]  # those whose correlation maps are quick to compute
+_RHO = np.linspace(0, 1, 11)
+
+
+def _largest_gaps(activations: Sequence[Activation]) -> Array:
+    """max |R(rho) - rho| over a grid of [0, 1], shape (activations, bias variances)."""
+    gaps = [np.abs(net.correlation_gap(_RHO)).max() for net in networks(activations)]
+    return np.array(gaps).reshape(len(activations), -1)
+
+
+def _moment_gaps(activations: Sequence[Activation]) -> Array:
+    """mu_2 / mu_1^2 - 1, shape (activations, bias variances)."""
+    gaps = [isometry.moment_ratio(net.phi, net.q) - 1 for net in networks(activations)]
+    return np.array(gaps).reshape(len(activations), -1)
+
+
+# --- As printed ---
+
+
+@LEDGER.claim(
+    "theorem-2.1",
+    statement="As sigma_b2 / a^2 tends to 0, max |R(rho) - rho| on [0, 1] and |mu_2/mu_1^2 - 1| both tend to 0.",
+    source="Theorem 2.1",
+    page="3_5_theorem",
+    mutants={"sigma_b2 / a^2 kept constant as a grows": {"power": 2.0}},
+)
+def both_vanish(power: float = 0.0) -> Evidence:
+    radii = 10.0 ** np.arange(7)
+    worst = []
+    for family in ("shtanh", "ssaw"):
+        nets = [mf.edge_of_chaos(get(family, a=a), sigma_b2=0.1 * a**power) for a in radii]
+        gap = np.array([np.abs(net.correlation_gap(_RHO)).max() for net in nets])
+        ratio = np.array([isometry.moment_ratio(net.phi, net.q) - 1 for net in nets])
+        worst.append(np.maximum(gap, ratio))
+    y = 0.1 * radii ** (power - 2)
+    ceiling = np.maximum(bounds.correlation_gap(y), bounds.moment_ratio_gap(y))
+    domain = f"Shtanh and Ssaw, sigma_b2 = 0.1, a = {', '.join(f'{a:g}' for a in radii)}: the larger of the two"
+    at_most(worst, ceiling, strict=True, domain=domain, at=lambda i: f"a = {radii[i[1]]:g}")
+    at_most(np.diff(ceiling), 0.0, strict=True, domain=domain, at=lambda i: f"a = {radii[i[0]]:g}")
+    return at_most([w[-1] for w in worst], 1e-9, domain=f"{domain}; the last must be below 1e-9")
+
+
+@LEDGER.claim(
+    "eq-15",
+    statement="On the edge of chaos max |R(rho) - rho| on [0, 1] is below (8/pi)^(1/3) y^(1/3), y = sigma_b2 / a^2.",
+    source="Theorem 2.1, eq. (15)",
+    page="3_5_theorem",
+    mutants={
+        "|phi'| <= k dropped (slopes of 20)": {"activations": [STEEP]},
+        "constant 0.7 in place of (8/pi)^(1/3)": {"constant": 0.7},
+        "exponent 1 in place of 1/3": {"exponent": 1.0},
+    },
+)
+def correlation_gap(
+    activations: Sequence[Activation] = _SOME_MEMBERS, constant: float = (8 / np.pi) ** (1 / 3), exponent: float = 1 / 3
+) -> Evidence:
+    y, _ = ratios(activations)
+    share = _largest_gaps(activations) / (constant * y**exponent)
+    return at_most(share, 1.0, strict=True, domain=members_domain(activations), at=point_of(activations))
+
+
+@LEDGER.claim(
+    "eq-16",
+    statement="On the edge of chaos |mu_2/mu_1^2 - 1| < erf(nu / sqrt 2)^-2 - 1, nu = nu(y) of Lemma 3.4.",
+    source="Theorem 2.1, eq. (16)",
+    page="3_5_theorem",
+    mutants={
+        "|phi'| <= k dropped (slopes of 20)": {"activations": [STEEP]},
+        "delta in place of nu": {"delta": True},
+    },
+)
+def moment_gap(activations: Sequence[Activation] = MEMBERS, delta: bool = False) -> Evidence:
+    y, _ = ratios(activations)
+    x = np.asarray(bounds.tangent_point(y)[0] if delta else bounds.linear_ratio(y)[0]) / np.sqrt(2)
+    bound = special.erfc(x) * (1 + special.erf(x)) / special.erf(x) ** 2
+    share = np.abs(_moment_gaps(activations)) / bound
+    return at_most(share, 1.0, strict=True, domain=members_domain(activations), at=point_of(activations))
+
+
+@LEDGER.claim(
+    "section-3.5.vacuous",
+    statement="The bound (15) reaches 1, and so says nothing, exactly for y >= pi/8; the sharp bound never does.",
+    source="this companion (on Theorem 2.1)",
+    page="3_5_theorem",
+    mutants={"y >= 1/2": {"edge": 0.5}},
+)
+def vacuous(edge: float = np.pi / 8) -> Evidence:
+    equal(bounds.correlation_gap(edge), 1.0, 1e-14, domain="y = pi/8")
+    y = np.logspace(-6, 6, 601)
+    at_most((bounds.correlation_gap(y) - 1) * np.sign(edge - y), 0.0, domain="601 values of y from 1e-6 to 1e6")
+    share = np.asarray(bounds.correlation_gap_sharp(y))
+    domain = "the sharp bound at 601 values of y from 1e-6 to 1e6"
+    return at_most(share, 1.0, strict=True, domain=domain, at=lambda i: f"y = {y[i[0]]:g}")
+
+
+@LEDGER.claim(
+    "section-3.5.lower-bound-tighter",
+    statement="For y <= 0.07 every a / sqrt(q*) of the class is nearer to nu than to the upper bound, as a ratio.",
+    source='Section 3.1, "the lower bound seems to be far tighter"',
+    page="3_5_theorem",
+    status="holds under a condition",
+    mutants={"for y <= 1": {"largest": 1.0}},
+)
+def lower_bound_tighter(largest: float = 0.07) -> Evidence:
+    y = np.logspace(-12, np.log10(largest), 601)
+    lower, upper = (np.asarray(v) for v in bounds.linear_ratio(y))
+    # The largest ratio of the class is the furthest from nu and the nearest to the upper bound.
+    share = np.asarray(bounds.linear_ratio_sharp(y)[1]) ** 2 / (lower * upper)
+    domain = f"the supremum over the class at 601 values of y from 1e-12 to {largest:g}"
+    return at_most(share, 1.0, strict=True, domain=domain, at=lambda i: f"y = {y[i[0]]:.3g}")
+
+
+# --- Sharp ---
+
+
+@LEDGER.claim(
+    "section-3.5.sharp-15",
+    statement="y l_sh^2 <= max |R(rho) - rho| on [0, 1] < y l_zz^2, best possible; Shtanh attains the left.",
+    source="this companion (sharpens eq. (15))",
+    page="3_5_theorem",
+    status="holds, and sharpened",
+    mutants={
+        "|phi'| <= k dropped (slopes of 1.5)": {"activations": [zigzag(0.5, reach=8.0, steepness=1.5)]},
+        "|phi| <= a k dropped (slope 0.9 beyond a)": {"activations": [UNBOUNDED]},
+        "an upper bound two per cent smaller": {"factor": 0.98},
+    },
+)
+def sharp_gap(activations: Sequence[Activation] = _SOME_MEMBERS, factor: float = 1.0) -> Evidence:
+    equality = [shtanh(a) for a in RADII]
+    y, _ = ratios(equality)
+    attained = _largest_gaps(equality) / (y * np.asarray(bounds.linear_ratio_sharp(y)[0]) ** 2)
+    equal(attained, 1.0, 1e-11, domain=describe(equality), at=point_of(equality))
+    y, _ = ratios(activations)
+    gap = _largest_gaps(activations)
+    low = y * np.asarray(bounds.linear_ratio_sharp(y)[0]) ** 2
+    at_most(low / gap, 1 + 1e-10, domain=members_domain(activations), at=point_of(activations))
+    return below_supremum(y, gap / (factor * np.asarray(bounds.correlation_gap_sharp(y))), activations)
+
+
+@LEDGER.claim(
+    "section-3.5.sharp-16",
+    statement="0 < mu_2/mu_1^2 - 1 <= 1/erf(l_sh / sqrt 2) - 1 on the class, with equality for Shtanh.",
+    source="this companion (sharpens eq. (16))",
+    page="3_5_theorem",
+    status="holds, and sharpened",
+    mutants={
+        "|phi'| <= k dropped (slopes of 20)": {"activations": [STEEP]},
+        "a bound one per cent smaller": {"factor": 0.99},
+    },
+)
+def sharp_moment(activations: Sequence[Activation] = MEMBERS, factor: float = 1.0) -> Evidence:
+    equality = [shtanh(a) for a in RADII]
+    y, _ = ratios(equality)
+    attained = _moment_gaps(equality) / np.asarray(bounds.moment_ratio_gap_sharp(y))
+    # The ratio is 1 plus as little as 2e-5, so its distance from 1 keeps eleven digits.
+    equal(attained, factor, 1e-9, domain=describe(equality), at=point_of(equality))
+    y, _ = ratios(activations)
+    gap = _moment_gaps(activations)
+    at_most(-gap, 1e-14, domain=members_domain(activations), at=point_of(activations))
+    share = gap / (factor * np.asarray(bounds.moment_ratio_gap_sharp(y)))
+    return at_most(share, 1 + 1e-9, domain=members_domain(activations), at=point_of(activations))
+
+
+@LEDGER.claim(
+    "section-3.5.rate",
+    statement="Both sharp bounds of the gap are 2 y ln(1/y) (1 + e) with |e| < 2 ln ln(1/y) / ln(1/y), y <= 1e-3.",
+    source="this companion (eq. (15) has the rate y^(1/3))",
+    page="3_5_theorem",
+    status="holds, and sharpened",
+    mutants={"3 in place of 2": {"factor": 3.0}, "y^0.99 in place of y": {"power": 0.99}},
+)
+def rate(factor: float = 2.0, power: float = 1.0) -> Evidence:
+    y = np.logspace(-300, -3, 595)
+    log = np.log(1 / y)
+    ends = np.array(
+        [y ** (1 - power) * np.asarray(ratio) ** 2 / (factor * log) for ratio in bounds.linear_ratio_sharp(y)]
+    )
+    share = np.abs(ends - 1) / (2 * np.log(log) / log)
+    domain = f"both bounds at {len(y)} values of y from 1e-300 to 1e-3"
+    return at_most(share, 1.0, domain=domain, at=lambda i: f"y = {y[i[1]]:.3g}")
+
+
+@LEDGER.claim(
+    "section-3.5.identity",
+    statement="As a grows R tends to the identity on [-1, 1]: max |R(rho) - rho| = 2 sigma_b2/q* < 2 y W_0(8/pi y^-2).",
+    source='Section 3.2, "we suspect", and Figure 6',
+    page="3_5_theorem",
+    status="holds, and sharpened",
+    mutants={"1 in place of 2": {"factor": 1.0}, "phi not odd (elu)": {"odd": [elu()]}},
+)
+def to_identity(factor: float = 2.0, odd: Sequence[Activation] = ()) -> Evidence:
+    members = [*FAMILY_MEMBERS, *(get(family, a=a) for family in ("shtanh", "ssaw") for a in (1e2, 1e4, 1e6)), *odd]
+    rho = np.linspace(-1, 1, 41)
+    nets = networks(members)
+    gap = np.array([np.abs(net.correlation_gap(rho)).max() for net in nets])
+    domain = "the four families at a = 1, ..., 10, Shtanh and Ssaw up to a = 1e6; sigma_b2 from 1e-4 to 1; 41 rho"
+    at = lambda i: repr(nets[i[0]])  # noqa: E731
+    equal(gap * [net.q / net.sigma_b2 for net in nets], factor, 1e-6, domain=domain, at=at)
+    y = np.array([net.sigma_b2 / net.phi.linear_radius**2 for net in nets])
+    ceiling = y * np.asarray(special.lambertw(8 / np.pi / y**2).real)
+    fine = np.logspace(-12, 0, 601)
+    rising = fine * np.asarray(special.lambertw(8 / np.pi / fine**2).real)
+    at_most(-np.diff(rising[fine <= 0.9]), 0.0, strict=True, domain="the bound rises with y up to 0.9")
+    return at_most(gap / (factor * ceiling), 1.0, strict=True, domain=domain, at=at)
+
+
+# --- The linear radius that a depth needs ---
+
+_RULES = ((10, 0.1, 0.1), (100, 0.1, 0.1), (1000, 0.05, 0.01))  # depth, correlation gain, sigma_b2
+_START = np.linspace(0, 0.9, 10)
+
+
+def _deep(depth: int, radius: float, sigma_b2: float) -> list[mf.MeanField]:
+    return [mf.edge_of_chaos(get(family, a=radius), sigma_b2=sigma_b2) for family in _FAMILIES]
+
+
+@LEDGER.claim(
+    "section-3.5.depth-rule",
+    statement="With a from linear_radius(depth, correlation_gain=e) no correlation in [0, 1] rises by more than e.",
+    source="this companion (Section 5 asks how large the linear region must be for a given depth)",
+    page="3_5_theorem",
+    status="holds, and sharpened",
+    mutants={
+        "three quarters of the radius": {"factor": 0.75},
+        "rho_0 = -1 allowed": {"start": np.array([-1.0])},
+    },
+)
+def depth_rule(factor: float = 1.0, start: Array = _START) -> Evidence:
+    shares, names = [], []
+    for depth, gain, sigma_b2 in _RULES:
+        radius = factor * bounds.linear_radius(depth, sigma_b2=sigma_b2, correlation_gain=gain)
+        for net in _deep(depth, radius, sigma_b2):
+            shares.append((net.correlation_trajectory(start, depth)[-1] - start).max() / gain)
+            names.append(f"depth {depth}, {net!r}")
+    domain = "the four families at (depth, gain, sigma_b2) = " + ", ".join(str(rule) for rule in _RULES)
+    return at_most(
+        shares, 1.0, domain=f"{domain}; R iterated from 10 correlations in [0, 0.9]", at=lambda i: names[i[0]]
+    )
+
+
+@LEDGER.claim(
+    "section-3.5.rise",
+    statement="rho_L - rho_0 <= (1 - rho_0) (1 - (1 - sigma_b2/q*)^L) for odd phi on the edge of chaos, rho_0 >= 0.",
+    source="this companion (R is convex on [0, 1])",
+    page="3_5_theorem",
+    status="holds, and sharpened",
+    mutants={"rho_0 = -1 allowed": {"start": np.array([-1.0])}, "phi not odd (elu)": {"activations": [elu()]}},
+)
+def rise(activations: Sequence[Activation] = FAMILY_MEMBERS, start: Array = _START) -> Evidence:
+    nets, depth = networks(activations), 100
+    layers = np.arange(1, depth + 1)[:, None]
+    shares = []
+    for net in nets:
+        risen = net.correlation_trajectory(start, depth)[1:] - start
+        shares.append((risen / ((1 - start) * -np.expm1(layers * np.log1p(-net.sigma_b2 / net.q)))).max())
+    domain = f"{describe(activations)}; 1 to {depth} layers, from {len(start)} correlations"
+    # The bound is an equality after one layer from rho_0 = 0.
+    return at_most(shares, 1 + 1e-9, domain=domain, at=lambda i: repr(nets[i[0]]))
+
+
+@LEDGER.claim(
+    "section-3.5.jacobian-rule",
+    statement="With a from linear_radius(depth, jacobian_variance=v), orthogonal weights give sigma^2_JJT <= v.",
+    source="this companion (under eq. (13))",
+    page="3_5_theorem",
+    status="holds, and sharpened",
+    mutants={"Gaussian weights": {"weights": "gaussian"}, "nine tenths of the radius": {"factor": 0.9}},
+)
+def jacobian_rule(factor: float = 1.0, weights: str = "orthogonal") -> Evidence:
+    rules = ((10, 0.1, 0.1), (100, 0.1, 0.1), (100, 1.0, 0.01), (30, 0.5, 1.0))
+    shares = []
+    for depth, variance, sigma_b2 in rules:
+        for stretch in (1.0, 1.5):
+            radius = stretch * factor * bounds.linear_radius(depth, sigma_b2=sigma_b2, jacobian_variance=variance)
+            nets = _deep(depth, radius, sigma_b2)
+            shares.append([isometry.jacobian_variance(net, depth, weights=weights) / variance for net in nets])
+    domain = "the four families at (depth, variance, sigma_b2) = " + ", ".join(str(rule) for rule in rules)
+    domain += "; the radius, and one half as large again"
+    at = lambda i: f"{_FAMILIES[i[1]]} at {rules[i[0] // 2]}"  # noqa: E731
+    if factor == 1.0 and weights == "orthogonal":
+        equal([row[0] for row in shares[::2]], 1.0, 1e-9, domain="Shtanh", at=lambda i: f"{rules[i[0]]}")
+    return at_most(shares, 1 + 1e-9, domain=domain, at=at)
+
+
+@LEDGER.claim(
+    "section-3.5.modest-increases",
+    statement="At sigma_b2 = 0.1, from a = 1 to a = 5, the gap and mu_2/mu_1^2 - 1 both fall below a quarter; "
+    "but the radius that a fixed promise needs grows faster than the square root of the depth.",
+    source='Section 2.3, "modest increases in a typically suffice"',
+    page="3_5_theorem",
+    status="holds under a condition",
+    mutants={"a doubled only": {"last": 2.0}, "the radius grows more slowly than sqrt(depth)": {"sign": -1}},
+)
+def modest_increases(last: float = 5.0, sign: int = 1) -> Evidence:
+    depths = 10 ** np.arange(1, 7)
+    radii = [bounds.linear_radius(int(depth), sigma_b2=0.1, correlation_gain=0.1) for depth in depths]
+    at_most(-sign * np.diff(radii / np.sqrt(depths)), 0.0, strict=True, domain="depths 10 to 1e6, gain 0.1")
+    falls = []
+    for family in _FAMILIES:
+        first, second = (mf.edge_of_chaos(get(family, a=a), sigma_b2=0.1) for a in (1.0, last))
+        falls.append(
+            [
+                second.correlation_gap(0.0) / first.correlation_gap(0.0),
+                (isometry.moment_ratio(second.phi, second.q) - 1) / (isometry.moment_ratio(first.phi, first.q) - 1),
+            ]
+        )
+    domain = f"what is left at a = {last:g} of the gap and of the moment gap at a = 1, the four families"
+    return at_most(falls, 0.25, domain=domain, at=lambda i: f"{_FAMILIES[i[0]]}, {('gap', 'moments')[i[1]]}")
