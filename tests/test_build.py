@@ -99,7 +99,7 @@ def test_a_failing_page_stops_the_build_with_its_name_and_traceback_every_time(b
         assert "1 / width" in printed
         assert "ZeroDivisionError" in printed
         assert not (book.build / "html").exists()
-        assert not book.staged("second").exists()
+        assert not book.executed("second").exists()
 
 
 def test_what_other_pages_computed_is_kept_when_one_fails(book, run):
@@ -120,6 +120,15 @@ def test_a_failed_sphinx_build_fails_the_second_time_too(book, run):
         assert "lem-nowhere" in printed.split("Jupyter Book failed")[1]
     book.source("second").write_text(SECOND)
     assert run()[0] == 0
+
+
+def test_a_page_taken_out_of_the_book_leaves_no_trace_in_it(book, run):
+    run()
+    book.source("first").write_text("# First\n")
+    (book.root / "_toc.yml").write_text(TOC.replace("{file: notebooks/second}, ", ""))
+    assert run()[0] == 0
+    assert not (book.build / "html/notebooks/second.html").exists()
+    assert "second" not in (book.build / "html/notebooks/first.html").read_text()
 
 
 def test_an_unknown_page_is_an_error(run):
@@ -152,16 +161,16 @@ def test_the_book_is_built_once_and_then_only_where_it_changed(book, run):
     assert "1 of 2 pages to run" in printed
     assert Run.load(book.record("first")) == runs[0]
     assert Run.load(book.record("second")) != runs[1]
-    provenance = (book.stage / "provenance_table.md").read_text().splitlines()
+    provenance = (book.build / "src/provenance_table.md").read_text().splitlines()
     assert "unchanged, kept" in next(line for line in provenance if "notebooks/first" in line)
     assert "executed" in next(line for line in provenance if "notebooks/second" in line)
 
 
-def test_a_staged_page_holds_no_path_of_the_machine_that_ran_it(book):
+def test_an_executed_page_holds_no_path_of_the_machine_that_ran_it(book):
     build.run_page(book, "first", key="k")
-    staged = book.staged("first").read_text()
-    assert str(book.root) not in staged
-    assert "the answer is 42" in staged
+    executed = book.executed("first").read_text()
+    assert str(book.root) not in executed
+    assert "the answer is 42" in executed
 
 
 # --- what a page depends on ------------------------------------------------------------------------------------------
@@ -192,19 +201,6 @@ def test_modification_times_do_not_matter(book):
     before = build.page_key(book, "first")
     os.utime(book.source("first"), (0, 0))
     assert build.page_key(book, "first") == before
-
-
-def test_mirroring_removes_what_is_gone_and_leaves_alone_what_is_equal(tmp_path):
-    source, target = tmp_path / "source", tmp_path / "target"
-    source.mkdir()
-    (source / "kept").write_text("same")
-    (source / "gone").write_text("")
-    build.mirror(source, target)
-    os.utime(target / "kept", (0, 0))
-    (source / "gone").unlink()
-    build.mirror(source, target)
-    assert [path.name for path in target.iterdir()] == ["kept"]
-    assert (target / "kept").stat().st_mtime == 0
 
 
 # --- what the book says of itself ------------------------------------------------------------------------------------

@@ -4,8 +4,9 @@
     python tools/build.py --only 3_3       run the pages whose names start with 3_3, show them in _build/preview
     python tools/build.py --jobs 1         one page at a time
 
-A page runs again when its source, afli/, results/ or the lock has changed. A page that fails stops the build and
-keeps no record, so it fails again the next time; so does a failed Sphinx build, whose doctrees are dropped.
+A page runs again when its source, afli/, results/ or the lock has changed. Where anything has changed, all of the book
+is typeset anew: it takes seconds, and leaves no page of a former table of contents. A page that fails stops the build
+and keeps no record, so it fails again the next time; so does typesetting.
 """
 
 from __future__ import annotations
@@ -50,10 +51,6 @@ class Book:
     def build(self) -> Path:
         return self.root / "_build"
 
-    @property
-    def stage(self) -> Path:
-        return self.build / "src"
-
     @cached_property
     def toc(self) -> dict[str, Any]:
         return yaml.safe_load((self.root / "_toc.yml").read_text(encoding="utf-8"))
@@ -66,8 +63,8 @@ class Book:
     def source(self, page: str) -> Path:
         return self.root / "notebooks" / f"{page}.md"
 
-    def staged(self, page: str) -> Path:
-        return self.stage / "notebooks" / f"{page}.ipynb"
+    def executed(self, page: str) -> Path:
+        return self.build / "runs" / f"{page}.ipynb"
 
     def record(self, page: str) -> Path:
         return self.build / "runs" / f"{page}.json"
@@ -112,14 +109,14 @@ def page_key(book: Book, page: str) -> str:
 
 def is_fresh(book: Book, page: str, key: str) -> bool:
     run = Run.load(book.record(page))
-    return run is not None and run.key == key and book.staged(page).exists()
+    return run is not None and run.key == key and book.executed(page).exists()
 
 
 # --- running pages ---------------------------------------------------------------------------------------------------
 
 
 def run_page(book: Book, page: str, key: str) -> Run:
-    """Execute one page with papermill in this process's kernel; stage the result and record the run.
+    """Execute one page with papermill in this process's kernel; keep the result and a record of the run.
 
     Raises BuildError with the page's name and the traceback of the failing cell.
     """
@@ -153,9 +150,8 @@ def run_page(book: Book, page: str, key: str) -> Run:
         python=".".join(map(str, sys.version_info[:3])), packages=package_versions(), device=device(),
         commit=commit(book.root),
     )
-    book.staged(page).parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(notebook, book.staged(page))
-    book.record(page).parent.mkdir(parents=True, exist_ok=True)
+    book.executed(page).parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, book.executed(page))
     run.save(book.record(page))
     return run
 
@@ -194,22 +190,6 @@ def report(future: Future[Run], page: str, bar: tqdm) -> list[str]:
 # --- staging ---------------------------------------------------------------------------------------------------------
 
 
-def write_if_changed(path: Path, content: bytes) -> None:
-    """Write a file only where that changes it: Sphinx goes by modification times."""
-    if not path.exists() or path.read_bytes() != content:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
-
-
-def mirror(source: Path, target: Path) -> None:
-    """Make target hold the same files as source, touching only what differs."""
-    wanted = {path.relative_to(source) for path in files_below(source)}
-    for stale in [path for path in files_below(target) if path.relative_to(target) not in wanted]:
-        stale.unlink()
-    for name in wanted:
-        write_if_changed(target / name, (source / name).read_bytes())
-
-
 def config(book: Book, repository: str | None) -> dict[str, Any]:
     """_config.yml, with links to the repository and to the published site only where a repository is known.
 
@@ -237,16 +217,17 @@ def config(book: Book, repository: str | None) -> dict[str, Any]:
     return settings
 
 
-def stage(book: Book, settings: dict[str, Any], executed_now: set[str]) -> None:
-    """Lay out beside the executed pages everything else that Jupyter Book reads, under _build/src."""
+def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], settings: dict[str, Any]) -> None:
+    """Lay out in a folder all that Jupyter Book reads: executed pages, prose, our Sphinx extension, configuration."""
     for folder in ("book", "tools/sphinx_ext"):
-        mirror(book.root / folder, book.stage / folder)
-    for stale in set((book.stage / "notebooks").glob("*.ipynb")) - {book.staged(page) for page in book.pages}:
-        stale.unlink()
-    write_if_changed(book.stage / "_config.yml", yaml.safe_dump(settings, sort_keys=False).encode())
-    write_if_changed(book.stage / "_toc.yml", (book.root / "_toc.yml").read_bytes())
-    runs = [run for page in book.pages if (run := Run.load(book.record(page)))]
-    write_if_changed(book.stage / "provenance_table.md", table(runs, executed_now).encode())
+        shutil.rmtree(target / folder, ignore_errors=True)
+        shutil.copytree(book.root / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.rmtree(target / "notebooks", ignore_errors=True)
+    (target / "notebooks").mkdir()
+    for page in pages:
+        shutil.copy(book.executed(page), target / "notebooks")
+    for name, content in (("_config.yml", settings), ("_toc.yml", toc)):
+        (target / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 # --- typesetting -----------------------------------------------------------------------------------------------------
@@ -259,11 +240,13 @@ def html_key(book: Book, settings: dict[str, Any], keys: dict[str, str]) -> str:
 
 
 def typeset(source: Path, output: Path, *, strict: bool) -> Path:
-    """Run Jupyter Book on a staged book; returns the page to open.
+    """Run Jupyter Book on a staged book, from nothing; returns the page to open.
 
-    strict: any warning is an error. A failure drops the doctrees: Sphinx would not repeat warnings of pages it has
-    read before, and the next build would pass.
+    strict: any warning is an error. What an earlier build left is removed first: Sphinx would not repeat the warnings
+    of pages that it has read before, so that a failed build would pass the second time.
     """
+    for left in ("html", ".doctrees"):
+        shutil.rmtree(output / "_build" / left, ignore_errors=True)
     program = Path(sys.executable).with_name("jupyter-book")
     command = [str(program), "build", str(source), "--path-output", str(output)]
     command += ["-W", "-n", "--keep-going"] if strict else []
@@ -277,7 +260,6 @@ def typeset(source: Path, output: Path, *, strict: bool) -> Path:
         if "WARNING:" in line or "ERROR:" in line:
             warnings.append(line)
     if process.wait() != 0:
-        shutil.rmtree(output / "_build" / ".doctrees", ignore_errors=True)
         raise BuildError(f"Jupyter Book failed, with {len(warnings)} warnings or errors:\n" + "".join(warnings))
     return output / "_build" / "html" / "index.html"
 
@@ -295,8 +277,10 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     stamp.unlink(missing_ok=True)
     print(f"{len(stale)} of {len(keys)} pages to run.")
     run_pages(book, stale, jobs)
-    stage(book, settings, set(stale))
-    typeset(book.stage, book.root, strict=True)
+    stage(book, book.build / "src", book.pages, book.toc, settings)
+    runs = [run for page in book.pages if (run := Run.load(book.record(page)))]
+    (book.build / "src" / "provenance_table.md").write_text(table(runs, executed_now=set(stale)), encoding="utf-8")
+    typeset(book.build / "src", book.root, strict=True)
     stamp.write_text(key)
     return index
 
@@ -310,16 +294,11 @@ def preview(book: Book, prefix: str, jobs: int) -> Path:
     if not pages:
         raise BuildError(f"--only {prefix}: no notebooks/{prefix}*.md")
     run_pages(book, {page: page_key(book, page) for page in pages}, jobs)
-    small = book.build / "preview" / "src"
-    for folder in ("book", "tools/sphinx_ext"):
-        mirror(book.root / folder, small / folder)
-    for page in pages:
-        write_if_changed(small / "notebooks" / f"{page}.ipynb", book.staged(page).read_bytes())
+    folder = book.build / "preview"
     chapters = [{"file": f"notebooks/{page}"} for page in pages[1:]] + [{"file": "book/bibliography"}]
     toc = {"format": "jb-book", "root": f"notebooks/{pages[0]}", "chapters": chapters}
-    write_if_changed(small / "_toc.yml", yaml.safe_dump(toc).encode())
-    write_if_changed(small / "_config.yml", yaml.safe_dump(config(book, None), sort_keys=False).encode())
-    return typeset(small, book.build / "preview", strict=False)
+    stage(book, folder / "src", pages, toc, config(book, None))
+    return typeset(folder / "src", folder, strict=False)
 
 
 def main(argv: list[str] | None = None) -> int:
