@@ -67,6 +67,11 @@ def test_equal_settings_have_equal_keys_and_every_setting_changes_the_key():
     assert len(keys | {base.key}) == len(changes) + 1 == len(base.__dataclass_fields__) + 1
 
 
+def test_one_setting_has_one_key_however_it_is_written():
+    assert small(sigma_b2=1, parameters=(("a", 5),)).key == small(sigma_b2=1.0, parameters=(("a", 5.0),)).key
+    assert small(epochs=3, record=(2, 0)).key == small(epochs=3, record=(0, 2, 3)).key
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -76,6 +81,7 @@ def test_equal_settings_have_equal_keys_and_every_setting_changes_the_key():
         ({"learning_rate": 0.0}, "learning_rate > 0"),
         ({"record": (5,)}, r"record within 0\.\.2"),
         ({"schedule": LinearSchedule(10.0, 2.0, 2)}, "must start at the initial a"),
+        ({"activation": "shtan"}, "family must be one of"),
     ],
 )
 def test_impossible_settings_are_named(settings, message):
@@ -258,6 +264,20 @@ def assert_same_tables(one: Path, other: Path, name: str = "test-small-digits") 
     pd.testing.assert_frame_equal(*frames)
 
 
+class CountedTests:
+    """The epochs at which a run tests its networks."""
+
+    def __init__(self, test):
+        self.test, self.epochs = test, []
+
+    def __get__(self, run, owner):
+        def counted(train_loss):
+            self.epochs.append(run.progress.epoch)
+            return self.test(run, train_loss)
+
+        return counted
+
+
 @pytest.mark.parametrize("how", ["budget", signal.SIGTERM, signal.SIGINT])
 def test_a_stop_in_the_middle_of_a_chunk_is_clean_and_resumed(tmp_path, monkeypatch, how):
     grid = Grid("test", "small", tuple(small(trial=i, epochs=4, record=(0, 1, 2, 3)) for i in range(8)))
@@ -280,7 +300,11 @@ def test_a_stop_in_the_middle_of_a_chunk_is_clean_and_resumed(tmp_path, monkeypa
     assert report.stopped == ("the budget is used up" if how == "budget" else f"{how.name} came")
     assert len(list(tmp_path.glob("parts/*.checkpoints/*.pt"))) == 1
     assert len(steps) == 5
-    assert quiet(grid, tmp_path / "parts").finished == 8
+    assert quiet(grid, tmp_path / "parts", limit=0).missing == 8
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "_test", count_tests := CountedTests(training._Run._test))
+        assert quiet(grid, tmp_path / "parts").finished == 8
+    assert count_tests.epochs == [2, 3, 4]  # those before the stop were not trained again
     assert_same_tables(tmp_path / "parts", tmp_path / "whole")
     assert not list(tmp_path.glob("parts/*.checkpoints/*.pt"))
 

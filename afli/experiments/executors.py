@@ -47,16 +47,19 @@ class Work:
         return {"experiments": list(keys), "code": code_hash(), "dataset": self.dataset.sha256} | where
 
 
-def interrupted(work: Work, missing: set[str]) -> list[set[str]]:
-    """The experiments of every chunk that an earlier run left unfinished; what is of no more use is deleted."""
+def interrupted(work: Work, done: set[str]) -> list[set[str]]:
+    """The experiments of every chunk that an earlier run left unfinished; files of no more use are deleted.
+
+    done: keys of the experiments that the table has.
+    """
     found = []
     for path in sorted(work.folder.glob("*.pt")):
         identity = torch.load(path, map_location="cpu", weights_only=True, mmap=True)["identity"]
         keys = set(identity["experiments"])
-        if keys <= missing and identity == work.identity(identity["experiments"]):
-            found.append(keys)
-        else:
+        if keys & done or identity != work.identity(identity["experiments"]):
             path.unlink()
+        else:
+            found.append(keys)
     return found
 
 
@@ -86,12 +89,7 @@ def _one_by_one(
         checkpoint = work.checkpoint(chunk)
         progress = partial(_in_networks, on_progress, len(chunk))
         rows = train(
-            chunk,
-            work.dataset,
-            work.setup,
-            checkpoints=checkpoint,
-            should_stop=should_stop,
-            on_progress=progress,
+            chunk, work.dataset, work.setup, checkpoints=checkpoint, should_stop=should_stop, on_progress=progress
         )
         if rows is None:
             return

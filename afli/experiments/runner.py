@@ -76,8 +76,8 @@ def run(
         missing = [experiment for experiment in grid if experiment.key not in table.done][:limit]
         echo(f"{grid.name}: {len(grid)} experiments, {len(table.done)} done, {len(missing)} to do on {setup.device}")
         if missing:
-            first = executors.interrupted(work, {experiment.key for experiment in missing})
-            chunks = pack(missing, lambda e: members_at_once(e, images, setup), first)
+            begun = executors.interrupted(work, table.done)
+            chunks = pack(missing, lambda e: members_at_once(e, images, setup), begun)
             estimate = estimate_seconds(missing, images, setup) / workers
             echo(f"{len(chunks)} ensembles, about {_duration(estimate)}")
             session = _Session(setup, executor, began)

@@ -27,6 +27,8 @@ class LinearSchedule:
     def __post_init__(self) -> None:
         if not (self.start > 0 and self.stop > 0 and self.epochs >= 1):
             raise ValueError(f"start and stop must be > 0 and epochs >= 1, got {self}")
+        object.__setattr__(self, "start", float(self.start))
+        object.__setattr__(self, "stop", float(self.stop))
 
     def __call__(self, epoch: int) -> float:
         """The value during epoch 1, 2, ...: `start` in the first, `stop` after `epochs` of them."""
@@ -77,7 +79,20 @@ class Experiment:
             raise ValueError(f"need trial >= 0 and record within 0..{self.epochs}, got {self.trial!r}, {self.record!r}")
         if self.schedule is not None and dict(self.parameters).get("a") != self.schedule.start:
             raise ValueError(f"the schedule must start at the initial a, got {self.parameters!r} and {self.schedule!r}")
-        object.__setattr__(self, "record", tuple(sorted({*self.record, self.epochs})))
+        self._normalise()
+        _ = self.phi  # raises for an unknown family or parameter
+
+    def _normalise(self) -> None:
+        """One spelling for equal settings, so that they have one key: 1 and 1.0, records in any order."""
+        settings = {
+            "record": tuple(sorted({*self.record, self.epochs})),
+            "parameters": tuple(sorted((name, float(value)) for name, value in self.parameters)),
+            "sigma_b2": float(self.sigma_b2),
+            "learning_rate": float(self.learning_rate),
+            "head_variance": None if self.head_variance is None else float(self.head_variance),
+        }
+        for name, value in settings.items():
+            object.__setattr__(self, name, value)
 
     @property
     def phi(self) -> act.Activation:
@@ -99,11 +114,6 @@ class Experiment:
         """What experiments must share to be trained together."""
         own = {"parameters", "sigma_b2", "weights", "head_variance", "learning_rate", "trial", "schedule"}
         return tuple(getattr(self, field.name) for field in fields(self) if field.name not in own)
-
-    @property
-    def size(self) -> int:
-        """About the number of weights without input and head: what the time of a step is proportional to."""
-        return self.depth * self.width**2
 
     def settings(self) -> dict[str, Any]:
         """The settings as one flat row: `a` has a column of its own (NaN without one), `phi` names all parameters."""

@@ -149,6 +149,7 @@ class _Run:
             if unfinished and (stop or checkpoints.is_due()):
                 self.progress.state = self.ensemble.state()
                 checkpoints.save(self.progress)
+                self.progress.state = None  # a copy of all weights, on the disk now
             if unfinished and stop:
                 return False
         return True

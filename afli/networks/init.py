@@ -70,7 +70,7 @@ def edge_of_chaos_(
     if head_variance is not None and not head_variance > 0:
         raise ValueError(f"head_variance must be None or > 0, got {head_variance!r}")
     net = mf.edge_of_chaos(phi, sigma_b2=sigma_b2)
-    warn_where_repelling(net)
+    _warn_where_repelling(net)
     for layer in layers:
         variance, bias_variance = net.sigma_w2, sigma_b2
         if head_variance is not None and layer is layers[-1]:
@@ -82,7 +82,7 @@ def edge_of_chaos_(
     return net
 
 
-def warn_where_repelling(net: mf.MeanField) -> None:
+def _warn_where_repelling(net: mf.MeanField) -> None:
     """A warning if the variance map has a slope above 1 at q* (gelu and silu at small sigma_b2)."""
     if net.variance_slope > 1 + 1e-9:
         warnings.warn(
