@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint sync clean distclean
+.PHONY: help book test lint sync classroom clean distclean
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -33,8 +33,11 @@ lint: $(INSTALLED)  ## ruff, mypy, and every notebook equal to its source
 sync: $(INSTALLED)  ## write notebooks/*.ipynb from their Markdown sources
 	@$(BIN)/python tools/pairs.py
 
+classroom: $(INSTALLED)  ## release the problem sets, grade the sample submissions, write feedback and grades.csv
+	@$(BIN)/python classroom/make.py
+
 clean:  ## remove what the build made
-	rm -rf _build build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf _build classroom/_build build *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
 distclean: clean  ## and the environment
 	rm -rf $(VENV)

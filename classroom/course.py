@@ -1,0 +1,124 @@
+"""The course's sources as notebooks, and the folder that nbgrader works in.
+
+Each set is one MyST file, source/psN/psN.md, with solutions, hidden tests and nbgrader metadata. nbgrader copies
+everything that lies beside a notebook into the release, so the folder that it sees holds nothing but .ipynb files.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+import warnings
+from pathlib import Path
+from typing import Any
+
+import jupytext
+import nbformat
+from nbformat import NotebookNode
+
+HERE = Path(__file__).resolve().parent
+BUILD = HERE / "_build"
+SETS = tuple(sorted(path.name for path in (HERE / "source").glob("ps*")))
+IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+
+# The nbformat and kernel of every notebook; nothing of jupytext's own, which would name the source file.
+METADATA = {
+    "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+    "language_info": {"name": "python"},
+}
+
+
+def check_set(name: str) -> str:
+    """The name of a problem set. Raises ValueError naming the sets if there is none of that name."""
+    if name not in SETS:
+        raise ValueError(f"set must be one of {', '.join(SETS)}, got {name!r}")
+    return name
+
+
+def check_student(student: str) -> str:
+    """An identifier that can name a folder. Raises ValueError for any other."""
+    if not IDENTIFIER.fullmatch(student):
+        raise ValueError(f"student must consist of letters, digits and . _ - and begin with one, got {student!r}")
+    return student
+
+
+def grade_id(cell: NotebookNode) -> str:
+    """nbgrader's name for a cell; empty for an ordinary one."""
+    own = cell.metadata.get("nbgrader")
+    return str(own.get("grade_id", "")) if isinstance(own, dict) else ""
+
+
+def is_answer(cell: NotebookNode) -> bool:
+    """Whether students write in this cell."""
+    return bool(cell.metadata.get("nbgrader", {}).get("solution", False))
+
+
+def read_source(set_name: str) -> NotebookNode:
+    """The teacher's notebook of one set, with solutions and hidden tests; cell ids are the same on every reading."""
+    path = HERE / "source" / check_set(set_name) / f"{set_name}.md"
+    notebook = jupytext.read(path, fmt="md:myst")
+    for position, cell in enumerate(notebook.cells):
+        cell.id = grade_id(cell) or f"cell-{position:02d}"
+        if "load" in cell.metadata:  # the cell that all sets share stands in a file of its own
+            cell.source = (path.parent / cell.metadata.pop("load")).read_text(encoding="utf-8").rstrip()
+    notebook.nbformat, notebook.nbformat_minor = 4, 5
+    notebook.metadata = nbformat.from_dict(METADATA)
+    nbformat.validate(notebook)
+    return notebook
+
+
+def points(set_name: str) -> float:
+    """What a set is worth."""
+    return sum(float(cell.metadata.get("nbgrader", {}).get("points", 0)) for cell in read_source(set_name).cells)
+
+
+def write(notebook: NotebookNode, path: Path) -> Path:
+    """Write a notebook, making its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(notebook, path)
+    return path
+
+
+def released(root: Path, set_name: str) -> NotebookNode:
+    """The notebook that students get. Raises FileNotFoundError before `release`."""
+    return nbformat.read(root / "release" / set_name / f"{set_name}.ipynb", as_version=4)
+
+
+def nbgrader(root: Path, **settings: Any) -> Any:
+    """nbgrader's own interface to the course in `root`, configured by nbgrader_config.py.
+
+    settings: traits of GuardedExecute, for instance timeout=10.
+    """
+    from nbgrader.apps import NbGraderAPI
+    from sqlalchemy.exc import SAWarning
+    from traitlets.config import PyFileConfigLoader
+
+    bin_folder = str(Path(sys.executable).parent)  # nbgrader calls alembic by name
+    if bin_folder not in os.environ["PATH"].split(os.pathsep):
+        os.environ["PATH"] = os.pathsep.join([bin_folder, os.environ["PATH"]])
+    warnings.filterwarnings("ignore", category=SAWarning, module="nbgrader")
+    os.environ["IPYTHONDIR"] = str(root / "ipython")  # a teacher's own IPython profile does not run in the grader
+    config = PyFileConfigLoader("nbgrader_config.py", path=str(HERE)).load_config()
+    config.CourseDirectory.root = str(root)
+    config.CourseDirectory.db_url = f"sqlite:///{root / 'gradebook.db'}?timeout=120"  # two graders write by turns
+    config.GuardedExecute.update(settings)
+    return NbGraderAPI(config=config)
+
+
+def release(root: Path = BUILD) -> None:
+    """Write root/source and, from it, root/release: the notebooks that students get. Forgets all earlier grades.
+
+    Raises RuntimeError with nbgrader's log if it refuses a source.
+    """
+    for name in ("source", "release", "submitted", "autograded", "feedback"):
+        shutil.rmtree(root / name, ignore_errors=True)
+    (root / "gradebook.db").unlink(missing_ok=True)
+    for set_name in SETS:
+        write(read_source(set_name), root / "source" / set_name / f"{set_name}.ipynb")
+    api = nbgrader(root)
+    for set_name in SETS:
+        result = api.generate_assignment(set_name)
+        if not result["success"]:
+            raise RuntimeError(f"nbgrader could not release {set_name}:\n{result.get('log')}")

@@ -1,0 +1,124 @@
+"""Run a submission under limits, so that one notebook can cost time and points but never the class.
+
+A cell that raises loses its own tests only; nbgrader sees to that. Here is the rest: a cell that never ends is
+interrupted; one that cannot be interrupted, or kills the kernel, is replaced by an error that says so and the notebook
+is run again without it; output beyond a limit is dropped as it arrives. These limits keep honest mistakes and clumsy
+tricks in check. They are no sandbox: run the grader in a container.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from typing import Any
+
+from jupyter_core.utils import run_sync
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
+from nbformat import NotebookNode
+from nbformat.v4 import new_output
+from nbgrader.preprocessors.execute import Execute
+from traitlets import Integer
+
+TIMEOUT = "CellTimeoutError"
+
+
+class CellStoppedError(Exception):
+    """A cell after which the kernel is of no use any more."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index, self.reason = index, reason
+
+
+class GuardedExecute(Execute):
+    """nbgrader's Execute with limits on time, output and restarts."""
+
+    timeout = Integer(120, help="seconds for one cell").tag(config=True)
+    notebook_timeout = Integer(900, help="seconds for one notebook, restarts included").tag(config=True)
+    output_limit = Integer(100_000, help="bytes of output that are kept of one cell").tag(config=True)
+    restarts = Integer(4, help="cells that may stop the kernel before the rest is given up").tag(config=True)
+    patience = Integer(10, help="seconds that an interrupted kernel has to answer").tag(config=True)
+
+    def preprocess(
+        self, nb: NotebookNode, resources: dict[str, Any], km: Any = None
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        """Execute every cell that can be executed; each other code cell carries an error with the reason."""
+        self.shutdown_kernel, self.iopub_timeout = "immediate", 60
+        self._deadline = time.monotonic() + self.notebook_timeout
+        self.error_on_timeout = _error(TIMEOUT, f"The cell ran longer than {self.timeout} s and was stopped.")
+        stopped: dict[int, str] = {}
+        while True:
+            attempt = _with_errors_in_place_of(nb, stopped)
+            try:
+                super().preprocess(attempt, resources, km)
+                break
+            except CellStoppedError as stop:
+                stopped[stop.index] = stop.reason
+                if len(stopped) > self.restarts or time.monotonic() > self._deadline:
+                    _give_up(attempt, f"The rest was not run, because an earlier cell was stopped: {stop.reason}")
+                    break
+        for cell, ran in zip(nb.cells, attempt.cells, strict=True):
+            if cell.cell_type == "code":
+                cell.outputs, cell.execution_count = ran.outputs, ran.execution_count
+        return nb, resources
+
+    def preprocess_cell(
+        self, cell: NotebookNode, resources: dict[str, Any], index: int
+    ) -> tuple[NotebookNode, dict[str, Any]]:
+        """Execute one cell. Raises CellStoppedError if the kernel does not survive it."""
+        self._kept = 0
+        if time.monotonic() > self._deadline:
+            raise CellStoppedError(index, f"the notebook as a whole ran longer than {self.notebook_timeout} s")
+        try:
+            cell, resources = super().preprocess_cell(cell, resources, index)
+        except DeadKernelError:
+            raise CellStoppedError(index, "it ended the Python process (exit, too much memory, or a crash)") from None
+        except CellTimeoutError:
+            raise CellStoppedError(index, "its output did not end") from None
+        interrupted = any(o.output_type == "error" and o.ename == TIMEOUT for o in cell.get("outputs", ()))
+        if interrupted and not self._answers():
+            raise CellStoppedError(index, f"it ran longer than {self.timeout} s and could not be interrupted")
+        return cell, resources
+
+    def output(self, outs: list[NotebookNode], msg: dict[str, Any], display_id: str, cell_index: int) -> Any:
+        """Keep an output unless the cell has written too much already; errors are always kept."""
+        size = len(str(msg["content"]))
+        if msg["msg_type"] != "error" and self._kept + size > self.output_limit:
+            if self._kept <= self.output_limit:
+                note = f"\n... output beyond {self.output_limit} bytes was dropped ...\n"
+                outs.append(new_output("stream", name="stdout", text=note))
+            self._kept = self.output_limit + 1
+            return None
+        self._kept += size
+        return super().output(outs, msg, display_id, cell_index)
+
+    def _answers(self) -> bool:
+        """Whether the kernel is still listening after an interrupt."""
+
+        async def ask() -> bool:
+            try:
+                await self.kc.kernel_info(reply=True, timeout=self.patience)
+            except (TimeoutError, RuntimeError):
+                return False
+            return True
+
+        return bool(run_sync(ask)())
+
+
+def _error(name: str, text: str) -> dict[str, Any]:
+    return {"ename": name, "evalue": text, "traceback": [f"{name}: {text}"]}
+
+
+def _with_errors_in_place_of(nb: NotebookNode, stopped: dict[int, str]) -> NotebookNode:
+    """A copy in which the cells of `stopped` raise, saying why they were not run."""
+    attempt = copy.deepcopy(nb)
+    for index, reason in stopped.items():
+        attempt.cells[index].source = f"raise RuntimeError({f'This cell was stopped by the grader: {reason}.'!r})"
+    return attempt
+
+
+def _give_up(nb: NotebookNode, reason: str) -> None:
+    """No cell counts as passed: put the error into each code cell that has none."""
+    for cell in nb.cells:
+        if cell.cell_type == "code" and not any(o.output_type == "error" for o in cell.outputs):
+            cell.outputs.append(new_output("error", **_error("NotRunError", reason)))

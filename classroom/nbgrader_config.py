@@ -1,0 +1,31 @@
+"""Settings of nbgrader for this course; `make.py` and the nbgrader commands, run in this folder, both read them."""
+
+import sys
+from pathlib import Path
+
+here = Path(__file__).resolve().parent
+sys.path.insert(0, str(here))
+
+from guard import GuardedExecute  # noqa: E402
+from nbgrader.preprocessors import (  # noqa: E402
+    AssignLatePenalties,
+    CheckCellMetadata,
+    IgnorePattern,
+    LimitOutput,
+    SaveAutoGrades,
+)
+
+c = get_config()  # type: ignore[name-defined]  # noqa: F821  (traitlets provides it)
+c.CourseDirectory.root = str(here / "_build")
+c.CourseDirectory.course_id = "afli"
+c.CourseDirectory.ignore = [".ipynb_checkpoints", "*.pyc", "__pycache__", "*.md", "*.py", "*.txt", "*.yaml"]
+
+# Student code runs under limits, see guard.py.
+c.Autograde.autograde_preprocessors = [
+    GuardedExecute, IgnorePattern, LimitOutput, SaveAutoGrades, AssignLatePenalties, CheckCellMetadata
+]  # fmt: skip
+# nbgrader takes anything on stderr for a failed test; a warning from numpy is none. Errors are reported separately.
+c.IgnorePattern.enabled = True
+c.IgnorePattern.pattern = r"(?s).*"
+c.LimitOutput.max_lines = 200
+c.OverwriteCells.add_missing_cells = True

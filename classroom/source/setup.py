@@ -1,0 +1,18 @@
+# Locked. Run this cell first: the checks of this notebook use it. There is nothing to change.
+import numpy as np
+
+
+def expect_close(got, wanted, what, hint="", rtol=1e-6):
+    """Raise an AssertionError that shows both numbers, unless `got` is `wanted` to relative accuracy rtol."""
+    got, wanted = np.asarray(got, dtype=float).ravel(), np.asarray(wanted, dtype=float).ravel()
+    if got.size != wanted.size or not np.allclose(got, wanted, rtol=rtol, atol=1e-12):
+        raise AssertionError(f"{what}: got {got.tolist()}, expected {wanted.tolist()}. {hint}")
+
+
+### BEGIN HIDDEN TESTS
+import json as _json  # noqa: E402
+import os as _os  # noqa: E402
+
+# The numbers that this student was given: the grader passes them in where copies differ, see variant.py.
+_given = _json.loads(_os.environ.get("AFLI_VARIANT") or '{"sigma_b2": 0.1, "a": 2.0, "depth": 50}')
+### END HIDDEN TESTS
