@@ -1,0 +1,209 @@
+"""Appendix A: continuity and differentiation under the integral (A.1, A.2), and Stein's identity with jumps (A.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from afli import activations as act
+from afli import gaussian
+from afli.activations import Activation
+from afli.claims.ledger import LEDGER, Evidence, equal
+
+PAGE = "A_gaussian_calculus"
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Example:
+    """A function f(t, z), studied at t = `at`, and F(t) = E f(t, Z).
+
+    slope: its derivative in t, wherever that exists. kinks(t): the points z where f(t, .) or its slope is not smooth.
+    """
+
+    name: str
+    at: float
+    f: Callable[[float, Array], Array]
+    slope: Callable[[float, Array], Array]
+    kinks: Callable[[float], Sequence[float]]
+    sharp: bool = False  # f bends on the length |t|, which the quadrature must resolve
+
+    def mean(self, t: float) -> float:
+        """F(t)."""
+        return gaussian.expectation(
+            lambda z: self.f(t, z), 1.0, kinks=self.kinks(t), scale=abs(t) if self.sharp else 1.0
+        )
+
+    def mean_slope(self) -> float:
+        """The right-hand side of (24) at t = `at`."""
+        t = self.at
+        return float(gaussian.expectation(lambda z: self.slope(t, z), 1.0, kinks=self.kinks(t)))
+
+
+def _scaled(phi: Activation, name: str, at: float) -> Example:
+    """phi(sqrt(t) z)^2, whose mean is the numerator of W."""
+    return Example(
+        name,
+        at,
+        lambda t, z: phi.function(np.sqrt(t) * z) ** 2,
+        lambda t, z: phi.function(np.sqrt(t) * z) * phi.gradient(np.sqrt(t) * z) * z / np.sqrt(t),
+        lambda t: tuple(np.array(phi.kinks) / np.sqrt(t)),
+    )
+
+
+def _mixed(phi: Activation, name: str, at: float, u: float = 0.7) -> Example:
+    """phi(t u + sqrt(1 - t^2) z): one factor of the correlation map, with t for rho and u for the first variable."""
+    return Example(
+        name,
+        at,
+        lambda t, z: phi.function(t * u + np.sqrt(1 - t**2) * z),
+        lambda t, z: phi.gradient(t * u + np.sqrt(1 - t**2) * z) * (u - t * z / np.sqrt(1 - t**2)),
+        lambda t: tuple((np.array(phi.kinks) - t * u) / np.sqrt(1 - t**2)),
+    )
+
+
+MOVING_KINK = Example("|t + z|", 0.5, lambda t, z: np.abs(t + z), lambda t, z: np.sign(t + z), lambda t: (-t,))
+MOVING_JUMP = Example("sign(t + z)", 0.5, lambda t, z: np.sign(t + z), lambda t, z: np.zeros_like(z), lambda t: (-t,))
+SPIKE = Example(
+    "1 / t on (0, t)",
+    0.0,
+    lambda t, z: np.where((z > 0) & (z < t), 1 / t, 0.0) if t > 0 else np.zeros_like(z),
+    lambda t, z: np.zeros_like(z),
+    lambda t: (0.0, t),
+)
+NARROW = Example(
+    "t |t| / (t^2 + z^2)",
+    0.0,
+    lambda t, z: t * abs(t) / (t**2 + z**2),
+    lambda t, z: np.zeros_like(z),  # at t = 0, off z = 0
+    lambda t: (0.0,),
+    sharp=True,
+)
+DOMINATED = (
+    _scaled(act.shtanh(1.0), "Shtanh(sqrt(t) z)^2", 0.5),
+    _scaled(act.sexp(1.0), "Sexp(sqrt(t) z)^2", 2.0),
+    _mixed(act.ssaw(1.0), "Ssaw(t u + sqrt(1 - t^2) z)", 0.5),
+    MOVING_KINK,
+)
+
+
+def _names(examples: Sequence[Example]) -> str:
+    return ", ".join(f"{example.name} at t = {example.at:g}" for example in examples)
+
+
+@LEDGER.claim(
+    "lemma-a.1",
+    statement="If f(s, .) -> f(t, .) almost everywhere as s -> t, under one integrable bound, E f(t, Z) is continuous.",
+    source="Lemma A.1",
+    page=PAGE,
+    mutants={"no integrable bound (1 / t on (0, t))": {"examples": (SPIKE,)}},
+)
+def continuity(examples: Sequence[Example] = (*DOMINATED, MOVING_JUMP)) -> Evidence:
+    near = [[example.mean(example.at + h) for h in (1e-4, 1e-6, 1e-8)] for example in examples]
+    there = [[example.mean(example.at)] * 3 for example in examples]
+    # Each F here is Lipschitz with a constant below 2 near its point; the quadrature adds 1e-13.
+    return equal(
+        (np.array(near) - there) / [1e-4, 1e-6, 1e-8],
+        0.0,
+        2.0,
+        domain=f"{_names(examples)}; increments over 1e-4, 1e-6, 1e-8, divided by these",
+        at=lambda i: f"{examples[i[0]].name}, t = {examples[i[0]].at:g}",
+    )
+
+
+@LEDGER.claim(
+    "lemma-a.2",
+    statement="If d/dt f(t, .) exists almost everywhere and f(., z) is Lipschitz near t, its constant integrable, "
+    "then d/dt E f(t, Z) = E d/dt f(t, Z).",
+    source="Lemma A.2, eq. (24)",
+    page=PAGE,
+    status="holds under a condition",
+    mutants={
+        "bounded slope almost everywhere in place of Lipschitz (a jump that moves)": {"examples": (MOVING_JUMP,)},
+        "no integrable constant": {"examples": (NARROW,)},
+    },
+)
+def differentiation(examples: Sequence[Example] = DOMINATED) -> Evidence:
+    h = 1e-3
+    quotients = [
+        np.dot([example.mean(example.at + k * h) for k in (-2, -1, 1, 2)], [1, -8, 8, -1]) / (12 * h)
+        for example in examples
+    ]
+    return equal(
+        quotients,
+        [example.mean_slope() for example in examples],
+        1e-9,
+        domain=_names(examples),
+        oracle="central differences of fourth order",
+        at=lambda i: f"{examples[i[0]].name}, t = {examples[i[0]].at:g}",
+    )
+
+
+# --- Lemma A.3 ---
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """A bounded f with jumps: level_i + height_i sin(rate_i z) between the points of `cuts`."""
+
+    cuts: Array
+    level: Array
+    height: Array
+    rate: Array
+
+    def __call__(self, z: Array) -> Array:
+        i = np.searchsorted(self.cuts, z)
+        return self.level[i] + self.height[i] * np.sin(self.rate[i] * z)
+
+    def slope(self, z: Array) -> Array:
+        """f' off the cuts."""
+        i = np.searchsorted(self.cuts, z)
+        return self.height[i] * self.rate[i] * np.cos(self.rate[i] * z)
+
+    def mean_with_z(self) -> float:
+        """E[Z f(Z)]."""
+        return float(gaussian.expectation(lambda z: z * self(z), 1.0, kinks=list(self.cuts)))
+
+    def mean_slope(self) -> float:
+        """E f'(Z)."""
+        return float(gaussian.expectation(self.slope, 1.0, kinks=list(self.cuts)))
+
+    @property
+    def jumps(self) -> Array:
+        """f(d+) - f(d-) at each cut."""
+        left, right = (
+            self.level[s] + self.height[s] * np.sin(self.rate[s] * self.cuts) for s in (np.s_[:-1], np.s_[1:])
+        )
+        return np.asarray(right - left)
+
+
+def random_pieces(rng: np.random.Generator) -> Pieces:
+    """Up to five jumps at random places, levels and waves of size one between them."""
+    n = int(rng.integers(1, 6))
+    level, height = rng.normal(size=(2, n + 1))
+    return Pieces(np.sort(rng.normal(size=n)), level, height, rng.uniform(0, 3, n + 1))
+
+
+@LEDGER.claim(
+    "lemma-a.3",
+    statement="E[Z f(Z)] = E f'(Z) + sum_i p(d_i) (f(d_i+) - f(d_i-)) for bounded f, f' and finitely many jumps.",
+    source="Lemma A.3, eq. (25)",
+    page=PAGE,
+    mutants={"without the jumps": {"weight": 0.0}, "half of each jump": {"weight": 0.5}},
+)
+def stein_with_jumps(weight: float = 1.0, number: int = 200) -> Evidence:
+    rng = np.random.default_rng(25)
+    functions = [random_pieces(rng) for _ in range(number)]
+    left = [f.mean_with_z() for f in functions]
+    right = [f.mean_slope() + weight * np.sum(gaussian.density(f.cuts) * f.jumps) for f in functions]
+    return equal(
+        left,
+        right,
+        1e-12,
+        domain=f"{number} random f with 1 to 5 jumps and waves between them",
+        oracle="quadrature of both sides",
+        at=lambda i: f"jumps {np.round(functions[i[0]].jumps, 3)} at {np.round(functions[i[0]].cuts, 3)}",
+    )
