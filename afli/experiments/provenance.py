@@ -36,17 +36,19 @@ def code_hash() -> str:
 
 
 def commit() -> str:
-    """The git commit of the code: $AFLI_COMMIT where there is no git; "unknown" without either."""
+    """The git commit of the code, "-dirty" if RESULT_FILES differ from it; $AFLI_COMMIT where there is no git."""
     if named := os.environ.get("AFLI_COMMIT"):
         return named
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"],
-            cwd=PACKAGE, capture_output=True, text=True, timeout=10, check=True,
-        )  # fmt: skip
+        head = _git("rev-parse", "HEAD")
+        return head + ("-dirty" if _git("status", "--porcelain", "--", *RESULT_FILES) else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
-    return described.stdout.strip()
+
+
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
+    return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
 def versions() -> dict[str, str]:
