@@ -40,8 +40,8 @@ def order_and_chaos(activations: Sequence[Activation] = TESTED[:3], edge: float 
 
 @LEDGER.claim(
     "section-2.1.exponential-off-the-edge",
-    statement="Off the edge of chaos q and rho approach their fixed points exponentially: each layer shrinks the "
-    "distance, in the end, by V'(q*), and by chi_1 (order) or R'(rho*) (chaos), all below 1.",
+    statement="Off the edge of chaos q and rho approach their fixed points exponentially: each layer, in "
+    "the end, multiplies the distance by V'(q*), and by chi_1 (order) or R'(rho*) (chaos), all below 1.",
     source="Section 2.1 (after Schoenholz et al., 2017)",
     page=PAGE,
     mutants={"on the edge": {"factors": (1.0,)}},
