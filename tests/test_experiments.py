@@ -516,3 +516,35 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError):
         checkpoints.replace_file(path, fail)
     assert path.read_bytes() == b"old"
+
+
+# --- The tables in results/ ---
+
+RESULTS = Path(__file__).parents[1] / "results"
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*.parquet")), ids=lambda path: path.stem)
+def test_a_committed_table_is_of_this_code_and_of_committed_code(path):
+    from afli.experiments.provenance import code_hash
+
+    table = Table(path)
+    assert table.manifest["code"] == code_hash()
+    assert not any(run["commit"].endswith(("dirty", "unknown")) for run in table.manifest["runs"])
+    assert table.manifest["finished"] == len(table.done) <= table.manifest["experiments"]
+    assert sum(run["finished"] for run in table.manifest["runs"]) == len(table.done)
+    numbers = table.frame.loc[~table.frame["diverged"], ["test_accuracy", "test_loss"]]
+    assert np.isfinite(numbers.to_numpy()).all()
+    assert numbers["test_accuracy"].between(0, 1).all()
+
+
+def test_a_row_of_the_committed_figure_7_can_be_made_again(digits):
+    """Bit for bit on the machine that made it; elsewhere another processor may round a product differently."""
+    table = Table(RESULTS / "fig7-laptop-digits")
+    experiment = next(
+        e for e in experiments.grid("fig7", "laptop") if e.depth == 20 and dict(e.parameters)["a"] == 12.0
+    )
+    kept = table.frame[table.frame["experiment"] == experiment.key]
+    made = experiments.train([experiment], digits)
+    np.testing.assert_allclose(made["test_loss"], kept["test_loss"], rtol=1e-3)
+    np.testing.assert_allclose(made["test_accuracy"], kept["test_accuracy"], atol=0.006)
+    np.testing.assert_allclose(made["q"], kept["q"], rtol=1e-12)

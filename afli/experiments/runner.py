@@ -140,7 +140,7 @@ class _Session:
     def __init__(self, setup: Setup, executor: str, began: float) -> None:
         self.began = began
         self.entry: dict[str, Any] = {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"), "seconds": 0.0, "finished": 0,
+            "started": datetime.now(UTC).isoformat(timespec="milliseconds"), "seconds": 0.0, "finished": 0,
             "device": setup.device, "machine": machine(setup.device), "executor": executor.partition("/")[0],
             "commit": commit(), "versions": versions(),
         }  # fmt: skip
