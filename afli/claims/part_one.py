@@ -6,15 +6,20 @@ one, and its status says so. Networks are sampled with numpy; torch is imported 
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from afli import activations as act
-from afli import toy
+from afli import gaussian, toy
+from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.ledger import LEDGER, Evidence, at_most, equal
 
 _ARTICLE = "the article on choosing activations"
 _QUESTION = "the question on positive-only activations"
+_SIGMOID, _TANH, _RELU = act.sigmoid(), act.tanh(), act.relu()
+_LEAKY, _SLIGHTLY_LEAKY = act.leaky_relu(0.2), act.leaky_relu(0.01)
 _VANISHING = "I_1_vanishing_gradients"
 
 
@@ -44,9 +49,9 @@ def random_product(exponent: float = -18.0, factors: int = 50, share: float = 0.
     source=f"{_ARTICLE}, vanishing gradients",
     page=_VANISHING,
     status="corrected",
-    mutants={"0.24 in place of 1/4": {"bound": 0.24}, "tanh in place of the sigmoid": {"phi": act.tanh()}},
+    mutants={"0.24 in place of 1/4": {"bound": 0.24}, "tanh in place of the sigmoid": {"phi": _TANH}},
 )
-def sigmoid_slope(bound: float = 0.25, phi: Activation = act.sigmoid()) -> Evidence:  # noqa: B008
+def sigmoid_slope(bound: float = 0.25, phi: Activation = _SIGMOID) -> Evidence:
     z, step = np.linspace(-30, 30, 60_001), 1e-5
     difference = (phi(z + step) - phi(z - step)) / (2 * step)
     domain = "difference quotients (phi(z + h) - phi(z - h)) / 2h with h = 1e-5 at 60,001 points of [-30, 30]"
@@ -88,7 +93,7 @@ _SAMPLED = "one sampled Gaussian network, 50 layers of 300 units, 16 Gaussian in
         "Shtanh, a = 3": {"phi": act.shtanh(a=3.0)},
     },
 )
-def vanishing_gradient(sigma_w2: float = 1.0, phi: Activation = act.sigmoid()) -> Evidence:  # noqa: B008
+def vanishing_gradient(sigma_w2: float = 1.0, phi: Activation = _SIGMOID) -> Evidence:
     sizes = _error_sizes(phi, sigma_w2=sigma_w2)
     return at_most(sizes[0], -25.0, domain=f"log10 of the ratio; {_SAMPLED}")
 
@@ -102,7 +107,7 @@ def vanishing_gradient(sigma_w2: float = 1.0, phi: Activation = act.sigmoid()) -
     mutants={"sigma_w2 = 200": {"sigma_w2": 200.0}},
 )
 def early_layers(sigma_w2: float = 1.0) -> Evidence:
-    sizes = _error_sizes(act.sigmoid(), sigma_w2=sigma_w2)
+    sizes = _error_sizes(_SIGMOID, sigma_w2=sigma_w2)
     return at_most(
         -np.diff(sizes),
         0.0,
@@ -121,7 +126,7 @@ def early_layers(sigma_w2: float = 1.0) -> Evidence:
     mutants={"sigma_w2 = 1": {"sigma_w2": 1.0}, "sigma_w2 = 3": {"sigma_w2": 3.0}},
 )
 def relu_product(sigma_w2: float = 2.0) -> Evidence:
-    sizes = _error_sizes(act.relu(), sigma_w2=sigma_w2, sigma_b2=0.0)
+    sizes = _error_sizes(_RELU, sigma_w2=sigma_w2, sigma_b2=0.0)
     return at_most(
         np.abs(sizes), np.log10(3), domain=f"|log10| of the ratio; {_SAMPLED}", at=lambda i: f"layer {i[0] + 1}"
     )
@@ -195,9 +200,9 @@ def _one_sign(phi: Activation, batch: int, images: int = 512) -> float:
     statement="If a neuron's inputs are positive, one example's gradient in its weights has one sign throughout.",
     source=f"{_QUESTION}, the lecture's remark and the accepted answer",
     page=_ZIG_ZAG,
-    mutants={"tanh below: inputs of both signs": {"phi": act.tanh()}, "two examples at once": {"batch": 2}},
+    mutants={"tanh below: inputs of both signs": {"phi": _TANH}, "two examples at once": {"batch": 2}},
 )
-def one_sign(phi: Activation = act.sigmoid(), batch: int = 1) -> Evidence:  # noqa: B008
+def one_sign(phi: Activation = _SIGMOID, batch: int = 1) -> Evidence:
     share = _one_sign(phi, batch)
     domain = "second layer of a random network on 512 digits; measured is the share of neurons that break the rule"
     return equal(1 - share, 0.0, 0.0, domain=domain)
@@ -214,11 +219,11 @@ def one_sign(phi: Activation = act.sigmoid(), batch: int = 1) -> Evidence:  # no
 def error_sign(positive: bool = False) -> Evidence:
     x, labels = _digits(512)
     layers = _small_network()
-    run = toy.backprop(layers, act.sigmoid(), x, labels)
+    run = toy.backprop(layers, _SIGMOID, x, labels)
     above, weights = run.errors[2], layers[2][0]
     if positive:
         above, weights = np.abs(above), np.abs(weights)
-    errors = act.sigmoid().gradient(run.preactivations[1]) * (above @ weights)
+    errors = _SIGMOID.gradient(run.preactivations[1]) * (above @ weights)
     share = np.mean(errors > 0)
     domain = "second layer of a random sigmoid network, 512 digits; measured is the larger of the two shares"
     return at_most(max(share, 1 - share), 0.6, domain=domain)
@@ -234,7 +239,7 @@ def error_sign(positive: bool = False) -> Evidence:
 )
 def one_direction(neurons: int = 64) -> Evidence:
     x, labels = _digits(512)
-    errors = toy.backprop(_small_network(), act.sigmoid(), x, labels).errors[1][:, :neurons]
+    errors = toy.backprop(_small_network(), _SIGMOID, x, labels).errors[1][:, :neurons]
     domain = "second layer of a random sigmoid network; measured is the share of 512 digits with one sign for all"
     return at_most(toy.share_of_one_sign(errors), 0.0, domain=domain)
 
@@ -245,9 +250,9 @@ def one_direction(neurons: int = 64) -> Evidence:
     source=f"{_ARTICLE}, zero-centred activations (the text: mixed signs are not possible with ReLU)",
     page=_ZIG_ZAG,
     status="corrected",
-    mutants={"single examples": {"batch": 1}, "sigmoid in place of ReLU": {"phi": act.sigmoid()}},
+    mutants={"single examples": {"batch": 1}, "sigmoid in place of ReLU": {"phi": _SIGMOID}},
 )
-def batch_one_sign(phi: Activation = act.relu(), batch: int = 64) -> Evidence:  # noqa: B008
+def batch_one_sign(phi: Activation = _RELU, batch: int = 64) -> Evidence:
     return at_most(_one_sign(phi, batch), 0.2, domain="second layer of a random network, 512 digits in batches of 64")
 
 
@@ -348,9 +353,9 @@ def _losses(phi: Activation, x: np.ndarray, labels: np.ndarray, rate: float, ste
     statement="tanh, a scaled and centred sigmoid, reaches loss 0.3 on digits in half the sigmoid's steps, best rates.",
     source=f"{_QUESTION}, a comment's observation",
     page=_ZIG_ZAG,
-    mutants={"both sigmoid": {"fast": act.sigmoid()}, "a tenth of the steps": {"factor": 0.1}},
+    mutants={"both sigmoid": {"fast": _SIGMOID}, "a tenth of the steps": {"factor": 0.1}},
 )
-def tanh_faster(fast: Activation = act.tanh(), factor: float = 0.5) -> Evidence:  # noqa: B008
+def tanh_faster(fast: Activation = _TANH, factor: float = 0.5) -> Evidence:
     x, labels = _digits(1437)
 
     def steps(phi: Activation) -> float:
@@ -358,7 +363,7 @@ def tanh_faster(fast: Activation = act.tanh(), factor: float = 0.5) -> Evidence:
         return 10.0 * (1 + min(int(np.argmax(loss < 0.3)) if (loss < 0.3).any() else 10**6 for loss in runs))
 
     domain = "64-64-64-10 network, raw pixels, plain SGD, the best of rates 0.3, 1, 3"
-    return at_most(steps(fast), factor * steps(act.sigmoid()), domain=domain)
+    return at_most(steps(fast), factor * steps(_SIGMOID), domain=domain)
 
 
 @LEDGER.claim(
@@ -372,7 +377,7 @@ def centred_data(centre: bool = True) -> Evidence:
     x, labels = _digits(1437)
 
     def rises(inputs: np.ndarray) -> float:
-        return float(np.mean(np.diff(_losses(act.relu(), inputs, labels, rate=0.3)) > 0))
+        return float(np.mean(np.diff(_losses(_RELU, inputs, labels, rate=0.3)) > 0))
 
     domain = "ReLU, 64-64-64-10, rate 0.3, loss on all images every 10 steps; shares of rises"
     return at_most(rises(x - x.mean(axis=0) if centre else x), 0.5 * rises(x), domain=domain)
@@ -393,10 +398,161 @@ def normal_distribution(turn: bool = True) -> Evidence:
     order = rng.integers(256, size=(60, 64))
     layers = _small_network()
     turned = [(layers[0][0] @ np.linalg.inv(matrix), layers[0][1]), *layers[1:]]
-    *_, plain = toy.train(layers, act.tanh(), x, labels, rate=0.3, order=order)
-    *_, other = toy.train(turned, act.tanh(), x @ matrix.T, labels, rate=0.3, order=order)
+    *_, plain = toy.train(layers, _TANH, x, labels, rate=0.3, order=order)
+    *_, other = toy.train(turned, _TANH, x @ matrix.T, labels, rate=0.3, order=order)
     logits = [
-        toy.backprop(ls, act.tanh(), inputs, labels).preactivations[-1]
-        for ls, inputs in ((plain, x), (other, x @ matrix.T))
+        toy.backprop(ls, _TANH, inputs, labels).preactivations[-1] for ls, inputs in ((plain, x), (other, x @ matrix.T))
     ]
     return equal(logits[1], logits[0], 1e-9, domain="logits of 256 digits after 60 SGD steps, random rotation")
+
+
+# --- I.3 ReLU's trade ---
+
+_TRADE = "I_3_relu_trade"
+
+
+def _noise_passed(phi: Activation, mean: float) -> float:
+    """Var phi(mean + Z), the share of a noise variance of 1 that gets through."""
+    kinks = tuple(d - mean for d in phi.kinks)
+    first = gaussian.expectation(lambda z: phi.function(mean + z), 1.0, kinks=kinks)
+    second = gaussian.expectation(lambda z: phi.function(mean + z) ** 2, 1.0, kinks=kinks)
+    return float(second - first**2)
+
+
+@LEDGER.claim(
+    "article-noise-one-neuron",
+    statement="A ReLU whose mean preactivation is 2 noise deviations below zero passes under 1% of the noise.",
+    source=f"{_ARTICLE}, robustness to noise (condition: absence pushes the preactivation well below zero)",
+    page=_TRADE,
+    status="holds under a condition",
+    mutants={"mean 0": {"mean": 0.0}, "leaky slope 0.2": {"phi": _LEAKY}},
+)
+def noise_one_neuron(phi: Activation = _RELU, mean: float = -2.0) -> Evidence:
+    return at_most(_noise_passed(phi, mean), 0.01, domain="normal noise of variance 1, by quadrature")
+
+
+@LEDGER.claim(
+    "article-noise-network",
+    statement="On noisy digits a ReLU network beats one of leaky slope 0.2, which cannot saturate, by under one point.",
+    source=f"{_ARTICLE}, robustness to noise (the text: one-sided saturation makes it robust)",
+    page=_TRADE,
+    status="not reproduced",
+    mutants={"noise for the leaky network only": {"noise": (0.0, 1.0)}},
+)
+def noise_network(noise: tuple[float, float] = (1.0, 1.0)) -> Evidence:
+    from afli import data
+
+    digits = data.normalised(data.load("digits"))
+
+    def accuracy(phi: Activation, level: float, seed: int) -> float:
+        rng = np.random.default_rng(seed)
+        layers = toy.random_layers([64, 64, 64, 10], sigma_w2=mf.edge_of_chaos(phi, sigma_b2=0.0).sigma_w2, rng=rng)
+        order = rng.integers(len(digits.x_train), size=(300, 64))
+        *_, layers = toy.train(layers, phi, digits.x_train, digits.y_train, rate=0.3, order=order)
+        noisy = np.tile(digits.x_test, (10, 1)) + level * rng.standard_normal((10 * len(digits.x_test), 64))
+        logits = toy.backprop(layers, phi, noisy, np.tile(digits.y_test, 10)).preactivations[-1]
+        return float(np.mean(logits.argmax(axis=1) == np.tile(digits.y_test, 10)))
+
+    pairs = zip((_RELU, _LEAKY), noise, strict=True)
+    relu, leaky = (np.mean([accuracy(phi, level, seed) for seed in range(4)]) for phi, level in pairs)
+    domain = (
+        "64-64-64-10, 300 steps, 4 networks each on its edge of chaos; test images plus noise of their own variance"
+    )
+    return at_most(relu - leaky, 0.01, strict=True, domain=domain)
+
+
+@LEDGER.claim(
+    "article-correlated-units",
+    statement="ReLU shrinks every negative correlation of two units, to no less than -1 / (pi - 1).",
+    source=f"{_ARTICLE}, robustness to noise",
+    page=_TRADE,
+    status="holds, and sharpened",
+    mutants={"tanh": {"phi": _TANH}, "-0.9 / (pi - 1)": {"factor": 0.9}},
+)
+def correlated_units(phi: Activation = _RELU, factor: float = 1.0) -> Evidence:
+    rho = np.linspace(-1, -0.01, 100)
+    mean = gaussian.expectation(phi.function, 1.0, kinks=phi.kinks)
+    f, kinks = phi.function, phi.kinks
+    product = gaussian.expectation2(f, f, np.append(rho, 1.0), q1=1.0, q2=1.0, kinks_f=kinks, kinks_g=kinks) - mean**2
+    shrunk = product[:-1] / product[-1]
+    domain = "standard normal preactivations, 100 correlations in [-1, -0.01], by quadrature"
+    at_most(-shrunk, -rho, strict=phi.family == "relu", domain=domain)
+    return at_most(-shrunk, factor / (np.pi - 1) + 1e-12, domain=domain, at=lambda i: f"rho = {rho[i[0]]:g}")
+
+
+@LEDGER.claim(
+    "article-sparsity",
+    statement="In a random ReLU network without biases half of the outputs of every layer are zero.",
+    source=f"{_ARTICLE}, sparsity",
+    page=_TRADE,
+    status="holds, and sharpened",
+    mutants={"leaky slope 0.01": {"phi": _SLIGHTLY_LEAKY}, "biases of -1": {"bias": -1.0}},
+)
+def sparsity(phi: Activation = _RELU, bias: float = 0.0) -> Evidence:
+    rng = np.random.default_rng(0)
+    z, shares = rng.standard_normal((4, 1000)), []
+    for w, _ in toy.random_layers([1000] * 21, sigma_w2=2.0, rng=rng):
+        z = phi.function(z @ w.T + bias)
+        shares.append(np.mean(z == 0, axis=1))
+    # 1000 units: four standard deviations of a share of one half are 0.063.
+    domain = "20 layers of 1000 units, 4 inputs; four standard errors allowed"
+    return equal(shares, 0.5, 0.064, domain=domain, at=lambda i: f"layer {i[0] + 1}")
+
+
+class _Counted(np.ndarray):
+    """An array that counts how many transcendental functions its elements go through."""
+
+    evaluations = 0
+    transcendental = ("exp", "expm1", "log", "log1p", "tanh", "cosh", "erf", "ndtr", "expit", "logaddexp")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        plain = [np.asarray(x) if isinstance(x, _Counted) else x for x in inputs]
+        result = getattr(ufunc, method)(*plain, **options)
+        if ufunc.__name__ in self.transcendental:
+            _Counted.evaluations += np.size(result)
+        return result.view(_Counted) if isinstance(result, np.ndarray) else result
+
+
+def _evaluations(phi: Activation) -> float:
+    """Transcendental functions per element, for phi and phi' together."""
+    _Counted.evaluations = 0
+    z = np.linspace(-3, 3, 1000).view(_Counted)
+    for function in (phi.function, phi.gradient):
+        function(z)
+    return _Counted.evaluations / z.size
+
+
+@LEDGER.claim(
+    "article-no-exponentials",
+    statement="ReLU and leaky ReLU need no exponential, forward or back; sigmoid, tanh and elu need at least one each.",
+    source=f"{_ARTICLE}, sparsity and how to choose",
+    page=_TRADE,
+    mutants={"elu among the cheap ones": {"cheap": (_RELU, act.elu())}},
+)
+def no_exponentials(cheap: tuple[Activation, ...] = (_RELU, _SLIGHTLY_LEAKY)) -> Evidence:
+    domain = "evaluations counted on 1000 numbers, phi and phi' together"
+    dear = [_evaluations(phi) for phi in (_SIGMOID, _TANH, act.elu())]
+    at_most(1.0, dear, domain=domain)
+    return at_most([_evaluations(phi) for phi in cheap], 0.0, domain=domain, at=lambda i: cheap[i[0]].name)
+
+
+@LEDGER.claim(
+    "article-dying-relu",
+    statement="A unit of the first layer that is off for every training input never changes again.",
+    source=f"{_ARTICLE}, the dying ReLU problem (condition: what feeds the unit does not change)",
+    page=_TRADE,
+    status="holds under a condition",
+    mutants={"leaky slope 0.01": {"phi": _SLIGHTLY_LEAKY}, "a unit of the second layer": {"layer": 1}},
+)
+def dying_relu(phi: Activation = _RELU, layer: int = 0) -> Evidence:
+    x, labels = _digits(512)
+    layers = _small_network()
+    w, b = layers[layer]
+    highest = toy.backprop(layers, phi, x, labels).preactivations[layer].max(axis=0)
+    killed = np.arange(len(b)) < 32
+    layers[layer] = (w, np.where(killed, b - highest - 0.01, b))
+    order = np.random.default_rng(1).integers(512, size=(200, 64))
+    *_, after = toy.train(layers, phi, x, labels, rate=0.3, order=order)
+    change = np.abs(after[layer][0] - w)[killed].max()
+    domain = "32 of 64 units pushed just below zero on all 512 digits, 200 steps; measured is the largest weight change"
+    return equal(change, 0.0, 0.0, domain=domain)

@@ -6,6 +6,7 @@ normalisation, shortcuts, learned slopes, Adam.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
@@ -22,7 +23,7 @@ from afli.data import Dataset, input_scale
 from afli.networks.init import edge_of_chaos_
 from afli.networks.modules import mlp
 
-__all__ = ["History", "Shortcut", "best_rate", "fit", "on_edge", "stack"]
+__all__ = ["History", "Shortcut", "best_rate", "fit", "on_edge", "seconds_per_call", "stack"]
 
 OPTIMISERS = {"sgd": torch.optim.SGD, "adam": torch.optim.Adam}
 
@@ -161,6 +162,17 @@ def on_edge(
     net = edge_of_chaos_(model, phi, sigma_b2=sigma_b2, generator=torch.Generator().manual_seed(seed))
     scale = np.float32(input_scale("sphere", q=net.q, sigma_w2=net.sigma_w2, sigma_b2=sigma_b2))
     return model, replace(data, x_train=scale * data.x_train, x_test=scale * data.x_test)
+
+
+def seconds_per_call(module: nn.Module, shape: Sequence[int], *, repeats: int = 15) -> float:
+    """Median time of one call forward and backward on standard normal numbers of that shape."""
+    z = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    taken = []
+    for _ in range(repeats + 2):
+        start = time.perf_counter()
+        module(z).sum().backward()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken[2:]))  # the first calls warm the caches up
 
 
 def _flat(model: nn.Module) -> Tensor:
