@@ -84,15 +84,15 @@ def test_an_unknown_claim_is_an_error_that_names_the_known_ones():
 def test_run_to_the_end_show_and_run_again(tmp_path):
     code, text = afli("run", "fig8", "--profile", "smoke", "--out", tmp_path, "--device", "cpu")
     assert code == cli.Exit.DONE
-    assert "fig8-smoke-digits: 4 experiments, 0 done, 4 to do on cpu" in text
+    assert "fig8-smoke-digits: 5 experiments, 0 done, 5 to do on cpu" in text
     assert "ensembles, about" in text
     assert (tmp_path / "fig8-smoke-digits.parquet").exists()
     code, text = afli("run", "fig8", "--out", tmp_path)
     assert code == cli.Exit.DONE
-    assert "4 done, 0 to do" in text
+    assert "5 done, 0 to do" in text
     code, text = afli("show", tmp_path)
     assert code == 0
-    assert "fig8-smoke-digits: 4 done, 0 missing, 0 diverged; digits, float32" in text
+    assert "fig8-smoke-digits: 5 done, 0 missing, 0 diverged; digits, float32" in text
     assert "10 to 2 in 2 epochs" in text
 
 
@@ -117,7 +117,7 @@ def test_shards_are_merged(tmp_path):
         tables.append(tmp_path / str(index) / "fig8-smoke-digits.parquet")
     code, text = afli("merge", *tables, "--out", tmp_path / "fig8-smoke-digits.parquet")
     assert code == 0
-    assert "4 experiments of 4" in text
+    assert "5 experiments of 5" in text
     manifest = json.loads(tables[1].with_suffix(".json").read_text())
     tables[1].with_suffix(".json").write_text(json.dumps(manifest | {"code": "other"}))
     code, text = afli("merge", *tables, "--out", tmp_path / "refused.parquet")

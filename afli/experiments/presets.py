@@ -88,13 +88,14 @@ def _fig7(profile: Profile) -> list[Experiment]:
 
 
 def _fig8(profile: Profile) -> list[Experiment]:
-    """Test accuracy after every epoch: fixed a, and an a that falls from 10 to 2 over the first 80% of the epochs."""
-    decreasing = LinearSchedule(10.0, 2.0, max(1, round(0.8 * profile.epochs)))
+    """Test accuracy after every epoch: fixed a, and an a that falls from 10 to 2, or 5, over 80% of the epochs."""
+    most = max(1, round(0.8 * profile.epochs))
+    far, half_way = LinearSchedule(10.0, 2.0, most), LinearSchedule(10.0, 5.0, most)
     common = {"sigma_b2": 1.0, "record": tuple(range(profile.epochs + 1))}
     return [
         profile.experiment("shtanh", parameters=(("a", a),), schedule=schedule, depth=depth, trial=trial, **common)
         for depth, trial in product(profile.depths, range(profile.trials))
-        for a, schedule in ((2.0, None), (5.0, None), (10.0, None), (10.0, decreasing))
+        for a, schedule in ((2.0, None), (5.0, None), (10.0, None), (10.0, far), (10.0, half_way))
     ]  # fmt: skip
 
 
