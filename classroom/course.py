@@ -107,14 +107,20 @@ def nbgrader(root: Path, **settings: Any) -> Any:
     return NbGraderAPI(config=config)
 
 
+def clear(root: Path = BUILD) -> None:
+    """Remove a course and its grades. Raises ValueError for any folder but the build folder that has a gradebook."""
+    if root.resolve() != BUILD and (root / "gradebook.db").exists():
+        raise ValueError(f"{root} holds a gradebook; remove it yourself if you mean to")
+    shutil.rmtree(root, ignore_errors=True)
+
+
 def release(root: Path = BUILD) -> None:
-    """Write root/source and, from it, root/release: the notebooks that students get. Forgets all earlier grades.
+    """Write root/source and, from it, root/release: the notebooks that students get. Grades in root stay as they are.
 
     Raises RuntimeError with nbgrader's log if it refuses a source.
     """
-    for name in ("source", "release", "submitted", "autograded", "feedback"):
+    for name in ("source", "release"):
         shutil.rmtree(root / name, ignore_errors=True)
-    (root / "gradebook.db").unlink(missing_ok=True)
     for set_name in SETS:
         write(read_source(set_name), root / "source" / set_name / f"{set_name}.ipynb")
     api = nbgrader(root)

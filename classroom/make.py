@@ -1,12 +1,13 @@
 """The course from a shell.
 
     python classroom/make.py                       release, sample submissions, grades, feedback   (make classroom)
-    python classroom/make.py release               only the notebooks for students; forgets all grades
-    python classroom/make.py grade FOLDER          grade FOLDER/STUDENT/SET/SET.ipynb
-    python classroom/make.py feedback              write feedback and grades.csv again, after hand grading
+    python classroom/make.py release --root COURSE          only the notebooks for students
+    python classroom/make.py grade FOLDER --root COURSE     grade FOLDER/STUDENT/SET/SET.ipynb
+    python classroom/make.py feedback --root COURSE         write feedback and grades.csv again, after hand grading
 
-Everything lands in classroom/_build: release/, feedback/, grades.csv and the gradebook. `grade` executes student code:
-run it in a container (classroom/README.md has the command).
+COURSE gets release/, feedback/, grades.csv and the gradebook. Without --root it is classroom/_build, which the first
+command empties: give a real class a folder of its own. `grade` executes student code: run it in a container
+(classroom/README.md has the command).
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from course import BUILD, SETS, release
+from course import BUILD, SETS, clear, release
 from grading import Mark, Submission, export, find, grade, mark_by_hand, read_mark, write_feedback
 from samples import BY_HAND, EMPTY, Sample, hand_in
 from tqdm import tqdm
@@ -36,6 +37,7 @@ def grade_folder(root: Path, found: Sequence[Submission], variants: bool, jobs: 
 
 def run_samples(root: Path, jobs: int, set_names: tuple[str, ...] = SETS) -> dict[Sample, Mark]:
     """Release, hand in the samples, grade them, enter what is graded by hand, write feedback and grades.csv."""
+    clear(root)
     release(root)
     made = hand_in(root, set_names)
     marks = {(m.student, m.set_name): m for m in grade_folder(root, find(root / "submissions"), False, jobs)}
@@ -61,7 +63,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("command", nargs="?", default="all", choices=["all", "release", "grade", "feedback"])
     parser.add_argument("folder", nargs="?", type=Path, help="what students have handed in, for `grade`")
-    parser.add_argument("--root", type=Path, default=BUILD, help="where everything is written")
+    parser.add_argument("--root", type=Path, default=BUILD, help="the course: release, gradebook, feedback")
     parser.add_argument("--variants", action="store_true", help="students had numbers of their own, see variant.py")
     parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
     given = parser.parse_args()

@@ -1,0 +1,390 @@
+"""The course: nothing leaks, marks are right, every student's numbers work, and no submission stops the class."""
+
+from __future__ import annotations
+
+import ast
+import html
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import course
+import grading
+import make
+import nbformat
+import pytest
+import samples
+import submissions
+import variant
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nbformat import NotebookNode
+
+pytest.importorskip("nbgrader")
+
+POINTS = {"ps0": 10, "ps1": 20, "ps2": 30, "ps3": 40}
+THEORY_SETS = ("ps0", "ps1", "ps2")  # solved in seconds, without a kernel
+REGION = re.compile(r"### BEGIN (?:SOLUTION|HIDDEN TESTS)\n(.*?)### END (?:SOLUTION|HIDDEN TESTS)", re.DOTALL)
+CLASS = [f"s{number:03d}" for number in range(1, 101)]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A course with its release, and no grades."""
+    folder = tmp_path_factory.mktemp("course")
+    course.release(folder)
+    return folder
+
+
+def play(notebook: NotebookNode, numbers: variant.Parameters) -> set[str]:
+    """Run the code of a notebook in this process, with the tests that know `numbers`: the graded cells that fail."""
+    os.environ["AFLI_VARIANT"] = json.dumps(numbers)
+    failed, names = set(), {}
+    try:
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                try:
+                    exec(compile(cell.source, course.grade_id(cell) or cell.id, "exec"), names)
+                except Exception:
+                    failed.add(course.grade_id(cell) or cell.id)
+    finally:
+        del os.environ["AFLI_VARIANT"]
+    return failed
+
+
+def with_tests(notebook: NotebookNode, set_name: str) -> NotebookNode:
+    """A student's notebook with the hidden tests back in place, as nbgrader puts them."""
+    tests = {course.grade_id(c): c.source for c in course.read_source(set_name).cells if not course.is_answer(c)}
+    for cell in notebook.cells:
+        cell.source = tests.get(course.grade_id(cell), cell.source) if course.grade_id(cell) else cell.source
+    return notebook
+
+
+def solved_copy(root: Path, student: str, set_name: str) -> NotebookNode:
+    copy = variant.personal_copy(course.released(root, set_name), student, set_name)
+    return with_tests(samples.solved(copy, set_name), set_name)
+
+
+# --- Sources ---
+
+
+@pytest.mark.parametrize("set_name", course.SETS)
+def test_each_set_is_worth_what_its_text_says(set_name: str) -> None:
+    assert course.points(set_name) == POINTS[set_name]
+    text = (course.HERE / "source" / set_name / f"{set_name}.md").read_text(encoding="utf-8")
+    announced = re.findall(r"^\*\*\w+ \((\d+) points?[,)]", text, re.MULTILINE)
+    assert sum(map(int, announced)) == (POINTS[set_name] if set_name != "ps0" else 0)
+
+
+@pytest.mark.parametrize("set_name", course.SETS)
+def test_the_common_numbers_are_those_of_the_notebook_and_of_its_hidden_tests(set_name: str) -> None:
+    names: dict[str, object] = {}
+    cells = {cell.id: cell for cell in course.read_source(set_name).cells}
+    exec(cells["setup"].source, names)
+    (parameters,) = (c for c in cells.values() if "parameters" in c.metadata.get("tags", ()))
+    exec(parameters.source, names)
+    assert names["_given"] == variant.COMMON == {key: names[key] for key in variant.COMMON}
+
+
+@pytest.mark.parametrize("set_name", THEORY_SETS)
+def test_solutions_pass_all_tests_and_the_empty_release_none(root: Path, set_name: str) -> None:
+    assert play(course.read_source(set_name), variant.COMMON) == set()
+    worth = {test for test, points in samples.points_by_test(set_name).items() if points}
+    assert play(with_tests(course.released(root, set_name), set_name), variant.COMMON) >= worth
+
+
+# --- No leak ---
+
+
+def secrets() -> set[str]:
+    """Every line of a solution, a hidden test or a model answer that stands nowhere in the public part of its set."""
+    lines: set[str] = set()
+    for set_name in course.SETS:
+        public, own = [], []
+        for cell in course.read_source(set_name).cells:
+            whole = course.is_answer(cell) and cell.cell_type == "markdown"
+            own += [cell.source] if whole else REGION.findall(cell.source)
+            public.append("" if whole else REGION.sub("", cell.source))
+        shown = "\n".join(public)
+        lines |= {line.strip() for line in "\n".join(own).splitlines() if line.strip() and line.strip() not in shown}
+    return {line for line in lines if len(line) > 6}
+
+
+def leaks(folder: Path) -> set[str]:
+    """Secrets found in any file of a folder, as text or inside JSON strings."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.is_file():
+            raw = path.read_text(encoding="utf-8", errors="replace")
+            text = raw + raw.replace('\\"', '"').replace("\\\\", "\\")
+            found |= {secret for secret in secrets() if secret in text}
+    return found
+
+
+def test_nothing_secret_is_in_the_release(root: Path) -> None:
+    assert len(secrets()) > 200
+    assert leaks(root / "release") == set()
+    for word in ("BEGIN SOLUTION", "END SOLUTION", "HIDDEN TESTS", "_given", "AFLI_VARIANT", "jupytext"):
+        assert not any(word in path.read_text() for path in (root / "release").rglob("*.ipynb")), word
+
+
+def test_the_leak_test_sees_one_line_of_a_solution_and_one_of_a_hidden_test(root: Path, tmp_path: Path) -> None:
+    notebook = course.released(root, "ps1")
+    notebook.cells[3].source += "\n# density = math.exp(-(l**2) / 2) / math.sqrt(2 * math.pi)"
+    notebook.cells[3].source += '\nassert own.slope > 0, "own must increase at zero"'
+    course.write(notebook, tmp_path / "ps1.ipynb")
+    assert len(leaks(tmp_path)) == 2
+
+
+def test_the_release_holds_one_notebook_a_set_even_if_a_paired_text_file_lies_beside_the_source(root: Path) -> None:
+    for name in ("ps1.md", "answers.py", "notes.txt"):
+        (root / "source/ps1" / name).write_text((course.HERE / "source/ps1/ps1.md").read_text())
+    assert course.nbgrader(root).generate_assignment("ps1")["success"]
+    files = {path.relative_to(root / "release").as_posix() for path in (root / "release").rglob("*") if path.is_file()}
+    assert files == {f"{name}/{name}.ipynb" for name in course.SETS}
+
+
+@pytest.mark.parametrize("set_name", course.SETS)
+def test_students_get_plain_notebooks_that_import_nothing_but_afli_and_what_it_needs(root: Path, set_name: str) -> None:
+    notebook = course.released(root, set_name)
+    nbformat.validate(notebook)
+    imported = set()
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            assert cell.outputs == []
+            imported |= set(re.findall(r"^ *(?:import|from) (\w+)", cell.source, re.MULTILINE))
+    assert imported <= {"afli", "math", "numpy", "pandas", "scipy", "torch"}
+
+
+# --- A copy for each student ---
+
+
+def test_the_numbers_follow_from_the_identifier_alone_on_any_day_and_machine() -> None:
+    code = "import variant; print(variant.parameters('s001', 'ps2', 'afli'))"
+    for seed in ("1", "2"):
+        environment = {**os.environ, "PYTHONHASHSEED": seed, "PYTHONPATH": str(course.HERE), "AFLI_COURSE": "other"}
+        printed = subprocess.check_output([sys.executable, "-c", code], env=environment, text=True)
+        assert ast.literal_eval(printed) == variant.parameters("s001", "ps2", "afli")
+
+
+@pytest.mark.parametrize("set_name", course.SETS)
+def test_in_a_class_of_a_hundred_no_two_students_have_the_same_numbers(set_name: str) -> None:
+    numbers = [variant.parameters(student, set_name) for student in CLASS]
+    assert len({(p["sigma_b2"], p["a"]) for p in numbers}) == len(CLASS)
+    for p in numbers:
+        assert 0.05 <= p["sigma_b2"] <= 0.2
+        assert 1.5 <= p["a"] <= 3
+        assert 20 <= p["depth"] <= 80
+    assert {p["depth"] for p in numbers} == {50} if set_name == "ps3" else len({p["depth"] for p in numbers}) > 30
+
+
+def test_the_name_of_the_course_changes_all_numbers() -> None:
+    assert all(variant.parameters(s, "ps1", "2026") != variant.parameters(s, "ps1", "2027") for s in CLASS)
+
+
+@pytest.mark.parametrize("student", ["", "../s1", "a b", ".hidden", "s1/ps1", "s1\n"])
+def test_an_identifier_that_is_no_folder_name_is_refused(student: str) -> None:
+    with pytest.raises(ValueError, match="student must consist of"):
+        variant.parameters(student, "ps1")
+
+
+@pytest.mark.parametrize("set_name", THEORY_SETS)
+@pytest.mark.parametrize("students", [CLASS[:5], pytest.param(CLASS, marks=pytest.mark.slow)], ids=["five", "hundred"])
+def test_every_copy_is_solvable(root: Path, set_name: str, students: list[str]) -> None:
+    failed = {s: play(solved_copy(root, s, set_name), variant.parameters(s, set_name)) for s in students}
+    assert {student for student, cells in failed.items() if cells} == set()
+
+
+@pytest.mark.parametrize("set_name", THEORY_SETS)
+def test_one_students_copy_fails_with_anothers_numbers(root: Path, set_name: str) -> None:
+    worth = samples.points_by_test(set_name)
+    for one, other in itertools.pairwise(CLASS[:6]):
+        failed = play(solved_copy(root, one, set_name), variant.parameters(other, set_name))
+        assert sum(worth[cell] for cell in failed) >= 0.35 * POINTS[set_name]
+
+
+def test_the_command_writes_a_copy_and_refuses_an_unknown_student(root: Path, tmp_path: Path) -> None:
+    command = [sys.executable, str(course.HERE / "variant.py"), "--set", "ps1", "--root", str(root)]
+    subprocess.run([*command, "--student", "s042"], check=True, capture_output=True)
+    copy = nbformat.read(root / "copies/s042/ps1/ps1.ipynb", as_version=4)
+    (cell,) = (c for c in copy.cells if "injected-parameters" in c.metadata.get("tags", ()))
+    names: dict[str, object] = {}
+    exec(cell.source, names)
+    expected = {"student": "s042"} | variant.parameters("s042", "ps1")
+    assert {key: names[key] for key in expected} == expected
+    refused = subprocess.run([*command, "--student", "no such/name"], capture_output=True, text=True)
+    assert refused.returncode == 2
+    assert "student must consist of" in refused.stderr
+
+
+# --- Any file can be brought into form ---
+
+
+def test_a_submission_that_needs_no_repair_keeps_every_answer_and_every_added_cell(root: Path) -> None:
+    release, sent = course.released(root, "ps1"), samples.submission(root, samples.samples("ps1")[0])
+    sent.cells.insert(0, nbformat.v4.new_markdown_cell("My name"))
+    sent.cells.insert(9, nbformat.v4.new_code_cell("helper = 1"))
+    assert [c.source for c in submissions.normalised(sent, release).cells] == [c.source for c in sent.cells]
+
+
+def test_deleted_cells_come_back_and_edited_tests_are_undone(root: Path) -> None:
+    release, sent = course.released(root, "ps1"), course.released(root, "ps1")
+    sent.cells = [c for c in sent.cells if course.grade_id(c) not in ("chi1", "chi1-test", "setup")]
+    for cell in sent.cells:
+        if course.grade_id(cell) == "edge-slope-test":
+            cell.source, cell.metadata["nbgrader"]["points"] = "pass", 1000
+    result = submissions.normalised(sent, release)
+    assert [c.source for c in result.cells[1:]] == [c.source for c in release.cells]
+    assert "chi1, chi1-test" in result.cells[0].source
+    assert [c.metadata for c in result.cells[1:]] == [c.metadata for c in release.cells]
+
+
+def test_of_copies_of_one_cell_the_last_counts(root: Path) -> None:
+    sent = course.released(root, "ps1")
+    answer = next(c for c in sent.cells if course.grade_id(c) == "chi1")
+    sent.cells.append(nbformat.from_dict({**answer, "source": "second try"}))
+    result = submissions.normalised(sent, course.released(root, "ps1"))
+    (counted,) = (cell for cell in result.cells if course.grade_id(cell) == "chi1")
+    assert counted.source == "second try"
+
+
+def test_answers_are_found_by_the_cells_id_where_a_platform_drops_metadata(root: Path) -> None:
+    sent = samples.submission(root, samples.samples("ps1")[0])
+    wanted = [c.source for c in sent.cells]
+    for cell in sent.cells:
+        cell.metadata = nbformat.from_dict({})
+    assert [c.source for c in submissions.normalised(sent, course.released(root, "ps1")).cells] == wanted
+
+
+def test_another_sets_notebook_gets_an_explanation(root: Path) -> None:
+    result = submissions.normalised(course.released(root, "ps2"), course.released(root, "ps1"))
+    assert "setup" in [course.grade_id(c) for c in result.cells]
+    assert "Note from the grader" in result.cells[0].source
+
+
+KEYS = ["cells", "metadata", "nbformat", "nbformat_minor", "source", "cell_type", "outputs"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(content=st.one_of(st.binary(), st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.sampled_from(KEYS), inner),
+).map(lambda value: json.dumps(value).encode())))  # fmt: skip
+def test_no_content_of_a_file_raises(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
+    path = tmp_path_factory.mktemp("sent") / "ps1.ipynb"
+    path.write_bytes(content)
+    notebook, reason = submissions.read_submission(path)
+    skeleton = course.read_source("ps1")
+    result = submissions.normalised(notebook, skeleton, reason)
+    assert (notebook is None) == bool(reason)
+    assert [c.source for c in result.cells[-len(skeleton.cells) :]] == [c.source for c in skeleton.cells]
+
+
+# --- Marks ---
+
+
+@pytest.mark.parametrize("set_name", course.SETS)
+def test_there_are_five_samples_a_set_and_three_of_them_lose_some_points(set_name: str) -> None:
+    made = samples.samples(set_name)
+    assert [sample.expected for sample in made[:2]] == [POINTS[set_name], 0]
+    assert len(made) == 5
+    assert all(0 < sample.expected < POINTS[set_name] and sample.feedback for sample in made[2:])
+
+
+@pytest.mark.parametrize("set_name", THEORY_SETS)
+def test_each_typical_mistake_fails_the_tests_that_it_should_and_no_other(root: Path, set_name: str) -> None:
+    for sample in samples.samples(set_name)[2:]:
+        notebook = with_tests(samples.submission(root, sample), set_name)
+        assert play(notebook, variant.COMMON) & set(samples.points_by_test(set_name)) == set(sample.loses), sample.name
+
+
+def feedback_text(root: Path, student: str, set_name: str) -> str:
+    """A feedback page without its tags."""
+    page = (root / "feedback" / student / set_name / f"{set_name}.html").read_text(encoding="utf-8")
+    return html.unescape(re.sub(r"<[^>]+>", "", page[page.index("<body") :]))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_sample_submissions_get_their_marks_and_feedback_that_helps(tmp_path: Path) -> None:
+    marks = make.run_samples(tmp_path, jobs=2)
+    assert len(marks) == 5 * len(course.SETS)
+    for sample, mark in marks.items():
+        where = f"{sample.set_name}, {sample.name}"
+        assert (mark.points, mark.of, mark.waiting) == (sample.expected, POINTS[sample.set_name], 0), where
+        worth = samples.points_by_test(sample.set_name)
+        got = grading.points_by_cell(tmp_path, sample.name, sample.set_name)
+        lost = set(worth) if sample.name == samples.EMPTY else set(sample.loses)
+        assert got == {cell: 0 if cell in lost else points for cell, points in worth.items()}, where
+        text = feedback_text(tmp_path, sample.name, sample.set_name)
+        assert all(words in text for words in sample.feedback), where
+    rows = [line.split(",") for line in (tmp_path / "grades.csv").read_text().splitlines()[1:]]
+    written = {(row[0], row[3]): float(row[-2]) for row in rows}
+    assert all(written[sample.set_name, sample.name] == sample.expected for sample in marks)
+
+
+# --- Hostile submissions ---
+
+ENDLESS = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
+HOSTILE = {  # answers that replace the solution's, the points out of ten, and what the feedback must say
+    "honest": ({}, 10, ""),
+    "raises": ({"q2": "raise ValueError('boom')"}, 9, "boom"),
+    "does-not-parse": ({"q2": "def fourth_moment(q:"}, 9, "SyntaxError"),
+    "loops": ({"q3": "while True:\n    pass"}, 9, "ran longer than 12 s"),
+    "loops-when-called": ({"q2": "def fourth_moment(q):\n    while True:\n        pass"}, 9, "ran longer than 12 s"),
+    "cannot-be-interrupted": ({"q4": ENDLESS}, 9, "could not be interrupted"),
+    "kills-the-kernel": ({"q5": "import os\nos._exit(1)"}, 9, "it ended the Python process"),
+    "prints-megabytes": ({"q3": "print('spam' * 10**7)\np_inside = special.erf(a / math.sqrt(2))"}, 10, "was dropped"),
+    "prints-for-ever": ({"q6": "while True:\n    print('spam' * 1000)"}, 9, "ran longer than 12 s"),
+    "warns": ({"q2": "import warnings\ndef fourth_moment(q):\n    warnings.warn('q')\n    return 3 * q**2"}, 10, ""),
+    "claims-points": ({"q2": "def fourth_moment(q):\n    return 0\n10.0"}, 9, "q is a variance"),
+}  # fmt: skip
+
+
+def hand_in(root: Path, student: str, notebook: NotebookNode) -> None:
+    course.write(notebook, root / "sent" / student / "ps0" / "ps0.ipynb")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_no_submission_stops_the_class_and_each_loses_only_its_own_part(root: Path) -> None:
+    for student, (answers, _, _) in HOSTILE.items():
+        hand_in(root, student, samples.submission(root, samples.Sample(student, "ps0", "", answers=answers)))
+    full = samples.submission(root, samples.samples("ps0")[0])
+    full.cells = [c for c in full.cells if course.grade_id(c) not in ("q8", "q8-test", "q9-test")]
+    hand_in(root, "deletes-cells", full)
+    for student, content in {"sends-a-pdf": b"%PDF-1.7", "sends-a-list": b"[]", "sends-nothing": b""}.items():
+        path = root / "sent" / student / "ps0"
+        path.mkdir(parents=True)
+        (path / "ps0.ipynb").write_bytes(content)
+    (root / "sent/forgets-the-file/ps0").mkdir(parents=True)
+    (root / "sent/honest/ps0/numpy.py").write_text("raise RuntimeError('a file beside the notebook')")
+
+    found = grading.find(root / "sent")
+    marks = {mark.student: mark for mark in grading.grade(root, found, timeout=12, patience=3)}
+    expected = {student: points for student, (_, points, _) in HOSTILE.items()}
+    expected |= {"deletes-cells": 9, "sends-a-pdf": 0, "sends-a-list": 0, "sends-nothing": 0, "forgets-the-file": 0}
+    assert {student: mark.points for student, mark in marks.items()} == expected
+    for student, (_, _, words) in HOSTILE.items():
+        assert words in feedback_text(root, student, "ps0"), student
+    assert "put back as they were released: q8, q8-test, q9-test" in feedback_text(root, "deletes-cells", "ps0")
+    assert "is not a Jupyter notebook" in feedback_text(root, "sends-a-pdf", "ps0")
+    assert "there is no file ps0.ipynb" in feedback_text(root, "forgets-the-file", "ps0")
+    sizes = [path.stat().st_size for path in (root / "feedback").rglob("*.html")]
+    assert max(sizes) < 2_000_000
+    assert grading.export(root).read_text().count("\nps0,") == len(expected)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_grader_knows_each_students_numbers(root: Path) -> None:
+    for student, owner in {"s001": "s001", "s002": "s001"}.items():
+        copy = variant.personal_copy(course.released(root, "ps1"), owner, "ps1")
+        course.write(samples.solved(copy, "ps1"), root / "copied" / student / "ps1" / "ps1.ipynb")
+    marks = {m.student: m.points for m in grading.grade(root, grading.find(root / "copied"), variants=True)}
+    assert marks["s001"] == 20
+    assert marks["s002"] < 10
