@@ -1,4 +1,4 @@
-"""Activations built to break a bound: odd, piecewise linear, otherwise free; slope 1 and linear radius 1."""
+"""Members of Definition 2.1 built to approach its bounds, and near misses that break them; slope 1, linear radius 1."""
 
 from __future__ import annotations
 
@@ -6,38 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from afli.activations import Activation
-
-
-def odd_piecewise_linear(knots: ArrayLike, slopes: ArrayLike, *, name: str) -> Activation:
-    """The continuous odd function with these slopes between 0 and the knots, and beyond the last one.
-
-    knots: 0 < t_1 < ... < t_n. slopes: n + 1 numbers, from the origin outwards. Raises ValueError for other shapes.
-    """
-    t, s = np.asarray(knots, dtype=float), np.asarray(slopes, dtype=float)
-    if t.ndim != 1 or s.shape != (len(t) + 1,) or not np.all(np.diff(t, prepend=0.0) > 0):
-        raise ValueError(f"need increasing knots above 0 and one slope more than knots, got {len(t)} and {len(s)}")
-    heights = np.cumsum(s[:-1] * np.diff(t, prepend=0.0))
-
-    def function(z: np.ndarray) -> np.ndarray:
-        r = np.abs(z)
-        inside = np.interp(r, np.concatenate([[0.0], t]), np.concatenate([[0.0], heights]))
-        return np.sign(z) * (inside + s[-1] * np.maximum(r - t[-1], 0.0))
-
-    def gradient(z: np.ndarray) -> np.ndarray:
-        return np.asarray(s[np.searchsorted(t, np.abs(z))])
-
-    return Activation(
-        "custom",
-        (("name", name),),
-        function,
-        gradient,
-        tuple(float(x) for x in (*-t[::-1], *t)),
-        True,
-        float(s[0]),
-        float(t[0]),
-        bound=float(np.abs(heights).max()) if s[-1] == 0 else np.inf,
-        piece_slopes=tuple(float(x) for x in (*s[:0:-1], *s)),
-    )
+from afli.claims.search import odd_piecewise_linear
 
 
 def through_heights(heights: ArrayLike, slack: ArrayLike, *, name: str) -> Activation:

@@ -228,7 +228,7 @@ def to_identity(factor: float = 2.0, odd: Sequence[Activation] = ()) -> Evidence
 
 # --- The linear radius that a depth needs ---
 
-_RULES = ((10, 0.1, 0.1), (100, 0.1, 0.1), (1000, 0.05, 0.01))  # depth, correlation gain, sigma_b2
+_RULES = ((10, 0.1, 0.1), (100, 0.1, 0.1), (300, 0.05, 0.01))  # depth, correlation gain, sigma_b2
 _START = np.linspace(0, 0.9, 10)
 
 
