@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import numbers
+import reprlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Function = Callable[[Array], Array]
 
 
 def real(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False) -> Array:
@@ -16,11 +19,13 @@ def real(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, o
 
     open_low excludes the lower end. Raises TypeError for bool, complex, object and str; ValueError outside the range.
     """
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise TypeError(f"{name} must be a number or a rectangular array, got {reprlib.repr(value)}") from error
     if array.dtype.kind not in "iuf":
-        raise TypeError(
-            f"{name} must be a real number or an array of them, got {value!r} of type {type(value).__name__}"
-        )
+        got = f"{reprlib.repr(value)} of type {type(value).__name__}"
+        raise TypeError(f"{name} must be a real number or an array of them, got {got}")
     array = array.astype(np.float64)
     inside = (array > low if open_low else array >= low) & (array <= high) & np.isfinite(array)
     if not inside.all():
@@ -45,6 +50,18 @@ def integer(name: str, value: Any, *, low: int) -> int:
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value!r}")
     return int(value)
+
+
+def points(name: str, value: Any) -> tuple[float, ...]:
+    """A number or a sequence of them, in increasing order and without repetitions."""
+    return tuple(float(x) for x in np.unique(real(name, value)))
+
+
+def function(name: str, value: Any) -> Function:
+    """`value` if it can be called; raises TypeError otherwise."""
+    if not callable(value):
+        raise TypeError(f"{name} must be callable, got {value!r} of type {type(value).__name__}")
+    return value
 
 
 def like(array: Array) -> Any:

@@ -2,22 +2,37 @@
 
 An `Activation` knows where it is not smooth (its kinks, the finite set D of Definition 2.1), whether it is odd, and
 how far it is linear around the origin. Integration splits at the kinks; the bounds need only the linear radius.
+Parameters that must be positive may lie in [1e-100, 1e100]; outside, or for NaN, ValueError; TypeError if not a number.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from afli._inputs import Array, real, scalar
+from afli._inputs import Array, Function, scalar
+from afli.custom import from_callable
 from afli.definition import (
+    SCALED_BOUNDED_FAMILIES,
     Activation,
-    Function,
+    PropertyCheck,
+    check_scaled_bounded,
     require,
 )
+
+__all__ = [
+    "FAMILIES",
+    "SCALED_BOUNDED_FAMILIES",
+    "Activation",
+    "PropertyCheck",
+    "check_scaled_bounded",
+    "from_callable",
+]
+__all__ += ["abs_", "elu", "erf", "gelu", "get", "leaky_relu", "linear", "relu", "scaled", "selu", "sexp", "shtanh"]
+__all__ += ["sigmoid", "silu", "sin", "softplus", "softsign", "ssaw", "ssine", "symmetrised", "tanh"]
 
 # --- Definition 2.1: the four scaled-bounded families (Figure 3). Each equals k z on [-a, a]. ---
 
@@ -182,8 +197,8 @@ def relu() -> Activation:
 
 
 def leaky_relu(slope: float = 0.01) -> Activation:
-    """z for z > 0, slope * z below; any finite slope."""
-    slope = scalar("slope", slope)
+    """z for z > 0, slope * z below; slope in [-1e100, 1e100]."""
+    slope = scalar("slope", slope, low=-1e100, high=1e100)
     return _two_slopes("leaky_relu", (("slope", slope),), slope, 1.0)
 
 
@@ -240,6 +255,7 @@ def scaled(phi: Activation, a: float) -> Activation:
         a * phi.scale,
         phi.piece_slopes,
         phi,
+        phi.rounding,
     )
 
 
@@ -269,56 +285,17 @@ def symmetrised(phi: Activation) -> Activation:
         phi.scale,
         pieces,
         phi,
+        phi.rounding,
     )
 
 
-def from_callable(
-    f: Function, df: Function | None = None, kinks: Sequence[float] = (), *, name: str = "custom", scale: float = 1.0
-) -> Activation:
-    """An activation of your own.
-
-    f: a vectorised function of a float64 array. df: its derivative; without it a seventh-point difference formula on one
-    side of the kinks is used, good to about 1e-10. kinks: the points where f is not twice differentiable; f itself must be
-    continuous there. name: a label. scale: a length over which f is smooth between kinks (0.02 for tanh(50 z)), > 0.
-    Oddness is tested on a grid. Raises TypeError if f or df is not callable, ValueError if f is not finite on [-10, 10].
-    """
-    if not callable(f) or not (df is None or callable(df)):
-        raise TypeError(f"f and df must be callable, got f={f!r}, df={df!r}")
-    points = tuple(sorted(float(d) for d in real("kinks", np.asarray(kinks, dtype=float))))
-    (scale,) = _positive(scale=scale)
-    gradient = df if df is not None else _difference(f, points, 0.02 * scale)
-    grid = np.linspace(0.0, 10.0, 1001)
-    values, mirrored = np.asarray(f(grid), dtype=float), np.asarray(f(-grid), dtype=float)
-    if values.shape != grid.shape or not (np.isfinite(values).all() and np.isfinite(mirrored).all()):
-        raise ValueError(f"f must map a float array to finite values of the same shape, failed on [-10, 10] for {name}")
-    odd = bool(np.allclose(mirrored, -values, rtol=1e-13, atol=1e-13)) and set(points) == {-d for d in points}
-    slope = float(np.mean(gradient(np.array([-1e-9, 1e-9]) * scale)))
-    params = (("name", name), ("f", f), ("df", df), ("scale", scale))
-    return Activation("custom", params, f, gradient, points, odd, slope, scale=scale)
-
-
-def _difference(f: Function, kinks: tuple[float, ...], step: float) -> Function:
-    """f' by differentiating the polynomial through seven equally spaced points that all lie on one side of each kink."""
-    offsets = np.arange(7.0)
-    # Row j: the weights for the derivative at the j-th of the seven points.
-    weights = np.array([np.linalg.solve(np.vander(offsets - j, increasing=True).T, np.eye(7)[1]) for j in range(7)])
-
-    def gradient(z: Array) -> Array:
-        z = np.asarray(z, dtype=float)
-        below = np.full(z.shape, 3)
-        for d in kinks:
-            gap = (z - d) / step
-            below = np.where((gap >= 0) & (gap < 3), np.minimum(below, np.floor(gap)), below)
-            below = np.where((gap < 0) & (gap > -3), np.maximum(below, 6 + np.ceil(gap)), below)
-        below = below.astype(int)
-        stencil = z[..., None] + step * (offsets - below[..., None])
-        return np.sum(weights[below] * f(stencil), axis=-1) / step
-
-    return gradient
-
-
 def get(family: str, **params: float) -> Activation:
-    """The activation of that family, e.g. get("shtanh", a=2.0). Raises ValueError naming the known families."""
+    """The activation of that family, e.g. get("shtanh", a=2.0).
+
+    Raises ValueError for an unknown family, naming the known ones, and TypeError for a parameter that it does not have.
+    """
+    if not isinstance(family, str):
+        raise TypeError(f"family must be a str, got {family!r} of type {type(family).__name__}")
     if family not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(sorted(FAMILIES))}, got {family!r}")
     return FAMILIES[family](**params)
@@ -350,7 +327,8 @@ FAMILIES: dict[str, Callable[..., Activation]] = {
 
 
 def _positive(**values: Any) -> tuple[float, ...]:
-    return tuple(scalar(name, value, low=0.0, open_low=True) for name, value in values.items())
+    """Lengths and slopes within 100 decades of 1, so that no square of one over- or underflows."""
+    return tuple(scalar(name, value, low=1e-100, high=1e100) for name, value in values.items())
 
 
 def _normal_density(z: Array) -> Array:

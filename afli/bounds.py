@@ -2,6 +2,8 @@
 
 Each quantity comes twice: as the paper prints it, and `*_sharp`, the best possible for the class of Definition 2.1,
 which is this companion's own (proofs in the book; we know of no earlier statement). The ratio is l = a / sqrt(q*).
+y is a number or an array of any shape in [1e-300, 1e150]; results have its shape. Outside: ValueError; TypeError for
+what is not a real number. Accuracy: 1e-12, relative.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import numpy as np
 from scipy import special
 
 from afli._inputs import Array, integer, like, real, scalar
+from afli.errors import ConvergenceError
 from afli.gaussian import density
 
 __all__ = [
@@ -33,7 +36,7 @@ _SQRT2 = np.sqrt(2.0)
 def tangent_point(y: Any) -> Any:
     """(delta, beta) of Lemma 3.4: g(delta) = y, and beta = y (delta^2 + 2) is where the tangent to g at delta meets 0.
 
-    g(l) = sqrt(2 / pi) exp(-l^2 / 2) / l. y > 0, any shape.
+    g(l) = sqrt(2 / pi) exp(-l^2 / 2) / l.
     """
     y = _ratio(y)
     delta = _root_lambert(2 / np.pi, y)
@@ -41,7 +44,7 @@ def tangent_point(y: Any) -> Any:
 
 
 def linear_ratio(y: Any) -> Any:
-    """(lower, upper) bounds of a / sqrt(q*) on the edge of chaos, as Lemma 3.4 states them, eq. (23). y > 0, any shape.
+    """(lower, upper) bounds of a / sqrt(q*) on the edge of chaos, as Lemma 3.4 states them, eq. (23).
 
     lower = nu(y), by the Lambert function; upper = (8 / pi)^(1/6) y^(-1/3). Valid for every y > 0.
     """
@@ -51,7 +54,7 @@ def linear_ratio(y: Any) -> Any:
 
 
 def linear_ratio_sharp(y: Any) -> Any:
-    """(lower, upper) bounds of a / sqrt(q*), best possible over all scaled-bounded activations. y > 0, any shape.
+    """(lower, upper) bounds of a / sqrt(q*), best possible over all scaled-bounded activations.
 
     lower: attained by Shtanh. upper: approached, never attained, by a saw tooth followed by a vanishing zigzag.
     """
@@ -64,30 +67,36 @@ def linear_ratio_sharp(y: Any) -> Any:
 
 
 def linear_ratio_closed(y: Any) -> Any:
-    """A closed upper bound of a / sqrt(q*), tighter than the printed one: sqrt(W_0(8 / (pi y^2))) for y <= 1.6, else 1 / sqrt(y)."""
+    """A closed upper bound of a / sqrt(q*), tighter than the printed one.
+
+    sqrt(W_0(8 / (pi y^2))) for y <= 1.6, else 1 / sqrt(y).
+    """
     y = _ratio(y)
     return like(np.where(y <= 1.6, _root_lambert(8 / np.pi, y), 1 / np.sqrt(y)))
 
 
 def correlation_gap(y: Any) -> Any:
-    """Upper bound (8 / pi)^(1/3) y^(1/3) of max |R(rho) - rho| on [0, 1], Theorem 2.1, eq. (15). Vacuous for y >= pi / 8."""
+    """Upper bound (8 y / pi)^(1/3) of max |R(rho) - rho| on [0, 1], Theorem 2.1, eq. (15). Vacuous for y >= pi / 8."""
     return like(np.cbrt(8 / np.pi * _ratio(y)))
 
 
 def correlation_gap_sharp(y: Any) -> Any:
-    """The best bound of max |R(rho) - rho| on [0, 1] over the class: y times the square of the sharp upper ratio. y > 0."""
+    """The best bound of max |R(rho) - rho| on [0, 1] over the class: y times the square of the sharp upper ratio."""
     y = _ratio(y)
     return like(y * np.asarray(linear_ratio_sharp(y)[1]) ** 2)
 
 
 def moment_ratio_gap(y: Any) -> Any:
-    """Upper bound erf(nu / sqrt 2)^-2 - 1 of |mu_2 / mu_1^2 - 1|, Theorem 2.1, eq. (16). y > 0."""
+    """Upper bound erf(nu / sqrt 2)^-2 - 1 of |mu_2 / mu_1^2 - 1|, Theorem 2.1, eq. (16)."""
     lower = np.asarray(linear_ratio(y)[0]) / _SQRT2
     return like(special.erfc(lower) * (1 + special.erf(lower)) / special.erf(lower) ** 2)
 
 
 def moment_ratio_gap_sharp(y: Any) -> Any:
-    """The best bound of mu_2 / mu_1^2 - 1 over the class, 1 / erf(l / sqrt 2) - 1 at the sharp lower ratio; Shtanh attains it."""
+    """The best bound of mu_2 / mu_1^2 - 1 over the class, which Shtanh attains.
+
+    It is 1 / erf(l / sqrt 2) - 1 at the lower ratio l of `linear_ratio_sharp`.
+    """
     lower = np.asarray(linear_ratio_sharp(y)[0]) / _SQRT2
     return like(special.erfc(lower) / special.erf(lower))
 
@@ -100,31 +109,33 @@ def linear_radius(
     correlation_gain: no correlation in [0, 1] rises by more than this over the whole depth, in (0, 1].
     jacobian_variance: sigma^2_JJT with Haar-orthogonal weights is at most this, > 0.
     For every scaled-bounded activation whose linear radius is at least the returned a; depth >= 1, sigma_b2 > 0.
-    Raises ValueError if neither is given.
+    Raises ValueError if neither is given, or if a promise divided by the depth is below 1e-290.
     """
     depth, sigma_b2 = integer("depth", depth, low=1), scalar("sigma_b2", sigma_b2, low=0.0, open_low=True)
+    if correlation_gain is None and jacobian_variance is None:
+        raise ValueError("linear_radius needs correlation_gain or jacobian_variance, got neither")
     radii = []
     if correlation_gain is not None:
-        radii.append(
-            _radius_for_gain(
-                depth, sigma_b2, scalar("correlation_gain", correlation_gain, low=0.0, high=1.0, open_low=True)
-            )
-        )
+        gain = scalar("correlation_gain", correlation_gain, low=0.0, high=1.0, open_low=True)
+        share = _per_layer("correlation_gain", gain, depth)
+        # Every layer adds at most y l^2 = sigma_b2 / q*; the l that the class needs solves 1 - S(l) = gain / depth.
+        ratio = _root(_deficit_residual, np.asarray(1e-9), np.asarray(37.0), np.asarray(share))
+        radii.append(float(np.sqrt(sigma_b2 / share) * ratio))
     if jacobian_variance is not None:
         variance = scalar("jacobian_variance", jacobian_variance, low=0.0, open_low=True)
+        excess = _per_layer("jacobian_variance", variance, depth)
         # mu_2/mu_1^2 - 1 <= 1/B - 1 = variance / depth fixes B = P(|Z| < l), hence l, hence y of Shtanh.
-        ratio = _SQRT2 * special.erfcinv(variance / (depth + variance))
+        kept, lost = 1 / (1 + excess), excess / (1 + excess)
+        ratio = _SQRT2 * (special.erfinv(kept) if kept < 0.5 else special.erfcinv(lost))
         radii.append(float(np.sqrt(sigma_b2 / _shtanh_y(ratio))))
-    if not radii:
-        raise ValueError("linear_radius needs correlation_gain or jacobian_variance; got neither")
     return max(radii)
 
 
-def _radius_for_gain(depth: int, sigma_b2: float, gain: float) -> float:
-    """Every layer adds at most y l^2 = sigma_b2 / q*; the class-exact l solves 1 - S(l) = gain / depth."""
-    share = gain / depth
-    ratio = _root(_deficit_residual, np.asarray(1e-9), np.asarray(37.0), np.asarray(share))
-    return float(np.sqrt(sigma_b2 / share) * ratio)
+def _per_layer(name: str, promise: float, depth: int) -> float:
+    share = promise / depth
+    if share < 1e-290:
+        raise ValueError(f"{name} / depth must be at least 1e-290, got {promise!r} / {depth}")
+    return share
 
 
 # --- The two extremal functions ---
@@ -175,6 +186,8 @@ def _root(residual: Callable[[Array, Array], Array], low: Array, high: Array, pa
         args=(parameter,),
         tolerances={"xrtol": 1e-16, "xatol": 1e-16},
     )
+    if np.isnan(found.x).any():
+        raise ConvergenceError(f"no root between l = {low} and {high} at {parameter}")
     return np.asarray(np.exp(found.x))
 
 
@@ -186,4 +199,4 @@ def _root_lambert(c: float, y: Array) -> Array:
 
 
 def _ratio(y: Any) -> Array:
-    return real("y", y, low=0.0, open_low=True)
+    return real("y", y, low=1e-300, high=1e150)

@@ -15,11 +15,12 @@ import numpy as np
 from numpy.polynomial import chebyshev
 
 from afli import gaussian
-from afli._inputs import Array
-from afli.activations import Activation
+from afli._inputs import Array, Function
+from afli.definition import Activation
 from afli.errors import ConvergenceError
 
 _MAX_DEGREE = 512
+_TANGENT_RULE = np.polynomial.legendre.leggauss(24)
 
 
 # --- One-dimensional moments, eqs. (3), (7), (12) ---
@@ -39,7 +40,7 @@ def moment(phi: Activation, q: Array, kind: str) -> Array:
             "slope4": lambda u: phi.gradient(u) ** 4,
             "radial": lambda u: phi.function(u) * phi.gradient(u) * u,
         }[kind]
-        return np.asarray(gaussian.expectation(f, q, kinks=phi.kinks, scale=phi.scale))
+        return _expectation(phi, f, q)
     slope, height = pieces(phi)
     p0, p1, p2 = gaussian.piece_moments(q, phi.kinks)
     terms = {
@@ -56,8 +57,16 @@ def moment(phi: Activation, q: Array, kind: str) -> Array:
 def even_moment(phi: Activation, q: Array, power: int) -> Array:
     """E phi'(sqrt(q) Z)^power."""
     if phi.piece_slopes is None:
-        return np.asarray(gaussian.expectation(lambda u: phi.gradient(u) ** power, q, kinks=phi.kinks, scale=phi.scale))
+        return _expectation(phi, lambda u: phi.gradient(u) ** power, q)
     return np.asarray(np.sum(pieces(phi)[0] ** power * gaussian.piece_moments(q, phi.kinks)[0], axis=-1))
+
+
+def _expectation(phi: Activation, f: Function, q: Array) -> Array:
+    """E f(sqrt(q) Z) for an f made of phi and phi', to the accuracy that phi' has."""
+    at = [
+        gaussian.settled(f, float(r), phi.kinks, phi.scale, rounding=0.1 * phi.rounding) for r in np.sqrt(np.ravel(q))
+    ]
+    return np.array(at).reshape(np.shape(q))
 
 
 def linear_excess(phi: Activation, q: Array) -> Array:
@@ -73,9 +82,8 @@ def linear_excess(phi: Activation, q: Array) -> Array:
             def integrand(u: Array) -> Array:
                 return v * (phi.gradient(u) - k) ** 2 - (phi.function(u) - k * u) ** 2
 
-            return gaussian.settled(
-                integrand, float(np.sqrt(v)), phi.kinks, phi.scale, rounding=1e-15 * abs(k) * float(np.sqrt(v))
-            )
+            root = float(np.sqrt(v))
+            return gaussian.settled(integrand, root, phi.kinks, phi.scale, rounding=phi.rounding * abs(k) * root)
 
         return np.array([at(float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
     slope, height = pieces(phi)
@@ -110,13 +118,19 @@ def jump_pairs(phi: Activation) -> tuple[Array, Array, Array]:
 # --- The two routes: each gives E phi phi / q, E phi' phi', and the gap to the tangent at rho = 1 ---
 
 
+def price_kernel(phi: Activation, q: Array) -> gaussian.PriceKernel:
+    """The kernel of Price's theorem for each variance in q. Below 1e-140 times the largest kink squared it is 0."""
+    weights, squares, products = jump_pairs(phi)
+    q = np.maximum(q, 1e-140 * max((d * d for d in phi.kinks), default=0.0))[..., None, None]
+    return gaussian.PriceKernel(weights, squares / q, products / q)
+
+
 class PriceCurve:
     """Route of the piecewise-linear activations. q: one variance, or an array that broadcasts against rho."""
 
     def __init__(self, phi: Activation, q: Array | float) -> None:
         q = np.asarray(q, dtype=float)
-        weights, squares, products = jump_pairs(phi)
-        self._kernel = gaussian.PriceKernel(weights, squares / q[..., None, None], products / q[..., None, None])
+        self._kernel = price_kernel(phi, q)
         self._mean2 = moment(phi, q, "mean") ** 2 / q
         self._slope2 = moment(phi, q, "slope") ** 2
 
@@ -129,7 +143,7 @@ class PriceCurve:
         return np.asarray(self._slope2 + self._kernel.from_zero(rho)[1])
 
     def above_tangent(self, rho: Array) -> tuple[Array, Array]:
-        """For rho in [0, 1]: value minus its tangent line at rho = 1, and slope(1) - slope(rho); both relatively accurate."""
+        """For rho in [0, 1]: value minus its tangent at 1, and slope(1) - slope(rho); both relatively accurate."""
         return self._kernel.from_one(rho)
 
 
@@ -138,6 +152,7 @@ class ChebyshevCurve:
 
     def __init__(self, phi: Activation, q: float) -> None:
         self._value, self._slope = chebyshev_coefficients(phi, q)
+        self._quotient = divided(self._slope)
 
     def value(self, rho: Array) -> Array:
         """E phi(U1) phi(U2) / q."""
@@ -147,6 +162,35 @@ class ChebyshevCurve:
         """E phi'(U1) phi'(U2), eq. (21)."""
         return np.asarray(chebyshev.chebval(angle_variable(rho), self._slope, tensor=False))
 
+    def above_tangent(self, rho: Array) -> tuple[Array, Array]:
+        """As for `PriceCurve`, for rho in [NEAR_ONE, 1]; the relative error is about 1e-12 / (1 - rho)^(1/2)."""
+        return rise_and_drop(self._quotient, rho)
+
+
+NEAR_ONE = 0.999  # from here on the distance to the tangent at rho = 1 is integrated, not subtracted
+
+
+def divided(series: Array) -> Array:
+    """The Chebyshev series of (p(-1) - p(x)) / (1 + x) for the series p; along the last axis, two terms or more."""
+    r = np.zeros((*series.shape[:-1], series.shape[-1] + 1))
+    for k in range(series.shape[-1] - 1, 1, -1):
+        r[..., k - 1] = 2 * (series[..., k] - r[..., k]) - r[..., k + 1]
+    r[..., 0] = series[..., 1] - r[..., 1] - 0.5 * r[..., 2]
+    return -r[..., :-2]
+
+
+def rise_and_drop(quotient: Array, rho: Array) -> tuple[Array, Array]:
+    """(value - tangent at 1, slope(1) - slope(rho)) near rho = 1 from the `divided` series of the slope.
+
+    quotient: shape (terms,), or (terms, n) for n networks and rho of shape (n,).
+    """
+    x, weight = _TANGENT_RULE
+    end = np.arccos(rho)
+    psi = np.concatenate([0.5 * end[..., None] * (x + 1), end[..., None]], axis=-1)
+    drop = 2 * psi / np.pi * chebyshev.chebval(2 * psi / np.pi - 1, quotient[..., None], tensor=False)
+    # d rho = -sin(psi) d psi.
+    return 0.5 * end * np.sum(weight * np.sin(psi[..., :-1]) * drop[..., :-1], axis=-1), drop[..., -1]
+
 
 def angle_variable(rho: Array) -> Array:
     """The Chebyshev variable 2 arccos(rho) / pi - 1 in [-1, 1]; -1 at rho = 1."""
@@ -155,13 +199,11 @@ def angle_variable(rho: Array) -> Array:
 
 @lru_cache(maxsize=512)
 def chebyshev_coefficients(phi: Activation, q: float) -> tuple[Array, Array]:
-    """Series in the angle of E phi phi / q and E phi' phi', the degree doubled until the last coefficients are rounding.
+    """Series in the angle of E phi phi / q and E phi' phi'.
 
-    Raises ConvergenceError beyond degree 512.
+    The degree is doubled until the last coefficients are rounding. Raises ConvergenceError beyond degree 512.
     """
-    degree = 32
-    nodes, samples = np.cos(np.pi * np.arange(degree + 1) / degree), np.empty((0, 2))
-    samples = _samples(phi, q, nodes)
+    degree, samples = 32, _samples(phi, q, _angles(32))
     while True:
         series = np.array([_series(column) for column in samples.T])
         size = np.abs(series).max(axis=1, keepdims=True)
@@ -169,25 +211,28 @@ def chebyshev_coefficients(phi: Activation, q: float) -> tuple[Array, Array]:
             return series[0], series[1]
         if degree == _MAX_DEGREE:
             raise ConvergenceError(
-                f"the correlation map of {phi.name} at q = {q:g} needs more than {degree} Chebyshev terms; it bends on a shorter length than scale={phi.scale:g}"
+                f"the correlation map of {phi.name} at q = {q:g} needs more than {degree} Chebyshev terms: "
+                f"kinks too close for sqrt(q), or bends on a shorter length than scale={phi.scale:g}"
             )
         degree *= 2
-        finer = np.cos(np.pi * np.arange(degree + 1) / degree)
         doubled = np.empty((degree + 1, 2))
-        doubled[::2], doubled[1::2] = samples, _samples(phi, q, finer[1::2])
+        doubled[::2], doubled[1::2] = samples, _samples(phi, q, _angles(degree)[1::2])
         samples = doubled
 
 
-def _samples(phi: Activation, q: float, x: Array) -> Array:
-    """(E phi phi / q, E phi' phi') at rho = cos(pi (x + 1) / 2); an odd phi needs only half of the nodes."""
-    rho = np.sin(-0.5 * np.pi * x)
-    rho[x == 1.0], rho[x == -1.0] = -1.0, 1.0
-    out = np.empty((len(x), 2))
-    for i, r in enumerate(rho):
-        if phi.is_odd and i >= (len(x) + 1) // 2:
-            out[i] = out[len(x) - 1 - i] * (-1.0, 1.0)
+def _angles(degree: int) -> Array:
+    """The angles psi of the Chebyshev extrema, from pi down to 0, relatively accurate near 0."""
+    return np.asarray(np.pi * np.sin(0.5 * np.pi * np.arange(degree, -1, -1) / degree) ** 2)
+
+
+def _samples(phi: Activation, q: float, psi: Array) -> Array:
+    """(E phi phi / q, E phi' phi') at decreasing angles, symmetric about pi / 2; an odd phi needs only half of them."""
+    out = np.empty((len(psi), 2))
+    for i in reversed(range(len(psi))):
+        if phi.is_odd and i < len(psi) // 2:
+            out[i] = out[len(psi) - 1 - i] * (-1.0, 1.0)
         else:
-            value, slope = gaussian.pair_moments(phi, float(r), q)
+            value, slope = gaussian.pair_moments(phi, float(psi[i]), q)
             out[i] = value / q, slope
     return out
 

@@ -7,6 +7,7 @@ q <- V(q) stalls where V is nearly the identity, which is where the paper's netw
 from __future__ import annotations
 
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +17,9 @@ from afli._inputs import Array
 from afli.definition import Activation
 from afli.errors import NoFixedPointError
 
-_Q_MIN, _Q_MAX = 1e-16, 1e8  # where fixed points are looked for, in units of the activation's own length
 ROUNDING = 2e-15  # V(q) within this relative distance of q is q: a linear piece must not look like a fixed point
+
+Interval = tuple[float, float]
 
 
 def bias_variance_at(phi: Activation, q: Array) -> Array:
@@ -25,56 +27,112 @@ def bias_variance_at(phi: Activation, q: Array) -> Array:
     return np.asarray(correlation.linear_excess(phi, q) / correlation.moment(phi, q, "slope2"))
 
 
+def lengths(phi: Activation) -> tuple[float, float]:
+    """The shortest and the longest length of phi: its scale and its kinks."""
+    known = [abs(d) for d in phi.kinks if d != 0] + ([phi.scale] if phi.piece_slopes is None else [])
+    return min(known, default=1.0), max(known, default=1.0)
+
+
 # --- Fixed points of the variance map ---
 
 
-@lru_cache(maxsize=128)
-def second_moment_grid(phi: Activation) -> tuple[Array, Array]:
-    """A grid of variances and E phi^2 on it, shared by every (sigma_w2, sigma_b2)."""
-    q = search_grid(phi)
+@lru_cache(maxsize=4096)
+def _decade(phi: Activation, exponent: int) -> tuple[Array, Array]:
+    q = 10.0 ** (exponent + np.linspace(0.0, 1.0, 11 if phi.piece_slopes is None else 21)[:-1])
     return q, correlation.moment(phi, q, "square")
 
 
-def search_grid(phi: Activation) -> Array:
-    length = (
-        max(phi.scale, phi.bound if np.isfinite(phi.bound) else 0.0, *np.abs(phi.kinks)) if phi.kinks else phi.scale
-    )
-    return np.geomspace(_Q_MIN, _Q_MAX, 2401 if phi.piece_slopes is not None else 241) * max(1.0, length**2)
+def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> tuple[Array, Array]:
+    """A grid of variances, and E phi^2 on it, that holds every attracting fixed point for these weights and biases.
+
+    An attracting point lies above sigma_b2 > 0, and below sigma_w2 bound^2 + sigma_b2. Where one of the two says
+    nothing it is looked for 16 decades below the shortest length of phi and 8 above the longest (squared).
+    """
+    shortest, longest = lengths(phi)
+    low = float(np.min(np.where(sigma_b2 > 0, 0.1 * sigma_b2, 1e-16 * shortest**2)))
+    if np.isfinite(phi.bound):
+        high = 2 * float(np.max(sigma_w2) * phi.bound**2 + np.max(sigma_b2))
+    else:
+        high = max(1e8 * longest**2, 1e4 * float(np.max(sigma_b2)))
+    first, last = (int(np.floor(np.log10(v))) for v in (max(low, 1e-300), min(high, 1e300)))
+    decades = [_decade(phi, e) for e in range(first, max(last, first) + 1)]
+    return np.concatenate([q for q, _ in decades]), np.concatenate([square for _, square in decades])
 
 
-def _crossings(phi: Activation, sigma_w2: float, sigma_b2: float) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Grid indices i such that V(q) - q changes sign in [q_i, q_i+1]: downwards (attracting), upwards (repelling)."""
-    q, square = second_moment_grid(phi)
-    sign = sigma_w2 * square + sigma_b2 > q * (1 + ROUNDING)
-    return np.flatnonzero(sign[:-1] & ~sign[1:]), np.flatnonzero(~sign[:-1] & sign[1:])
+def near_tangencies(excess: Array) -> NDArray[np.bool_]:
+    """Where excess = V(q) / q - 1 turns so close to 0 that it may cross it twice between two grid points; last axis."""
+    sign = np.where(excess > ROUNDING, 1.0, -1.0)
+    height = sign * excess  # its minima, as high as the grid can resolve
+    left, middle, right = height[..., :-2], height[..., 1:-1], height[..., 2:]
+    bend = left - 2 * middle + right
+    found = np.zeros(excess.shape, dtype=bool)
+    found[..., 1:-1] = (middle <= left) & (middle <= right) & (middle < bend) & (bend > 1e-12)
+    found[..., 1:-1] &= (sign[..., :-2] == sign[..., 1:-1]) & (sign[..., 1:-1] == sign[..., 2:])
+    return found
 
 
 def fixed_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None) -> float:
+    """The smallest attracting fixed point of V, or the one in whose basin `start` lies. Raises NoFixedPointError.
+
+    The basin is read off the repelling points on either side: V is taken to increase between them.
+    """
     if phi.is_homogeneous:
         return _homogeneous_variance(phi, sigma_w2, sigma_b2, start)
-    down, up = _crossings(phi, sigma_w2, sigma_b2)
-    attracting = [_refined(phi, sigma_w2, sigma_b2, i) for i in (down if start is not None else down[:1])]
-    if start is not None:  # V carries the variance to the attracting point between the same two repelling ones
-        repelling = [_refined(phi, sigma_w2, sigma_b2, i) for i in up]
-        floor, ceiling = (
-            max([0.0, *(r for r in repelling if r < start)]),
-            min([np.inf, *(r for r in repelling if r >= start)]),
-        )
+    falls, rises = _crossings(phi, sigma_w2, sigma_b2)
+    attracting = [_refined(phi, sigma_w2, sigma_b2, cell) for cell in (falls if start is not None else falls[:1])]
+    repelling = [_refined(phi, sigma_w2, sigma_b2, cell) for cell in rises]
+    if start is not None:
+        floor = max([0.0, *(r for r in repelling if r < start)])
+        ceiling = min([np.inf, *(r for r in repelling if r >= start)])
         attracting = [q for q in attracting if floor < q <= ceiling]
     if not attracting:
-        raise NoFixedPointError(_why_none(phi, sigma_w2, sigma_b2, start, bool(len(up))))
+        raise NoFixedPointError(_why_none(phi, sigma_w2, sigma_b2, start, repelling))
     return attracting[0]
 
 
-def _refined(phi: Activation, sigma_w2: float, sigma_b2: float, cell: int) -> float:
-    """The root of V(q) = q between two neighbours of the search grid."""
+def _residual(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: float) -> float:
+    """V(q) / q - 1."""
+    q = np.exp(log_q)
+    return float((sigma_w2 * correlation.moment(phi, np.asarray(q), "square") + sigma_b2) / q - 1)
+
+
+def _crossings(phi: Activation, sigma_w2: float, sigma_b2: float) -> tuple[list[Interval], list[Interval]]:
+    """Intervals of log q in which V(q) - q changes sign: downwards (attracting), upwards (repelling)."""
+    q, square = second_moments(phi, np.asarray(sigma_w2), np.asarray(sigma_b2))
+    log_q, excess = np.log(q), (sigma_w2 * square + sigma_b2) / q - 1
+    turns = [
+        _turning_point(phi, sigma_w2, sigma_b2, log_q[i - 1 : i + 2], np.sign(excess[i]))
+        for i in np.flatnonzero(near_tangencies(excess))
+    ]
+    log_q, excess = np.append(log_q, [t for t, _ in turns]), np.append(excess, [e for _, e in turns])
+    order = np.argsort(log_q)
+    log_q, grows = log_q[order], excess[order] > ROUNDING
+    cells = [(float(a), float(b)) for a, b in pairwise(log_q)]
+    falls, rises = np.flatnonzero(grows[:-1] & ~grows[1:]), np.flatnonzero(~grows[:-1] & grows[1:])
+    return [cells[i] for i in falls], [cells[i] for i in rises]
+
+
+def _turning_point(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: Array, sign: float) -> Interval:
+    """(log q, V(q) / q - 1) where sign * (V(q) / q - 1) is least between the first and last of three grid points."""
+    from scipy.optimize import minimize_scalar
+
+    found = minimize_scalar(
+        lambda t: sign * _residual(phi, sigma_w2, sigma_b2, t),
+        bounds=(log_q[0], log_q[-1]),
+        method="bounded",
+        options={"xatol": 1e-9},
+    )
+    return float(found.x), float(sign * found.fun)
+
+
+def _refined(phi: Activation, sigma_w2: float, sigma_b2: float, cell: Interval) -> float:
+    """The root of V(q) = q in an interval of log q."""
     from scipy.optimize import brentq
 
     def residual(log_q: float) -> float:
-        q = np.exp(log_q)
-        return float((sigma_w2 * correlation.moment(phi, np.asarray(q), "square") + sigma_b2) / q - 1)
+        return _residual(phi, sigma_w2, sigma_b2, log_q)
 
-    low, high = np.log(search_grid(phi)[[cell, cell + 1]])
+    low, high = cell
     if residual(low) * residual(high) > 0:  # equal to rounding at one end
         return float(np.exp(high))
     return float(np.exp(brentq(residual, low, high, xtol=1e-15, rtol=8.9e-16)))
@@ -87,47 +145,52 @@ def _homogeneous_variance(phi: Activation, sigma_w2: float, sigma_b2: float, sta
         return 1.0 if start is None else start
     if growth < 1 and sigma_b2 > 0:
         return sigma_b2 / (1 - growth)
-    raise NoFixedPointError(
-        f"V(q) = {growth:.6g} q + {sigma_b2:g} for {phi.name} at sigma_w2={sigma_w2:g}: no fixed point attracts"
-    )
+    fate = "the variance shrinks to 0" if growth < 1 else "the variance grows without bound"
+    raise NoFixedPointError(f"V(q) = {growth:.6g} q + {sigma_b2:g} for {phi.name} at sigma_w2={sigma_w2:g}: {fate}")
 
 
-def _why_none(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None, repelling: bool) -> str:
-    setting = f"{phi.name} at sigma_w2={sigma_w2:g}, sigma_b2={sigma_b2:g}" + (
-        f" from start={start:g}" if start is not None else ""
-    )
-    grid, square = second_moment_grid(phi)
-    if sigma_w2 * square[0] + sigma_b2 < grid[0] or (
-        sigma_b2 == 0 and not repelling and sigma_w2 * square[-1] < grid[-1]
-    ):
-        return f"the variance of {setting} shrinks towards 0: no attracting fixed point above q = {grid[0]:.3g}"
-    return f"the variance of {setting} grows without bound: V(q) > q up to q = {grid[-1]:.3g}"
+def _why_none(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None, repelling: list[float]) -> str:
+    origin = f" from start={start:g}" if start is not None else ""
+    setting = f"the variance of {phi.name} at sigma_w2={sigma_w2:g}, sigma_b2={sigma_b2:g}{origin}"
+    q, square = second_moments(phi, np.asarray(sigma_w2), np.asarray(sigma_b2))
+    shrinks = sigma_w2 * square[0] + sigma_b2 <= q[0] * (1 + ROUNDING)
+    if shrinks and (start is None or not repelling or start <= repelling[0]):
+        limit = repelling[0] if repelling else q[-1]
+        return f"{setting} shrinks towards 0: V(q) <= q from q = {q[0]:.3g} to {limit:.3g}"
+    return f"{setting} grows without bound: V(q) > q up to q = {q[-1]:.3g}"
 
 
-def critical_bracket(phi: Activation, sigma_b2: float) -> tuple[float, float]:
+# --- Fixed points of the critical map ---
+
+
+def critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
     """Two variances around the smallest root of r(q) = sigma_b2, where r(q) = q - E phi^2 / E phi'^2.
 
     For odd phi, r < q and r / sqrt(q) never falls (see PROOFS of Lemma 3.1 in the book), so doubling from sigma_b2 must
-    cross exactly once; for the others the whole range is scanned.
+    cross exactly once; the others are scanned, ten variances a decade, from small to large.
     """
-    grid = search_grid(phi)
+    shortest, longest = lengths(phi)
     if phi.is_odd:
-        high = sigma_b2
+        high, limit = sigma_b2, max(1e8 * longest**2, 1e6 * sigma_b2)
         while float(bias_variance_at(phi, np.asarray(high))) < sigma_b2:
             high *= 2
-            if high > max(grid[-1], grid[-1] * sigma_b2):
+            if high > limit:
                 raise NoFixedPointError(
-                    f"{phi.name} has no critical point at sigma_b2={sigma_b2:g} with q below {high:.3g}: it is nearly linear"
+                    f"{phi.name} has no critical point at sigma_b2={sigma_b2:g} with q below {limit:.3g}: "
+                    "it is nearly linear"
                 )
         return high / 2, high
-    above = _critical_grid(phi) >= sigma_b2
-    for i in np.flatnonzero(above[1:] & ~above[:-1]):
-        return float(grid[i]), float(grid[i + 1])
+    exponents = [int(np.floor(np.log10(v))) for v in (1e-16 * shortest**2, 1e8 * longest**2)]
+    for exponent in range(exponents[0], exponents[1] + 1):
+        q, r = _critical_decade(phi, exponent)
+        for i in np.flatnonzero((r[:-1] < sigma_b2) & (r[1:] >= sigma_b2)):
+            return float(q[i]), float(q[i + 1])
     raise NoFixedPointError(
-        f"{phi.name} has no critical point at sigma_b2={sigma_b2:g} with q in [{grid[0]:.3g}, {grid[-1]:.3g}]"
+        f"{phi.name} has no critical point at sigma_b2={sigma_b2:g} with q in [1e{exponents[0]}, 1e{exponents[1] + 1}]"
     )
 
 
-@lru_cache(maxsize=128)
-def _critical_grid(phi: Activation) -> Array:
-    return bias_variance_at(phi, search_grid(phi))
+@lru_cache(maxsize=4096)
+def _critical_decade(phi: Activation, exponent: int) -> tuple[Array, Array]:
+    q = 10.0 ** (exponent + np.linspace(0.0, 1.0, 11))
+    return q, bias_variance_at(phi, q)

@@ -7,33 +7,33 @@ own 16-point Gauss-Legendre rule. Piecewise-linear functions need no quadrature:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
 import numpy as np
 from scipy import special
 
-from afli._inputs import Array, like, real, scalar
+from afli._inputs import Array, Function, function, like, points, real, scalar
 from afli.errors import ConvergenceError
 
-Function = Callable[[Array], Array]
+__all__ = ["expectation", "expectation2"]
 
 _X, _W = np.polynomial.legendre.leggauss(16)
 _Z_MAX = 10.0  # P(|Z| > 10) = 1.5e-23
 _STEP = 3.4  # widest panel, in standard deviations: the 16-point rule integrates the density over it to 1e-16
+_FAR = 1e5  # further out than this many lengths the panels grow: a wave is followed up to there, a tail beyond
 
 
 def expectation(f: Function, q: Any, *, kinks: Sequence[float] = (), scale: float = 1.0) -> Any:
     """E f(sqrt(q) Z), Z standard normal.
 
     f: vectorised function of a float64 array, smooth between the kinks on lengths of `scale`, of polynomial growth.
-    q: variance, >= 0, any shape. kinks: points where f or its first derivatives jump. Returns an array of q's shape (a
-    float for a scalar). The panels are halved until two results agree to 1e-13 of E|f|.
-    Raises ConvergenceError if they do not (a kink not declared, a scale too long), ValueError for q < 0.
+    q: variance, >= 0, any shape. kinks: points where f or its first derivatives jump. scale: in [1e-100, 1e100].
+    Returns an array of q's shape (a float for a scalar). Panels are halved until two results agree to 1e-13 of E|f|.
+    Raises ConvergenceError if they do not (a kink not declared, a scale too long), ValueError, TypeError for bad input.
     """
-    q = real("q", q, low=0.0)
-    kinks = tuple(real("kinks", np.asarray(kinks, dtype=float)))
+    f, q, kinks, scale = function("f", f), real("q", q, low=0.0), points("kinks", kinks), _length(scale)
     values = [settled(f, float(np.sqrt(v)), kinks, scale) for v in q.ravel()]
     return like(np.array(values).reshape(q.shape))
 
@@ -41,39 +41,52 @@ def expectation(f: Function, q: Any, *, kinks: Sequence[float] = (), scale: floa
 def settled(f: Function, root_q: float, kinks: Sequence[float], scale: float, rounding: float = 0.0) -> float:
     """The same for one sqrt(q), unchecked. `rounding`: absolute error of the square root of f, if f is a square."""
     if root_q == 0.0:
-        return float(f(np.zeros(1))[0])
-    previous, size = _line(f, root_q, kinks, scale)
+        return float(np.ravel(f(np.zeros(1)))[0])
+    previous, size = _line(f, root_q, kinks, scale, 0)
     for halvings in range(1, 9):
-        value, size = _line(f, root_q, kinks, scale / 2**halvings)
+        value, size = _line(f, root_q, kinks, scale, halvings)
         if abs(value - previous) <= 1e-13 * size + rounding * (np.sqrt(size) + rounding):
             return value
         previous = value
     raise ConvergenceError(
-        f"E f(sqrt(q) Z) did not settle at q = {root_q**2:g}: f is not finite, or has a kink not declared, or bends faster than scale={scale:g}"
+        f"E f(sqrt(q) Z) did not settle at q = {root_q**2:g}: "
+        f"f is not finite, or has a kink not declared, or bends on a shorter length than scale={scale:g}"
     )
 
 
-def _line(f: Function, root_q: float, kinks: Sequence[float], scale: float) -> tuple[float, float]:
+def _line(f: Function, root_q: float, kinks: Sequence[float], scale: float, halvings: int) -> tuple[float, float]:
     """One composite rule: the integral of f, and of |f|."""
-    z, weight = _rule(_edges(root_q, kinks, scale), _STEP * min(1.0, scale))
+    z, weight = _rule(_edges(root_q, kinks, scale / 2**halvings), _STEP / 2**halvings)
     terms = weight * density(z) * f(root_q * z)
     return float(np.sum(terms)), float(np.sum(np.abs(terms)))
 
 
 def _edges(root_q: float, kinks: Sequence[float], scale: float) -> Array:
     """Cut points on [-10, 10]: the kinks, and a grid that is fine where activations bend and coarser further out."""
-    reach = _Z_MAX * root_q
-    bends = scale * np.concatenate([[0.0, 2.0, 4.0], np.arange(12.0, reach / scale, 8.0)])
-    cuts = np.concatenate([bends, -bends, kinks]) / root_q
+    reach = _Z_MAX * root_q / scale
+    bends = np.concatenate([[0.0, 2.0, 4.0], np.arange(12.0, min(reach, _FAR), 8.0)])
+    if reach > _FAR:
+        bends = np.concatenate([bends, np.geomspace(_FAR, reach, 2 + int(4 * np.log2(reach / _FAR)))])
+    cuts = np.concatenate([scale * bends, -scale * bends, kinks]) / root_q
     return np.unique(np.concatenate([cuts[np.abs(cuts) < _Z_MAX], [-_Z_MAX, _Z_MAX]]))
 
 
 def _rule(edges: Array, step: float) -> tuple[Array, Array]:
     """Nodes and weights of the composite rule on those pieces, none wider than `step`."""
-    parts = np.ceil(np.diff(edges) / step).astype(int)
-    width = np.repeat(np.diff(edges) / parts, parts)
-    left = np.repeat(edges[:-1], parts) + width * (np.arange(len(width)) - np.repeat(np.cumsum(parts) - parts, parts))
+    _, left, width = _panels(edges[:-1], edges[1:], step)
     return (left[:, None] + 0.5 * width[:, None] * (_X + 1)).ravel(), (0.5 * width[:, None] * _W).ravel()
+
+
+def _panels(low: Array, high: Array, step: float) -> tuple[Any, Array, Array]:
+    """Every interval [low, high] in equal panels no wider than `step`: index of the interval, left end, width."""
+    parts = np.ceil((high - low) / step).astype(int)
+    owner, width = np.repeat(np.arange(len(parts)), parts), np.repeat((high - low) / parts, parts)
+    left = np.repeat(low, parts) + width * (np.arange(len(width)) - np.repeat(np.cumsum(parts) - parts, parts))
+    return owner, left, width
+
+
+def _length(scale: Any) -> float:
+    return scalar("scale", scale, low=1e-100, high=1e100)
 
 
 def density(z: Array) -> Array:
@@ -97,77 +110,80 @@ def expectation2(
 ) -> Any:
     """E f(U1) g(U2) for centred Gaussians of variances q1, q2 > 0 and correlation rho in [-1, 1] (any shape), eq. (4).
 
-    Other arguments and errors as for `expectation`. About 5 ms a value; a correlation map at many rho is cheaper through
-    `meanfield.MeanField`, which tabulates it.
+    Other arguments and errors as for `expectation`. About 5 ms a value; a correlation map at many rho is cheaper
+    through `meanfield.MeanField`, which tabulates it. ConvergenceError also for standard deviations above 100 scales.
     """
-    rho = real("rho", rho, low=-1.0, high=1.0)
-    q1, q2 = (scalar(n, v, low=0.0, open_low=True) for n, v in (("q1", q1), ("q2", q2)))
-    kinks_f, kinks_g = (
-        tuple(real(n, np.asarray(k, dtype=float))) for n, k in (("kinks_f", kinks_f), ("kinks_g", kinks_g))
-    )
+    f, g, rho, scale = function("f", f), function("g", g), real("rho", rho, low=-1.0, high=1.0), _length(scale)
+    root1, root2 = (np.sqrt(scalar(n, v, low=0.0, open_low=True)) for n, v in (("q1", q1), ("q2", q2)))
+    kinks_f, kinks_g = points("kinks_f", kinks_f), points("kinks_g", kinks_g)
 
     def one(r: float) -> float:
-        previous = np.inf
+        previous, s = np.inf, float(np.sqrt((1 - r) * (1 + r)))
         for halvings in range(5):
-            fine = scale / 2**halvings
-            value, size = _plane([(f, g)], r, np.sqrt(q1), np.sqrt(q2), kinks_f, kinks_g, fine)[0]
+            value, size = _plane([(f, g)], r, s, root1, root2, kinks_f, kinks_g, scale, halvings)[0]
             if abs(value - previous) <= 1e-13 * size:
                 return value
             previous = value
         raise ConvergenceError(
-            f"E f(U1) g(U2) did not settle at rho = {r:g}, q1 = {q1:g}, q2 = {q2:g}: a kink not declared, or scale={scale:g} too long"
+            f"E f(U1) g(U2) did not settle at rho = {r!r}, q1 = {root1**2:g}, q2 = {root2**2:g}: "
+            f"a kink not declared, or f and g bend on a shorter length than scale={scale:g}"
         )
 
     return like(np.array([one(float(r)) for r in rho.ravel()]).reshape(rho.shape))
 
 
-def pair_moments(phi: Any, rho: float, q: float) -> tuple[float, float]:
-    """(E phi(U1) phi(U2), E phi'(U1) phi'(U2)) for variances q and correlation rho, on one set of nodes.
+def pair_moments(phi: Any, psi: float, q: float) -> tuple[float, float]:
+    """(E phi(U1) phi(U2), E phi'(U1) phi'(U2)) for variances q and correlation cos(psi), on one set of nodes.
 
     phi: an Activation. Not refined: the caller checks the accuracy (the Chebyshev table by its last coefficients).
     """
     root_q, kinks = float(np.sqrt(q)), phi.kinks
-    (value, _), (slope, _) = _plane(
-        [(phi.function, phi.function), (phi.gradient, phi.gradient)], rho, root_q, root_q, kinks, kinks, phi.scale
-    )
+    pairs = [(phi.function, phi.function), (phi.gradient, phi.gradient)]
+    # Near rho = 1 the slope moves with psi, which rho = cos(psi) does not resolve: cosine and sine are both passed on.
+    sine = float(np.sin(psi)) if psi < np.pi else 0.0
+    (value, _), (slope, _) = _plane(pairs, float(np.cos(psi)), sine, root_q, root_q, kinks, kinks, phi.scale, 0)
     return value, slope
 
 
 def _plane(
     pairs: list[tuple[Function, Function]],
     rho: float,
+    s: float,
     root1: float,
     root2: float,
     kinks_f: Sequence[float],
     kinks_g: Sequence[float],
     scale: float,
+    halvings: int,
 ) -> list[tuple[float, float]]:
     """For each (f, g): the integral of f(U1) g(U2), and of its absolute value.
 
-    Outer variable Z1 with U1 = root1 Z1; inner U2 = root2 (rho Z1 + s Z), s^2 = 1 - rho^2, cut at the kinks of g.
+    Outer variable Z1 with U1 = root1 Z1; inner U2 = root2 (rho Z1 + s Z2), rho^2 + s^2 = 1, cut at the kinks of g.
     """
     if max(root1, root2) > 100 * scale:
         raise ConvergenceError(
-            f"a variance of {max(root1, root2) ** 2:g} is out of reach of two-dimensional quadrature for a function that bends on the length {scale:g}"
+            f"a variance of {max(root1, root2) ** 2:g} is out of reach of two-dimensional quadrature "
+            f"for a function that bends on the length {scale:g}"
         )
-    s = float(np.sqrt((1 - rho) * (1 + rho)))
-    if s < 1e-8:
-        both = tuple(kinks_f) + tuple(np.sign(rho) * root1 / root2 * d for d in kinks_g)
-        return [_line(partial(_along, f, g, root2 / root1 * np.sign(rho)), root1, both, scale) for f, g in pairs]
+    scale, step = scale / 2**halvings, _STEP / 2**halvings
+    if s == 0.0:
+        both = tuple(kinks_f) + tuple(rho * root1 / root2 * d for d in kinks_g)
+        return [_line(partial(_along, f, g, rho * root2 / root1), root1, both, scale, 0) for f, g in pairs]
     outer = [_edges(root1, kinks_f, scale)]
     if s < abs(rho):  # near rho = +-1 the inner mean turns quickly where U2 crosses a kink: finer panels there
         band = s / abs(rho) * np.linspace(-9, 9, 7)
         outer += [d / (root2 * rho) + band for d in kinks_g]
     outer.append(_edges(root2, (), scale) / rho if abs(rho) > 0.1 else np.empty(0))
     edges = np.unique(np.concatenate(outer))
-    z, weight = _rule(edges[np.abs(edges) <= _Z_MAX], _STEP * min(1.0, scale))
+    z, weight = _rule(edges[np.abs(edges) <= _Z_MAX], step)
+    weight = weight * density(z)
     totals = np.zeros((len(pairs), 2))
     for block in np.array_split(np.arange(len(z)), 1 + len(z) // 1000):  # bounds the memory
-        y, inner_weight, owner = _inner(rho * z[block], s, root2, kinks_g, scale)
+        owner, y, inner_weight = _inner(rho * z[block], s, root2, kinks_g, scale, step)
         owner = block[owner]
-        joint = (weight * density(z))[owner] * inner_weight * density((y - rho * z[owner]) / s) / s
+        joint = weight[owner] * inner_weight
         for i, (f, g) in enumerate(pairs):
-            terms = joint * f(root1 * z)[owner] * g(root2 * y)
+            terms = joint * np.broadcast_to(f(root1 * z), z.shape)[owner] * g(root2 * y)
             totals[i] += np.sum(terms), np.sum(np.abs(terms))
     return [(float(value), float(size)) for value, size in totals]
 
@@ -176,19 +192,21 @@ def _along(f: Function, g: Function, ratio: float, u: Array) -> Array:
     return f(u) * g(ratio * u)
 
 
-def _inner(mean: Array, s: float, root: float, kinks: Sequence[float], scale: float) -> tuple[Array, Array, Array]:
-    """Nodes y, weights, and for each node the index of its outer point: mean +- 9 s, cut at kinks and bends."""
-    cuts = _edges(root, kinks, scale)
-    cuts = np.concatenate([[-np.inf], cuts[1:-1], [np.inf]])
-    low = np.maximum(cuts[None, :-1], mean[:, None] - 9 * s)
-    high = np.minimum(cuts[None, 1:], mean[:, None] + 9 * s)
-    owner, piece = np.nonzero(high > low)
-    low, high = low[owner, piece], high[owner, piece]
-    parts = np.ceil((high - low) / (_STEP * min(1.0, scale) * s)).astype(int)
-    owner, width = np.repeat(owner, parts), np.repeat((high - low) / parts, parts)
-    left = np.repeat(low, parts) + width * (np.arange(len(width)) - np.repeat(np.cumsum(parts) - parts, parts))
-    y = left[:, None] + 0.5 * width[:, None] * (_X + 1)
-    return y.ravel(), (0.5 * width[:, None] * _W).ravel(), np.repeat(owner, len(_X))
+def _inner(
+    mean: Array, s: float, root: float, kinks: Sequence[float], scale: float, step: float
+) -> tuple[Any, Array, Array]:
+    """The inner rule at y = mean + s t, |t| <= 9, cut at kinks and bends: index of the outer point, y, weight.
+
+    It is laid out in t, so that the weights keep their accuracy when s is as small as rounding.
+    """
+    cuts = np.concatenate([[-np.inf], _edges(root, kinks, scale)[1:-1], [np.inf]])
+    low = np.maximum((cuts[:-1] - mean[:, None]) / s, -9.0)
+    high = np.minimum((cuts[1:] - mean[:, None]) / s, 9.0)
+    outer, piece = np.nonzero(high > low)
+    interval, left, width = _panels(low[outer, piece], high[outer, piece], step)
+    owner = np.repeat(outer[interval], len(_X))
+    t = (left[:, None] + 0.5 * width[:, None] * (_X + 1)).ravel()
+    return owner, mean[owner] + s * t, (0.5 * width[:, None] * _W).ravel() * density(t)
 
 
 # --- Piecewise-linear functions: closed moments, and Price's theorem ---
@@ -200,9 +218,8 @@ def piece_moments(q: Array, kinks: Sequence[float]) -> tuple[Array, Array, Array
     Each result has shape q.shape + (len(kinks) + 1,).
     """
     root = np.sqrt(q)[..., None]
-    x = np.concatenate(
-        [np.full(root.shape, -np.inf), np.asarray(kinks, dtype=float) / root, np.full(root.shape, np.inf)], axis=-1
-    )
+    ends = np.full(root.shape, 40.0)  # P(Z > 40) = 0 in floating point
+    x = np.concatenate([-ends, np.clip(np.asarray(kinks, dtype=float) / root, -40.0, 40.0), ends], axis=-1)
     # In the right tail the difference of survival functions keeps relative accuracy.
     probability = np.where(
         x[..., :-1] > 0,
@@ -210,7 +227,7 @@ def piece_moments(q: Array, kinks: Sequence[float]) -> tuple[Array, Array, Array
         special.ndtr(x[..., 1:]) - special.ndtr(x[..., :-1]),
     )
     p = density(x)
-    xp = np.where(np.isinf(x), 0.0, x) * p
+    xp = x * p
     return probability, root * (p[..., :-1] - p[..., 1:]), root**2 * (probability + xp[..., :-1] - xp[..., 1:])
 
 
@@ -223,7 +240,7 @@ class PriceKernel:
 
     K(t) = (1 / 2 pi) sum_ij J_i J_j exp(-[(d_i - d_j)^2 + 2 d_i d_j (1 - sin t)] / (2 q cos^2 t)): with s = sin t it is
     sqrt(1 - s^2) times the second derivative in s of E phi(U1) phi(U2), divided by q.
-    weights: J_i J_j / 2 pi; squares: (d_i - d_j)^2 / q; products: d_i d_j / q; last axis over pairs, leading axes over q.
+    weights: J_i J_j / 2 pi; squares: (d_i - d_j)^2 / q; products: d_i d_j / q; last axis over pairs, others over q.
     """
 
     def __init__(self, weights: Array, squares: Array, products: Array) -> None:
@@ -248,7 +265,7 @@ class PriceKernel:
         return np.sum((np.abs(rho)[..., None] - np.cos(psi)) * kernel, axis=-1), sign * np.sum(kernel, axis=-1)
 
     def from_one(self, rho: Array) -> tuple[Array, Array]:
-        """(int (s - rho) C'' ds, int C'' ds) / q over s in [rho, 1], relatively accurate as rho tends to 1; rho in [0, 1]."""
+        """(int (s - rho) C'' ds, int C'' ds) / q over s in [rho, 1], relatively accurate; rho in [0, 1]."""
         end = np.arccos(rho)
         psi, weight = self._nodes(np.zeros(np.shape(rho)), end)
         kernel = self._at(psi, np.ones(np.shape(rho))) * weight
@@ -263,7 +280,7 @@ class PriceKernel:
         return np.asarray(
             np.sum(
                 self.weights
-                * np.exp(-0.5 * squares / np.maximum(one_minus * one_plus, 1e-300) - sign * self.products / one_plus),
+                * np.exp(-0.5 * squares / np.maximum(one_minus * one_plus, 1e-150) - sign * self.products / one_plus),
                 axis=-1,
             )
         )

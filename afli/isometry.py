@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from afli import correlation
-from afli._inputs import integer, like, real
-from afli.activations import Activation, require
+from afli._inputs import Array, integer, like, real
+from afli.definition import Activation, require
 from afli.meanfield import MeanField
 
 __all__ = ["backward_variance", "derivative_moment", "jacobian_moments", "jacobian_variance", "moment_ratio"]
@@ -35,24 +35,37 @@ def moment_ratio(phi: Activation, q: Any) -> Any:
 def jacobian_moments(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[float, float]:
     """(m_1, m_2) of the squared singular values of a Jacobian of `depth` layers, eq. (12).
 
-    depth >= 1; weights: "orthogonal" (Haar) or "gaussian". Raises ValueError for another word.
+    depth >= 1; weights: "orthogonal" (Haar) or "gaussian". Raises ValueError for another word, or if they overflow.
     """
-    m1 = net.chi1 ** integer("depth", depth, low=1)
+    m1 = _gain(net, depth)
     return m1, m1**2 * (1 + _spread(net, depth, weights))
 
 
 def jacobian_variance(net: MeanField, depth: int, *, weights: str = "gaussian") -> float:
     """sigma^2_JJT = m_2 - m_1^2, eq. (13): on the edge of chaos depth (mu_2 / mu_1^2 - 1 - s_1). Arguments as above."""
-    m1 = net.chi1 ** integer("depth", depth, low=1)
-    return m1**2 * _spread(net, depth, weights)
+    return _gain(net, depth) ** 2 * _spread(net, depth, weights)
 
 
-def backward_variance(net: MeanField, depth: int) -> Any:
-    """Variance of the backpropagated error after 0, ..., depth layers of equal width, relative to its start: chi_1^l, eq. (9)."""
-    return net.chi1 ** np.arange(integer("depth", depth, low=0) + 1)
+def backward_variance(net: MeanField, depth: int) -> Array:
+    """chi_1^l, l = 0, ..., depth: variance of the error backpropagated through l layers of equal width, eq. (9).
+
+    Relative to the last layer; shape (depth + 1,), depth >= 0. Raises ValueError if it overflows.
+    """
+    _gain(net, max(1, integer("depth", depth, low=0)))
+    return np.asarray(net.chi1 ** np.arange(depth + 1))
+
+
+def _gain(net: MeanField, depth: int) -> float:
+    """m_1 = chi_1^depth."""
+    if not isinstance(net, MeanField):
+        raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
+    depth = integer("depth", depth, low=1)
+    if depth * np.log(max(net.chi1, 1.0)) > 300:  # m_1^2 must fit into a float
+        raise ValueError(f"depth={depth} is too deep for chi_1={net.chi1:.6g}: chi_1^depth leaves the range of a float")
+    return float(net.chi1**depth)
 
 
 def _spread(net: MeanField, depth: int, weights: str) -> float:
-    if weights not in _S1:
+    if not isinstance(weights, str) or weights not in _S1:
         raise ValueError(f"weights must be 'gaussian' or 'orthogonal', got {weights!r}")
     return depth * (moment_ratio(net.phi, net.q) - 1 - _S1[weights])

@@ -1,4 +1,4 @@
-"""Mean field theory of a wide random network (Section 2.1): variance map, edge of chaos, correlation map, phase diagram.
+"""Mean field theory of a wide random network (Section 2.1): variance map, correlation map, edge of chaos, phases.
 
 In the wide limit a network is described by two numbers per pair of inputs: the variance q of a preactivation and the
 correlation rho of two of them. A `MeanField` is such a network at a fixed point of its variance map.
@@ -15,7 +15,7 @@ from afli import correlation, gaussian
 from afli._inputs import Array, integer, like, real, scalar
 from afli.definition import Activation, require
 from afli.errors import ConvergenceError, NoFixedPointError
-from afli.fixed_points import bias_variance_at, critical_bracket, fixed_variance
+from afli.fixed_points import ROUNDING, bias_variance_at, critical_bracket, fixed_variance
 from afli.phase_diagram import PhaseDiagram, newton_from_zero, phase_diagram
 
 __all__ = [
@@ -66,7 +66,11 @@ def critical_map(phi: Activation, q: Any, *, sigma_b2: Any) -> Any:
 
 
 def covariance_map(phi: Activation, rho: Any, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> Any:
-    """sigma_w2 E[phi(U1) phi(U2)] + sigma_b2 for variances q1, q2 > 0 and correlation rho in [-1, 1], eqs. (2) and (4)."""
+    """sigma_w2 E[phi(U1) phi(U2)] + sigma_b2, eqs. (2) and (4): the covariance of two preactivations one layer up.
+
+    q1, q2 > 0: their variances; rho in [-1, 1], any shape: their correlation; sigma_w2, sigma_b2 >= 0. Accuracy 1e-12.
+    Raises ValueError or TypeError for bad input, ConvergenceError for a variance out of reach of the quadrature.
+    """
     require(phi)
     sigma_w2, sigma_b2 = scalar("sigma_w2", sigma_w2, low=0.0), scalar("sigma_b2", sigma_b2, low=0.0)
     f = phi.function
@@ -91,7 +95,8 @@ class MeanField:
     """A wide random network with activation phi, weight variance sigma_w2 and bias variance sigma_b2, at V(q) = q.
 
     sigma_w2 > 0, sigma_b2 >= 0. Of several attracting fixed points it takes the smallest; `start` (> 0) takes the one
-    that the variance reaches from there. A homogeneous phi (ReLU) with every q fixed gets q = 1 by convention.
+    that the variance reaches from there (V taken as increasing). A homogeneous phi (ReLU) with every q fixed gets q = 1
+    by convention, or q = start.
     Attributes: phi, sigma_w2, sigma_b2, q; and the properties below. Build critical networks with `edge_of_chaos`.
     Raises NoFixedPointError if the variance vanishes or grows without bound, ValueError or TypeError for bad input.
     """
@@ -113,7 +118,8 @@ class MeanField:
         return net
 
     def __repr__(self) -> str:
-        return f"MeanField({self.phi.name}, sigma_w2={self.sigma_w2:.6g}, sigma_b2={self.sigma_b2:.6g}, q={self.q:.6g}, chi1={self.chi1:.6g})"
+        numbers = {name: getattr(self, name) for name in ("sigma_w2", "sigma_b2", "q", "chi1")}
+        return f"MeanField({self.phi.name}, {', '.join(f'{name}={value:.6g}' for name, value in numbers.items())})"
 
     @cached_property
     def chi1(self) -> float:
@@ -124,7 +130,7 @@ class MeanField:
 
     @cached_property
     def variance_slope(self) -> float:
-        """V'(q): the variance returns to q after a small push if |V'(q)| < 1; q repels if it is above 1 (gelu, silu)."""
+        """V'(q): the variance returns to q after a small push if |V'(q)| < 1, and leaves it above 1 (gelu, silu)."""
         return self.sigma_w2 * float(correlation.moment(self.phi, np.asarray(self.q), "radial")) / self.q
 
     @cached_property
@@ -137,14 +143,15 @@ class MeanField:
         return like(np.clip(self._map(rho), -1.0, 1.0))
 
     def correlation_slope(self, rho: Any) -> Any:
-        """R'(rho) = sigma_w2 E[phi'(U1) phi'(U2)], eqs. (6) and (21). rho in [-1, 1], any shape; the limit at the ends."""
+        """R'(rho) = sigma_w2 E[phi'(U1) phi'(U2)], eqs. (6), (21). rho in [-1, 1], any shape; the limit at the ends."""
         rho = real("rho", rho, low=-1.0, high=1.0)
         return like(self.sigma_w2 * self._curve.slope(rho))
 
     def correlation_gap(self, rho: Any) -> Any:
         """R(rho) - rho. rho in [-1, 1], any shape.
 
-        Piecewise-linear phi: relative accuracy 1e-11, however close rho is to 1; others: 1e-13 absolute.
+        Piecewise-linear phi: relative accuracy 1e-11, however close rho is to 1; others: 1e-13 absolute, and better by
+        the factor 1 - rho near 1.
         """
         return like(self._gap(real("rho", rho, low=-1.0, high=1.0)))
 
@@ -152,22 +159,33 @@ class MeanField:
         return np.asarray(self.sigma_w2 * self._curve.value(rho) + self.sigma_b2 / self.q)
 
     def _gap(self, rho: Array) -> Array:
-        if self.phi.piece_slopes is None:
-            return self._map(rho) - rho
-        above, _ = self._curve.above_tangent(np.abs(rho))
-        right = (1 - np.abs(rho)) * (1 - self.chi1) + self.sigma_w2 * above
+        """R(rho) - rho; measured from the end rho = 1 wherever that keeps its relative accuracy."""
+        subtracted = np.abs(rho) < (correlation.NEAR_ONE if self.phi.piece_slopes is None else 0.0)
+        if not self.phi.is_odd:
+            subtracted |= rho < 0
+        gap = np.empty(rho.shape)
+        gap[subtracted] = self._map(rho[subtracted]) - rho[subtracted]
+        rest = rho[~subtracted]
+        above, _ = self._curve.above_tangent(np.abs(rest))
+        right = (1 - np.abs(rest)) * (1 - self.chi1) + self.sigma_w2 * above
         # For odd phi, R - sigma_b2/q is odd, so the gap at -rho follows from the gap at rho.
-        left = 2 * self.sigma_b2 / self.q - right if self.phi.is_odd else self._map(rho) - rho
-        return np.where(rho >= 0, right, left)
+        gap[~subtracted] = np.where(rest >= 0, right, 2 * self.sigma_b2 / self.q - right)
+        return gap
+
+    def _slope_minus_one(self, rho: Array) -> Array:
+        if rho.min() < correlation.NEAR_ONE:
+            return self.sigma_w2 * self._curve.slope(rho) - 1
+        return self.chi1 - 1 - self.sigma_w2 * self._curve.above_tangent(rho)[1]
 
     def correlation_fixed_point(self) -> float:
-        """rho*: the attracting fixed point of R in [0, 1]. It is 1 in the ordered phase and on the edge, below 1 in chaos.
+        """rho*: the attracting fixed point of R in [0, 1]. It is 1 in the ordered phase and on the edge, less in chaos.
 
-        In chaos R is convex on [0, 1], so Newton's iteration from 0 climbs to rho* without overshooting.
+        R is convex on [0, 1], so in chaos Newton's iteration from 0 climbs to rho* without overshooting. Accuracy
+        1e-10.
         """
-        if self.chi1 <= 1.0:
+        if self.chi1 <= 1.0 + ROUNDING:
             return 1.0
-        return float(newton_from_zero(lambda r, _: (self._gap(r), np.asarray(self.correlation_slope(r)) - 1), 1)[0])
+        return float(newton_from_zero(lambda r, _: (self._gap(r), self._slope_minus_one(r)), 1)[0])
 
     def correlation_trajectory(self, rho0: Any, depth: int) -> Array:
         """rho0 and its images under 1, ..., depth layers: an array of shape (depth + 1,) + shape of rho0."""
@@ -181,7 +199,8 @@ class MeanField:
     def layers_until(self, target: float, rho0: float = 0.2) -> int:
         """The first number of layers after which a pair of correlation rho0 has reached `target`; both in [-1, 1].
 
-        Raises NoFixedPointError if correlations settle below the target (chaos), ConvergenceError after 10^6 layers.
+        Raises NoFixedPointError if correlations settle below the target (chaos), ConvergenceError if they stop rising
+        by more than rounding, or after 10^6 layers.
         """
         target, rho = scalar("target", target, low=-1.0, high=1.0), np.asarray(scalar("rho0", rho0, low=-1.0, high=1.0))
         rest = self.correlation_fixed_point()
@@ -190,9 +209,11 @@ class MeanField:
         for layer in range(10**6):
             if rho >= target:
                 return layer
-            rho = np.clip(self._map(rho), -1.0, 1.0)
+            before, rho = rho, np.clip(self._map(rho), -1.0, 1.0)
+            if rho == before:
+                break
         raise ConvergenceError(
-            f"the correlation is {float(rho):.9g} after 10^6 layers of {self!r}, still below target={target:g}"
+            f"the correlation is {float(rho):.9g} after {layer + 1} layers of {self!r}, still below target={target:g}"
         )
 
 

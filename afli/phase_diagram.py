@@ -10,11 +10,13 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from afli import correlation, gaussian
+from afli import correlation
 from afli._inputs import Array, real
 from afli.definition import Activation, require
-from afli.errors import ConvergenceError
-from afli.fixed_points import ROUNDING, second_moment_grid
+from afli.errors import ConvergenceError, NoFixedPointError
+from afli.fixed_points import ROUNDING, fixed_variance, near_tangencies, second_moments
+
+_BLOCK = 4096  # cells that are worked on at once; bounds the memory
 
 
 @dataclass(frozen=True)
@@ -33,9 +35,10 @@ class PhaseDiagram:
 
 
 def phase_diagram(phi: Activation, *, sigma_w2: Any, sigma_b2: Any) -> PhaseDiagram:
-    """q*, chi_1 and rho* on the grid sigma_w2 (n,) x sigma_b2 (m,); entries > 0 and >= 0.
+    """q*, chi_1 and rho* on the grid sigma_w2 (n,) x sigma_b2 (m,); entries > 0 and >= 0, a number counts as one.
 
-    Cells without a fixed point are NaN, with exists = False.
+    Cells without a fixed point are NaN, with exists = False. Accuracy of q and chi1 1e-12, of rho 1e-10.
+    Raises ValueError or TypeError for bad input, ConvergenceError if a variance is out of reach of the quadrature.
     """
     require(phi)
     sigma_w2 = np.atleast_1d(real("sigma_w2", sigma_w2, low=0.0, open_low=True))
@@ -45,12 +48,12 @@ def phase_diagram(phi: Activation, *, sigma_w2: Any, sigma_b2: Any) -> PhaseDiag
             f"sigma_w2 and sigma_b2 must be one-dimensional, got shapes {sigma_w2.shape} and {sigma_b2.shape}"
         )
     w, b = (g.ravel() for g in np.meshgrid(sigma_w2, sigma_b2, indexing="ij"))
-    q = _variances_on_grid(phi, w, b)
+    q = np.concatenate([np.empty(0), *(_variances(phi, w[i], b[i]) for i in _blocks(len(w)))])
     exists = np.isfinite(q)
     slope = np.full(q.shape, np.nan)
     slope[exists] = w[exists] * correlation.moment(phi, q[exists], "slope2")
     rho = np.where(exists, 1.0, np.nan)
-    chaotic = exists & (slope > 1)
+    chaotic = exists & (slope > 1 + ROUNDING)
     if chaotic.any():
         rho[chaotic] = _fixed_correlations(phi, q[chaotic], w[chaotic], b[chaotic], slope[chaotic])
     shape = (len(sigma_w2), len(sigma_b2))
@@ -59,15 +62,18 @@ def phase_diagram(phi: Activation, *, sigma_w2: Any, sigma_b2: Any) -> PhaseDiag
     )
 
 
-def _variances_on_grid(phi: Activation, w: Array, b: Array) -> Array:
+def _blocks(count: int) -> list[NDArray[np.intp]]:
+    return np.array_split(np.arange(count), 1 + count // _BLOCK)
+
+
+def _variances(phi: Activation, w: Array, b: Array) -> Array:
     """The smallest attracting fixed points, NaN where there is none."""
-    if phi.is_homogeneous:
-        growth = w * float(correlation.moment(phi, np.ones(()), "square"))
-        fixed = np.divide(b, 1 - growth, out=np.full(w.shape, np.nan), where=(growth < 1) & (b > 0))
-        return np.where((np.abs(growth - 1) <= 1e-14) & (b == 0), 1.0, fixed)
-    grid, square = second_moment_grid(phi)
-    above = w[:, None] * square + b[:, None] > grid * (1 + ROUNDING)
-    falls = above[:, :-1] & ~above[:, 1:]
+    if phi.is_homogeneous or len(w) == 0:
+        return np.array([_variance_or_nan(phi, *cell) for cell in zip(w, b, strict=True)])
+    grid, square = second_moments(phi, w, b)
+    excess = (w[:, None] * square + b[:, None]) / grid - 1
+    grows = excess > ROUNDING
+    falls = grows[:, :-1] & ~grows[:, 1:]
     exists, first = falls.any(axis=1), falls.argmax(axis=1)
     from scipy.optimize import elementwise
 
@@ -79,7 +85,17 @@ def _variances_on_grid(phi: Activation, w: Array, b: Array) -> Array:
     if exists.any():
         ends = np.log(grid[first[exists]]), np.log(grid[first[exists] + 1])
         q[exists] = np.exp(elementwise.find_root(residual, ends, args=(w[exists], b[exists])).x)
+    # What needs a closer look: V that all but touches the diagonal, and roots that are equal to rounding at one end.
+    for cell in np.flatnonzero(near_tangencies(excess).any(axis=1) | (exists & np.isnan(q))):
+        q[cell] = _variance_or_nan(phi, w[cell], b[cell])
     return q
+
+
+def _variance_or_nan(phi: Activation, w: float, b: float) -> float:
+    try:
+        return fixed_variance(phi, float(w), float(b), start=None)
+    except NoFixedPointError:
+        return np.nan
 
 
 Curve = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
@@ -87,16 +103,23 @@ Curve = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
 
 def _fixed_correlations(phi: Activation, q: Array, w: Array, b: Array, slope_at_one: Array) -> Array:
     """rho* of chaotic cells."""
-    if phi.piece_slopes is not None:
-        return newton_from_zero(_price_curves(phi, q, w, slope_at_one), len(q))
-    return newton_from_zero(_chebyshev_curves(phi, q, w, b), len(q))
+    tables = _Tables(phi, q) if phi.piece_slopes is None else None
+    rho = np.empty(len(q))
+    for i in _blocks(len(q)):
+        curve = (
+            tables.curve(q[i], w[i], b[i], slope_at_one[i])
+            if tables
+            else _price_curve(phi, q[i], w[i], slope_at_one[i])
+        )
+        rho[i] = newton_from_zero(curve, len(i))
+    return rho
 
 
 def newton_from_zero(curve: Curve, count: int) -> Array:
     """rho* of `count` chaotic networks by Newton's iteration from rho = 0; networks that have arrived drop out.
 
-    curve(rho, index): R(rho) - rho and its slope for the networks of those indices. It is convex on [0, 1], not negative
-    at 0 and negative just left of 1, so the iteration climbs to the first root without overshooting.
+    curve(rho, index): R(rho) - rho and its slope for the networks of those indices. It is convex on [0, 1], not
+    negative at 0 and negative just left of 1, so the iteration climbs to the first root without overshooting.
     Raises ConvergenceError after 200 steps: a network too close to the edge of chaos.
     """
     rho, active = np.zeros(count), np.arange(count)
@@ -112,39 +135,52 @@ def newton_from_zero(curve: Curve, count: int) -> Array:
     )
 
 
-def _price_curves(phi: Activation, q: Array, w: Array, slope_at_one: Array) -> Curve:
-    weights, squares, products = correlation.jump_pairs(phi)
-
+def _price_curve(phi: Activation, q: Array, w: Array, slope_at_one: Array) -> Curve:
     def curve(rho: Array, cell: NDArray[np.intp]) -> tuple[Array, Array]:
-        scale = q[cell, None, None]
-        rise, drop = gaussian.PriceKernel(weights, squares / scale, products / scale).from_one(rho)
+        rise, drop = correlation.price_kernel(phi, q[cell]).from_one(rho)
         return (1 - rho) * (1 - slope_at_one[cell]) + w[cell] * rise, slope_at_one[cell] - w[cell] * drop - 1
 
     return curve
 
 
-def _chebyshev_curves(phi: Activation, q: Array, w: Array, b: Array) -> Curve:
-    """The Chebyshev series in the angle depend smoothly on log q: interpolate them there from a few variances."""
-    low, high = np.log(q.min()) - 1e-9, np.log(q.max()) + 1e-9
-    variable = (2 * np.log(q) - low - high) / (high - low)
-    for count in (16, 32, 64, 128):
-        nodes = np.cos(np.pi * (np.arange(count) + 0.5) / count)
-        tables = [
-            correlation.chebyshev_coefficients(phi, float(np.exp(0.5 * (high - low) * x + 0.5 * (high + low))))
-            for x in nodes
-        ]
-        length = max(len(t[0]) for t in tables)
-        stacked = np.array([[np.pad(c, (0, length - len(c))) for c in t] for t in tables])  # (nodes, 2, length)
-        series = np.linalg.solve(chebyshev.chebvander(nodes, count - 1), stacked.reshape(count, -1))
-        if np.abs(series[-3:]).max() <= 1e-12 * np.abs(series).max():
-            break
-    else:
+class _Tables:
+    """The Chebyshev series of `correlation`, which depend smoothly on log q, interpolated from a few variances."""
+
+    def __init__(self, phi: Activation, q: Array) -> None:
+        low, high = np.log(q.min()) - 1e-9, np.log(q.max()) + 1e-9
+        self.centre, self.half = 0.5 * (high + low), 0.5 * (high - low)
+        for count in (16, 32, 64, 128):
+            x = np.cos(np.pi * (np.arange(count) + 0.5) / count)
+            tables = [self._rows(phi, float(v)) for v in np.exp(self.half * x + self.centre)]
+            self.length = max(t.shape[1] for t in tables)
+            stacked = np.array([np.pad(t, ((0, 0), (0, self.length - t.shape[1]))) for t in tables])
+            self.series = np.linalg.solve(chebyshev.chebvander(x, count - 1), stacked.reshape(count, -1))
+            if np.abs(self.series[-3:]).max() <= 1e-12 * np.abs(self.series).max():
+                return
         raise ConvergenceError(f"the correlation maps of {phi.name} vary too fast over q in [{q.min():g}, {q.max():g}]")
-    values, slopes = np.moveaxis((chebyshev.chebvander(variable, count - 1) @ series).reshape(len(q), 2, length), 1, 0)
 
-    def curve(rho: Array, cell: NDArray[np.intp]) -> tuple[Array, Array]:
-        x = correlation.angle_variable(rho)
-        value, slope = (chebyshev.chebval(x, c[cell].T, tensor=False) for c in (values, slopes))
-        return w[cell] * value + b[cell] / q[cell] - rho, w[cell] * slope - 1
+    @staticmethod
+    def _rows(phi: Activation, q: float) -> Array:
+        """The series of the value, of the slope, and of the slope divided as `correlation.rise_and_drop` wants it."""
+        value, slope = correlation.chebyshev_coefficients(phi, q)
+        quotient = correlation.divided(slope)
+        return np.array([np.pad(c, (0, len(value) - len(c))) for c in (value, slope, quotient)])
 
-    return curve
+    def curve(self, q: Array, w: Array, b: Array, slope_at_one: Array) -> Curve:
+        """The gap and its slope for networks with these variances, weights, biases and chi_1."""
+        x = (np.log(q) - self.centre) / self.half
+        series = (chebyshev.chebvander(x, len(self.series) - 1) @ self.series).reshape(len(q), 3, self.length)
+
+        def curve(rho: Array, cell: NDArray[np.intp]) -> tuple[Array, Array]:
+            angle = correlation.angle_variable(rho)
+            value, slope = (chebyshev.chebval(angle, series[cell, i].T, tensor=False) for i in (0, 1))
+            gap, tilt = w[cell] * value + b[cell] / q[cell] - rho, w[cell] * slope - 1
+            near = rho >= correlation.NEAR_ONE
+            if near.any():
+                c = cell[near]
+                rise, drop = correlation.rise_and_drop(series[c, 2].T, rho[near])
+                gap[near] = (1 - rho[near]) * (1 - slope_at_one[c]) + w[c] * rise
+                tilt[near] = slope_at_one[c] - w[c] * drop - 1
+            return gap, tilt
+
+        return curve
