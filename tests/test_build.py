@@ -45,7 +45,7 @@ print("the answer is", 6 * 7)
 """
 SECOND = """# Second
 
-See {prf:ref}`lem-3-3` and {eq}`eq-22`.
+See {prf:ref}`lem-3-3` and {eq}`eq-22` on [the first page](first.md).
 
 $$
 x = 1
@@ -148,6 +148,7 @@ def test_the_book_is_built_once_and_then_only_where_it_changed(book, run):
     assert "the answer is 42" in first
     assert "Lemma 3.3" in second  # the paper's numbers, in the words of a reference
     assert ">(22)<" in second
+    assert 'href="first.html"' in second
     assert "(C1)" in second
     runs = [Run.load(book.record(page)) for page in book.pages]
 

@@ -11,6 +11,7 @@ Pairs are compared by content: modification times mean nothing after a clone.
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
 
@@ -29,17 +30,25 @@ if AFLI_SOURCE and "google.colab" in sys.modules:
     %pip install -q "{AFLI_SOURCE}"'''
 
 
+LINK_TO_SOURCE = re.compile(r"\]\((\w+)\.md(?=[#)])")
+
+
 def sources(root: Path) -> list[Path]:
     """The Markdown sources of a book's notebooks, in name order."""
     return sorted((root / "notebooks").glob("*.md"))
 
 
 def read_source(path: Path) -> NotebookNode:
-    """The notebook that a Markdown source describes; cell ids are positions, so two readings are equal."""
+    """The notebook that a Markdown source describes; cell ids are positions, so two readings are equal.
+
+    A link to another source becomes one to its notebook: that is what lies beside it, here and in the book.
+    """
     notebook = jupytext.read(path, fmt="md:myst")
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for position, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{position:03d}"
+        if cell.cell_type == "markdown":
+            cell.source = LINK_TO_SOURCE.sub(r"](\1.ipynb", cell.source)
     # Which jupytext wrote the header is of no interest to a reader, and would differ from one author to the next.
     notebook.metadata.get("jupytext", {}).pop("text_representation", None)
     return notebook
