@@ -145,7 +145,9 @@ def show(path: Annotated[Path, typer.Argument(help="A table, or a folder of tabl
             )
         if len(tables) == 1:
             cells = experiments.summary(table.frame)
-            varying = [c for c in cells if c in ("trials", "mean", "std", "diverged") or cells[c].nunique() > 1]
+            varying = [
+                c for c in cells if c in ("trials", "mean", "std", "diverged", "worse") or cells[c].nunique() > 1
+            ]
             typer.echo(cells[varying].to_string(index=False, float_format=lambda x: f"{x:.4g}"))
 
 

@@ -483,6 +483,10 @@ def test_the_summary_counts_trials_and_divergences(tmp_path):
     grid = small_grid()
     quiet(grid, tmp_path)
     cells = experiments.summary(Table(tmp_path / "test-small-digits").frame)
+    frame = Table(tmp_path / "test-small-digits").frame
+    last = frame.loc[(frame["epoch"] == 2) & (frame["trial"] == 0)].index[0]
+    frame.loc[last, "test_loss"] = 1000.0
+    assert experiments.summary(frame)["worse"].tolist() == [1] + 11 * [0]
     assert len(cells) == 12
     assert set(cells["trials"]) == {2}
     assert set(cells["diverged"]) == {0}

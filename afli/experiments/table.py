@@ -123,12 +123,18 @@ def same_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
 
 
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
-    """Per cell at the last epoch: trials, mean and standard deviation of test accuracy, and diverged trials."""
+    """Per cell at the last epoch: trials, mean and standard deviation of test accuracy, diverged and worse trials.
+
+    worse: trials whose test loss ended above that of the untrained network, which a bounded activation does without
+    diverging; 0 where epoch 0 was not recorded.
+    """
     cell = ["dataset", "depth", "weights", "phi", "schedule", "sigma_b2", "learning_rate"]
+    before = frame[frame["epoch"] == 0].set_index("experiment")["test_loss"]
     last = frame[frame["epoch"] == frame["epochs"]]
+    last = last.assign(worse=last["test_loss"] > last["experiment"].map(before))
     groups = last.groupby(cell, sort=False)
     table = groups["test_accuracy"].agg(["size", "mean", "std"]).rename(columns={"size": "trials"})
-    return table.assign(diverged=groups["diverged"].sum()).reset_index()
+    return table.join(groups[["diverged", "worse"]].sum()).reset_index()
 
 
 def _only(frame: pd.DataFrame, keys: set[str]) -> pd.DataFrame:
