@@ -1,7 +1,7 @@
 """The whole spectrum of the Jacobian, for Shtanh with Haar-orthogonal weights on the edge of chaos (Section 2.2).
 
-`isometry` has the moments that the paper gives; this is the law behind them. phi'^2 is 0 or k^2, the latter with probability
-B = erf(a / sqrt(2 q)), and sigma_w2 k^2 = 1 / B. For asymptotically free factors the S-transforms multiply, to
+`isometry` has the moments that the paper gives; this is the law behind them. phi'^2 is 0 or k^2, the latter with
+probability B = erf(a / sqrt(2 q)), and sigma_w2 k^2 = 1 / B. For asymptotically free factors S-transforms multiply, to
 [B (1 + u) / (u + B)]^L, so that the moment transform M of eq. (11) solves
 
     z = (1 + M) / M * ((M + B) / (B (1 + M)))^L.
@@ -47,7 +47,7 @@ def edge(net: MeanField, depth: int) -> float:
 def density(net: MeanField, depth: int, x: Any) -> Any:
     """Density of the continuous part of the squared singular values of J at x > 0, any shape; depth >= 2.
 
-    It is 0 beyond `edge`. Near 0 it behaves like x^(1/depth - 1): integrate it in ln x. Raises ValueError as `atoms` does.
+    It is 0 beyond `edge`. Near 0 it behaves like x^(1/depth - 1): integrate it in ln x. Raises as `atoms` does.
     """
     inside, depth = _share_inside(net), integer("depth", depth, low=2)
     x = real("x", x, low=0.0, open_low=True)

@@ -348,7 +348,7 @@ def modulus(phi: Activation = _MODULUS, weights: str = "orthogonal") -> Evidence
     },
 )
 def shtanh_spectrum(extra: int = 0, weights: str = "orthogonal", stretch: float = 1.0) -> Evidence:
-    cases, count, width = ((1.0, 6), (3.0, 12), (5.0, 12)), 8, 250
+    cases, count, width = ((1.0, 6), (3.0, 12), (5.0, 12)), 32, 150
     rng, distances = np.random.default_rng(45), []
     for a, depth in cases:
         net, theory = _network(act.shtanh(a=a)), _network(act.shtanh(a=stretch * a))
