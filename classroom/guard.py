@@ -2,8 +2,9 @@
 
 A cell that raises loses its own tests only; nbgrader sees to that. Here is the rest: a cell that never ends is
 interrupted; one that cannot be interrupted, or kills the kernel, is replaced by an error that says so and the notebook
-is run again without it; output beyond a limit is dropped as it arrives. These limits keep honest mistakes and clumsy
-tricks in check. They are no sandbox: run the grader in a container.
+is run again without it; output beyond a limit is dropped as it arrives; what the tests use is defined anew before each
+of them, whatever an answer has redefined. These limits keep honest mistakes and clumsy tricks in check. They are no
+sandbox: run the grader in a container.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ import copy
 import time
 from typing import Any
 
-from jupyter_core.utils import run_sync
 from nbclient.exceptions import CellTimeoutError, DeadKernelError
 from nbformat import NotebookNode
 from nbformat.v4 import new_output
 from nbgrader.preprocessors.execute import Execute
+from nbgrader.utils import is_grade, is_solution
 from traitlets import Integer
 
 TIMEOUT = "CellTimeoutError"
@@ -37,25 +38,25 @@ class GuardedExecute(Execute):
     notebook_timeout = Integer(900, help="seconds for one notebook, restarts included").tag(config=True)
     output_limit = Integer(100_000, help="bytes of output that are kept of one cell").tag(config=True)
     restarts = Integer(4, help="cells that may stop the kernel before the rest is given up").tag(config=True)
-    patience = Integer(10, help="seconds that an interrupted kernel has to answer").tag(config=True)
+    patience = Integer(20, help="seconds that a kernel has to come to rest after an interrupt").tag(config=True)
 
     def preprocess(
         self, nb: NotebookNode, resources: dict[str, Any], km: Any = None
     ) -> tuple[NotebookNode, dict[str, Any]]:
         """Execute every cell that can be executed; each other code cell carries an error with the reason."""
-        self.shutdown_kernel, self.iopub_timeout = "immediate", 60
+        self.shutdown_kernel, self.iopub_timeout = "immediate", self.patience
         self._deadline = time.monotonic() + self.notebook_timeout
         self.error_on_timeout = _error(TIMEOUT, f"The cell ran longer than {self.timeout} s and was stopped.")
         stopped: dict[int, str] = {}
         while True:
-            attempt = _with_errors_in_place_of(nb, stopped)
+            attempt = _prepared(nb, stopped)
             try:
                 super().preprocess(attempt, resources, km)
                 break
             except CellStoppedError as stop:
                 stopped[stop.index] = stop.reason
                 if len(stopped) > self.restarts or time.monotonic() > self._deadline:
-                    _give_up(attempt, f"The rest was not run, because an earlier cell was stopped: {stop.reason}")
+                    _give_up(attempt.cells[stop.index :], stop.reason)
                     break
         for cell, ran in zip(nb.cells, attempt.cells, strict=True):
             if cell.cell_type == "code":
@@ -73,11 +74,9 @@ class GuardedExecute(Execute):
             cell, resources = super().preprocess_cell(cell, resources, index)
         except DeadKernelError:
             raise CellStoppedError(index, "it ended the Python process (exit, too much memory, or a crash)") from None
-        except CellTimeoutError:
-            raise CellStoppedError(index, "its output did not end") from None
-        interrupted = any(o.output_type == "error" and o.ename == TIMEOUT for o in cell.get("outputs", ()))
-        if interrupted and not self._answers():
-            raise CellStoppedError(index, f"it ran longer than {self.timeout} s and could not be interrupted")
+        except CellTimeoutError:  # nbclient has interrupted it, and the kernel has not come to rest
+            reason = f"it ran longer than {self.timeout} s, or wrote without end, and could not be interrupted"
+            raise CellStoppedError(index, reason) from None
         return cell, resources
 
     def output(self, outs: list[NotebookNode], msg: dict[str, Any], display_id: str, cell_index: int) -> Any:
@@ -92,33 +91,30 @@ class GuardedExecute(Execute):
         self._kept += size
         return super().output(outs, msg, display_id, cell_index)
 
-    def _answers(self) -> bool:
-        """Whether the kernel is still listening after an interrupt."""
-
-        async def ask() -> bool:
-            try:
-                await self.kc.kernel_info(reply=True, timeout=self.patience)
-            except (TimeoutError, RuntimeError):
-                return False
-            return True
-
-        return bool(run_sync(ask)())
-
 
 def _error(name: str, text: str) -> dict[str, Any]:
     return {"ename": name, "evalue": text, "traceback": [f"{name}: {text}"]}
 
 
-def _with_errors_in_place_of(nb: NotebookNode, stopped: dict[int, str]) -> NotebookNode:
-    """A copy in which the cells of `stopped` raise, saying why they were not run."""
+def _prepared(nb: NotebookNode, stopped: dict[int, str]) -> NotebookNode:
+    """A copy to execute: the cells of `stopped` raise, saying why; each test begins with the source of `setup`."""
     attempt = copy.deepcopy(nb)
-    for index, reason in stopped.items():
-        attempt.cells[index].source = f"raise RuntimeError({f'This cell was stopped by the grader: {reason}.'!r})"
+    setup = "".join(cell.source + "\n" for cell in nb.cells if _name(cell) == "setup")
+    for index, cell in enumerate(attempt.cells):
+        if index in stopped:
+            cell.source = f"raise RuntimeError({f'This cell was stopped by the grader: {stopped[index]}.'!r})"
+        elif cell.cell_type == "code" and is_grade(cell) and not is_solution(cell) and _name(cell) != "setup":
+            cell.source = setup + cell.source
     return attempt
 
 
-def _give_up(nb: NotebookNode, reason: str) -> None:
-    """No cell counts as passed: put the error into each code cell that has none."""
-    for cell in nb.cells:
-        if cell.cell_type == "code" and not any(o.output_type == "error" for o in cell.outputs):
-            cell.outputs.append(new_output("error", **_error("NotRunError", reason)))
+def _name(cell: NotebookNode) -> str:
+    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
+
+
+def _give_up(cells: list[NotebookNode], reason: str) -> None:
+    """None of these counts as passed: each code cell gets an error."""
+    for cell in cells:
+        if cell.cell_type == "code":
+            text = f"This cell was not run, because the grader had to stop too often; the last time, {reason}."
+            cell.outputs = [new_output("error", **_error("NotRunError", text))]

@@ -338,9 +338,13 @@ HOSTILE = {  # answers that replace the solution's, the points out of ten, and w
     "loops-when-called": ({"q2": "def fourth_moment(q):\n    while True:\n        pass"}, 9, "ran longer than 12 s"),
     "cannot-be-interrupted": ({"q4": ENDLESS}, 9, "could not be interrupted"),
     "kills-the-kernel": ({"q5": "import os\nos._exit(1)"}, 9, "it ended the Python process"),
+    "kills-five-kernels": ({f"q{i}": "import os\nos._exit(1)" for i in range(6, 11)}, 5, "had to stop too often"),
     "prints-megabytes": ({"q3": "print('spam' * 10**7)\np_inside = special.erf(a / math.sqrt(2))"}, 10, "was dropped"),
     "prints-for-ever": ({"q6": "while True:\n    print('spam' * 1000)"}, 9, "ran longer than 12 s"),
     "warns": ({"q2": "import warnings\ndef fourth_moment(q):\n    warnings.warn('q')\n    return 3 * q**2"}, 10, ""),
+    "redefines-the-check": (
+        {"q2": "expect_close = print\nnp, _given = None, {}\nfourth_moment = int"}, 9, "q is a variance",
+    ),
     "claims-points": ({"q2": "def fourth_moment(q):\n    return 0\n10.0"}, 9, "q is a variance"),
 }  # fmt: skip
 
@@ -365,7 +369,7 @@ def test_no_submission_stops_the_class_and_each_loses_only_its_own_part(root: Pa
     (root / "sent/honest/ps0/numpy.py").write_text("raise RuntimeError('a file beside the notebook')")
 
     found = grading.find(root / "sent")
-    marks = {mark.student: mark for mark in grading.grade(root, found, timeout=12, patience=3)}
+    marks = {mark.student: mark for mark in grading.grade(root, found, timeout=12, patience=6)}
     expected = {student: points for student, (_, points, _) in HOSTILE.items()}
     expected |= {"deletes-cells": 9, "sends-a-pdf": 0, "sends-a-list": 0, "sends-nothing": 0, "forgets-the-file": 0}
     assert {student: mark.points for student, mark in marks.items()} == expected
