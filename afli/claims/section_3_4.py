@@ -20,7 +20,7 @@ Array = np.ndarray
 
 MEMBERS = (*FAMILY_MEMBERS, *random_scaled_bounded(np.random.default_rng(34), 60), zigzag(0.1, reach=12.0))
 UNBOUNDED = odd_piecewise_linear([1.0], [1.0, 0.9], name="slope 0.9 beyond a")
-STEEP = zigzag(0.5, reach=6.0, steepness=20.0)
+STEEP = zigzag(0.5, reach=3.0, steepness=20.0)
 
 
 def ratios(activations: Sequence[Activation]) -> tuple[Array, Array]:

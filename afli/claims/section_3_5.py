@@ -142,7 +142,7 @@ def lower_bound_tighter(largest: float = 0.07) -> Evidence:
     page="3_5_theorem",
     status="holds, and sharpened",
     mutants={
-        "|phi'| <= k dropped (slopes of 1.5)": {"activations": [zigzag(0.5, reach=8.0, steepness=1.5)]},
+        "|phi'| <= k dropped (slopes of 1.5)": {"activations": [zigzag(0.5, reach=5.0, steepness=1.5)]},
         "|phi| <= a k dropped (slope 0.9 beyond a)": {"activations": [UNBOUNDED]},
         "an upper bound two per cent smaller": {"factor": 0.98},
     },
