@@ -80,7 +80,10 @@ def main() -> int:
             write_feedback(root, submission.student, submission.set_name)
         export(root)
     else:
-        marks = run_samples(root, given.jobs)
+        try:
+            marks = run_samples(root, given.jobs)
+        except ValueError as error:
+            parser.error(str(error))
         show(list(marks.values()))
         wrong = [f"{m.student} {m.set_name}" for sample, m in marks.items() if m.points != sample.expected]
         if wrong:

@@ -392,3 +392,24 @@ def test_the_grader_knows_each_students_numbers(root: Path) -> None:
     marks = {m.student: m.points for m in grading.grade(root, grading.find(root / "copied"), variants=True)}
     assert marks["s001"] == 20
     assert marks["s002"] < 10
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_a_mark_entered_by_hand_survives_another_grading(root: Path) -> None:
+    wrong = samples.Sample("late", "ps0", "", answers={"q2": "def fourth_moment(q):\n    return q**2"})
+    course.write(samples.submission(root, wrong), root / "by-hand" / "late" / "ps0" / "ps0.ipynb")
+    (sent,) = grading.find(root / "by-hand")
+    assert grading.grade_one(root, sent).points == 9
+    grading.mark_by_hand(root, "late", "ps0", "q2-test", 0.5)
+    assert grading.read_mark(root, "late", "ps0").points == 9.5
+    assert grading.grade_one(root, sent).points == 9.5
+    with pytest.raises(ValueError, match=r"points must be in \[0, 1\]"):
+        grading.mark_by_hand(root, "late", "ps0", "q2-test", 2.0)
+
+
+def test_a_course_with_grades_is_not_cleared(tmp_path: Path) -> None:
+    (tmp_path / "gradebook.db").touch()
+    with pytest.raises(ValueError, match="holds a gradebook"):
+        course.clear(tmp_path)
+    assert (tmp_path / "gradebook.db").exists()
