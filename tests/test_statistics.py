@@ -1,0 +1,104 @@
+"""Means, intervals and pairs, and the refusal of tables that are not what they say."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from afli.experiments import Table, TableError, statistics
+
+NAME = "fig7-laptop-digits"
+
+
+def row(trial, accuracy, **settings):
+    fixed = {
+        "dataset": "digits", "depth": 20, "width": 64, "normalisation": "sphere", "weights": "orthogonal", "phi": "x",
+        "schedule": "", "sigma_b2": 1.0, "a": 1.0, "learning_rate": 1e-3, "epoch": 10, "epochs": 10, "diverged": False,
+    }  # fmt: skip
+    return fixed | {"trial": trial, "test_accuracy": accuracy} | settings
+
+
+def test_interval_of_a_known_sample():
+    found = statistics.mean_interval([1.0, 2.0, 3.0])
+    assert (found.mean, found.n) == (2.0, 3)
+    assert found.half_width == pytest.approx(4.302653 / np.sqrt(3), rel=1e-6)
+    assert found.half_width == pytest.approx(2 - stats.ttest_1samp([1, 2, 3], 0).confidence_interval().low)
+
+
+def test_interval_covers_the_mean_of_95_in_100_samples():
+    samples = np.random.default_rng(1).normal(3.0, 2.0, size=(2000, 4))
+    found = [statistics.mean_interval(sample) for sample in samples]
+    assert np.mean([i.low <= 3.0 <= i.high for i in found]) == pytest.approx(0.95, abs=0.015)
+
+
+@pytest.mark.parametrize("values", [[], [1.0, np.nan]])
+def test_no_interval_without_numbers(values):
+    with pytest.raises(ValueError, match="values must be"):
+        statistics.mean_interval(values)
+
+
+def test_pairing_removes_what_trials_share():
+    noise = np.random.default_rng(0).normal(size=5)
+    left = pd.DataFrame([row(t, noise[t] + 0.1 + 0.001 * t) for t in range(5)])
+    right = pd.DataFrame([row(t, noise[t]) for t in reversed(range(5))])
+    found = statistics.paired_difference(left, right)
+    assert found.mean == pytest.approx(0.102)
+    assert found.half_width < 0.003 < statistics.mean_interval(left["test_accuracy"]).half_width
+
+
+def test_unpaired_trials_are_refused():
+    with pytest.raises(ValueError, match="trials must pair up"):
+        statistics.paired_difference(pd.DataFrame([row(0, 1.0)]), pd.DataFrame([row(1, 1.0)]))
+
+
+def test_a_diverged_run_counts_as_guessing_and_incomplete_trials_are_left_out():
+    rows = [row(0, np.nan, diverged=True), row(1, 0.9), row(0, 0.8, sigma_b2=0.1), row(0, 0.3, epoch=5)]
+    assert sorted(statistics.final(pd.DataFrame(rows))["test_accuracy"]) == [0.1, 0.8]
+
+
+def test_best_rate_is_that_of_the_highest_mean_not_of_the_best_trial():
+    rows = [row(0, 0.2, learning_rate=1.0), row(1, 0.9, learning_rate=1.0), row(0, 0.6), row(1, 0.6)]
+    assert set(statistics.at_best_rate(pd.DataFrame(rows))["learning_rate"]) == {1e-3}
+
+
+@pytest.mark.parametrize(("leads", "ridge"), [((0.1, 0.11), True), ((0.1, -0.05), False), ((-0.1, -0.11), False)])
+def test_a_ridge_is_a_lead_over_the_largest_a_beyond_the_interval(leads, ridge):
+    rows = [row(t, 0.5 + leads[t], a=5.0) for t in (0, 1)] + [row(t, 0.5, a=30.0) for t in (0, 1)]
+    assert statistics.ridges(pd.DataFrame(rows))["ridge"].tolist() == [ridge]
+
+
+@pytest.fixture
+def copy(tmp_path):
+    for suffix in (".json", ".parquet"):
+        shutil.copy(statistics.RESULTS / f"{NAME}{suffix}", tmp_path)
+    return tmp_path
+
+
+def test_a_table_as_committed_is_loaded(copy):
+    frame = statistics.load(NAME, copy)
+    key = frame["experiment"].iloc[0]
+    assert statistics.experiment_of(NAME, key, copy).key == key
+
+
+def test_a_table_of_other_code_is_refused(copy):
+    manifest = json.loads((copy / f"{NAME}.json").read_text())
+    (copy / f"{NAME}.json").write_text(json.dumps(manifest | {"code": "0" * 16}))
+    with pytest.raises(TableError, match="made by code 0000000000000000"):
+        statistics.load(NAME, copy)
+
+
+@pytest.mark.parametrize(("column", "value"), [("sigma_b2", 0.5), ("trial", 77), ("weights", "gaussian")])
+def test_a_table_whose_rows_say_other_settings_is_refused(copy, column, value):
+    frame = Table(copy / NAME).frame
+    frame.loc[0, column] = value
+    frame.to_parquet(copy / f"{NAME}.parquet")
+    with pytest.raises(TableError, match=f"other settings than its preset in {column}"):
+        statistics.load(NAME, copy)
+
+
+def test_an_absent_table_is_refused(tmp_path):
+    with pytest.raises(TableError, match="there is no table"):
+        statistics.load(NAME, tmp_path)
