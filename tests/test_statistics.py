@@ -78,9 +78,7 @@ def copy(tmp_path):
 
 
 def test_a_table_as_committed_is_loaded(copy):
-    frame = statistics.load(NAME, copy)
-    key = frame["experiment"].iloc[0]
-    assert statistics.experiment_of(NAME, key, copy).key == key
+    assert len(statistics.load(NAME, copy)) == 4000
 
 
 def test_a_table_of_other_code_is_refused(copy):
@@ -102,3 +100,19 @@ def test_a_table_whose_rows_say_other_settings_is_refused(copy, column, value):
 def test_an_absent_table_is_refused(tmp_path):
     with pytest.raises(TableError, match="there is no table"):
         statistics.load(NAME, tmp_path)
+
+
+def test_a_stored_row_can_be_trained_again_and_a_false_one_is_found_out(copy):
+    cell = {"depth": 20, "a": 12.0, "sigma_b2": 1.0}
+    compared = statistics.train_again(NAME, folder=copy, **cell)
+    assert (compared["stored"] - compared["again"]).abs().max() <= 0.01
+    frame = Table(copy / NAME).frame
+    frame.loc[frame["epoch"] == 10, "test_accuracy"] -= 0.03
+    frame.to_parquet(copy / f"{NAME}.parquet")
+    with pytest.raises(TableError, match=r"cannot be reproduced here: test accuracy differs by 0\.0[23]"):
+        statistics.train_again(NAME, folder=copy, **cell)
+
+
+def test_a_cell_that_is_not_in_the_table_is_named(copy):
+    with pytest.raises(TableError, match="has no experiment with"):
+        statistics.train_again(NAME, folder=copy, depth=21)

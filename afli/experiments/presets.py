@@ -130,7 +130,8 @@ def _activations(profile: Profile) -> list[Experiment]:
         ("gelu", (), 0.1),
         ("tanh", (), 1.0),
     ]
-    far, near = ([(family, (("a", a),), 1.0) for family in FAMILIES] for a in (12.0, 5.0))
+    far: list[Candidate] = [(family, (("a", 12.0),), 1.0) for family in FAMILIES]
+    near: list[Candidate] = [(family, (("a", 5.0),), 1.0) for family in FAMILIES]
     deep = (200,) if profile.name in ("laptop", "paper") else ()
     plan = [(profile.depths[0], usual + far + near)] + [(depth, usual + far) for depth in deep]
     rates = _rates(profile, 1, 10, 3, 30)

@@ -16,19 +16,18 @@ from scipy import stats
 
 from afli.experiments import presets
 from afli.experiments.provenance import code_hash
-from afli.experiments.spec import Experiment
 from afli.experiments.table import Table, TableError
 
 __all__ = [
     "RESULTS",
     "Interval",
     "at_best_rate",
-    "experiment_of",
     "final",
     "load",
     "mean_interval",
     "paired_difference",
     "ridges",
+    "train_again",
 ]
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
@@ -80,9 +79,32 @@ def load(name: str, folder: Path = RESULTS) -> pd.DataFrame:
     return table.frame
 
 
-def experiment_of(name: str, key: str, folder: Path = RESULTS) -> Experiment:
-    """The experiment with this key in the grid of a table, to train it again."""
-    return next(experiment for experiment in _grid(Table(folder / name)) if experiment.key == key)
+def train_again(name: str, *, tolerance: float = 0.01, folder: Path = RESULTS, **settings: object) -> pd.DataFrame:
+    """Train one experiment of a table once more, here and now, and compare it with what is stored.
+
+    settings: columns and values that choose it; the first match is taken. tolerance: on the test accuracy. Bit for bit
+    the same is promised on one machine only: another processor rounds a product differently, which moves an image or
+    two. Returns a row per tested epoch: epoch, stored, again. Raises TableError if they differ by more or none matches.
+    """
+    from afli import data
+    from afli.experiments.training import train
+
+    rows = load(name, folder)
+    for column, value in settings.items():
+        rows = rows[rows[column] == value]
+    if rows.empty:
+        raise TableError(f"{name} has no experiment with {settings}")
+    rows = rows[rows["experiment"] == rows["experiment"].iloc[0]]
+    experiment = next(e for e in _grid(Table(folder / name)) if e.key == rows["experiment"].iloc[0])
+    made = train([experiment], data.load(experiment.dataset))
+    assert made is not None, "nothing asked it to stop"
+    compared = pd.DataFrame(
+        {"epoch": rows["epoch"].to_numpy(), "stored": rows["test_accuracy"].to_numpy(), "again": made["test_accuracy"]}
+    )
+    worst = float((compared["stored"] - compared["again"]).abs().max())
+    if not worst <= tolerance:
+        raise TableError(f"{name} cannot be reproduced here: test accuracy differs by {worst:.3g}, allowed {tolerance}")
+    return compared
 
 
 def _grid(table: Table) -> presets.Grid:
