@@ -872,6 +872,36 @@ def centred_better(depth: int = 50, count: int = 4) -> Evidence:
     return at_most([1 - accuracy[name] for name in order[:count]], 0.1, domain=_TABLE, at=lambda i: order[i[0]])
 
 
+def _shifted(phi: Activation, constant: float, tilt: float) -> Activation:
+    """phi(z) + constant + tilt z."""
+    return act.from_callable(
+        lambda z: phi.function(z) + constant + tilt * z, lambda z: phi.gradient(z) + tilt, kinks=phi.kinks
+    )
+
+
+@LEDGER.claim(
+    "article-mean-is-bias",
+    statement="At equal q, subtracting an activation's mean leaves its critical correlation map as it was.",
+    source="this companion (the article: activations that can be centred are much better)",
+    page=_CHOOSE,
+    status="corrected",
+    mutants={"a tilt of 0.2 z added": {"tilt": 0.2}},
+)
+def mean_is_bias(tilt: float = 0.0) -> Evidence:
+    rho, differences = np.linspace(-1, 1, 41), []
+    cases = ((_RELU, 1.0), (_ELU, 4.0), (act.gelu(), 4.0))
+    for phi, q in cases:
+        mean = gaussian.expectation(phi.function, q, kinks=phi.kinks)
+        shifted = _shifted(phi, -mean, tilt)
+        # This map comes from expectations in two dimensions, which know nothing of slopes.
+        net = mf.critical_at(shifted, q=q)
+        options = {"sigma_w2": net.sigma_w2, "sigma_b2": net.sigma_b2}
+        product = mf.covariance_map(shifted, rho, q1=q, q2=q, **options)
+        differences.append(product / q - mf.critical_at(phi, q=q).correlation_map(rho))
+    domain = "ReLU at q = 1, elu and gelu at q = 4; 41 correlations in [-1, 1]"
+    return equal(differences, 0.0, 1e-11, domain=domain, at=lambda i: cases[i[0]][0].name)
+
+
 @LEDGER.claim(
     "article-one-parameter",
     statement="Leaky ReLU and elu each add one parameter to be chosen.",
