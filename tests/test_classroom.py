@@ -192,6 +192,7 @@ def test_an_identifier_that_is_no_folder_name_is_refused(student: str) -> None:
         variant.parameters(student, "ps1")
 
 
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("set_name", THEORY_SETS)
 @pytest.mark.parametrize("students", [CLASS[:5], pytest.param(CLASS, marks=pytest.mark.slow)], ids=["five", "hundred"])
 def test_every_copy_is_solvable(root: Path, set_name: str, students: list[str]) -> None:
