@@ -116,22 +116,26 @@ def check_scaled_bounded(phi: Activation) -> list[PropertyCheck]:
     """Definition 2.1 for phi, one row per property: "holds by construction", "not refuted on a grid" or "refuted".
 
     A grid can refute a property but not prove it; for the four families inside their parameter range, and for
-    piecewise-linear functions, the construction proves it. Without a linear region, a = scale / 2 is tried.
+    piecewise-linear functions, the construction proves it. Without a linear region a = scale / 2 is tried for the
+    linear piece, and any bound will do.
     Raises TypeError if phi is not an Activation.
     """
     require(phi)
     z = _grid(phi)
-    with np.errstate(all="ignore"):  # a function that overflows far out is refuted below, not warned about
-        value, mirrored, slope = phi.function(z), phi.function(-z), np.abs(phi.gradient(z))
     k = phi.slope
     a = min(phi.linear_radius, np.abs(z).max()) or 0.5 * phi.scale
     slack = 1e-12 * a * max(abs(k), 1e-300)
+    with np.errstate(all="ignore"):  # a function that overflows far out is refuted below, not warned about
+        value, mirrored, slope = phi.function(z), phi.function(-z), np.abs(phi.gradient(z))
+        jumps = _jumps(phi.function, z, 1e-6 * a * abs(k))
     inner = np.abs(z) <= a
+    # Unbounded: more than the bound; or, where no radius sets one, far out ten times more than anywhere near.
+    limit = a * k + slack if phi.linear_radius > 0 else 10 * np.abs(value[1:-1]).max()
     failures = {
-        "continuous": _jumps(phi.function, z, 1e-6 * a * abs(k)),
+        "continuous": jumps,
         "odd": z[np.abs(value + mirrored) > slack + 1e-14 * np.abs(value)],
         "linear near zero: phi(z) = k z on [-a, a], k > 0": z[inner & ((np.abs(value - k * z) > slack) | (k <= 0))],
-        "bounded: |phi| <= a k": z[np.abs(value) > a * k + slack] if phi.linear_radius < np.inf else z[-1:],
+        "bounded: |phi| <= a k": z[np.abs(value) > limit] if phi.linear_radius < np.inf else z[-1:],
         "twice differentiable off a finite set": np.empty(0),  # no grid can refute it: any finite set may be left out
         "slope at most k: |phi'| <= k off that set": z[slope > k * (1 + 1e-12 + phi.rounding)],
     }

@@ -21,18 +21,24 @@ from afli.errors import NoFixedPointError
 # How close each quantity must be to its reference, for each class of activation. The measures: "mixed" is absolute, and
 # relative where the reference exceeds 1; "relative" is absolute where the reference is 0; layers are whole numbers.
 PIECEWISE_LINEAR, KINKED, SMOOTH, ANY = "piecewise linear", "kinked and curved", "smooth", "any"
+
+
+def every_class(measure: str, tolerance: float) -> dict[str, tuple[str, float]]:
+    return dict.fromkeys((PIECEWISE_LINEAR, KINKED, SMOOTH), (measure, tolerance))
+
+
 TOLERANCE: dict[str, dict[str, tuple[str, float]]] = {
-    "1-D expectation": {kind: ("mixed", 1e-13) for kind in (PIECEWISE_LINEAR, KINKED, SMOOTH)},
-    "q*": {kind: ("mixed", 1e-12) for kind in (PIECEWISE_LINEAR, KINKED, SMOOTH)},
-    "sigma_w2": {kind: ("mixed", 1e-12) for kind in (PIECEWISE_LINEAR, KINKED, SMOOTH)},
-    "chi_1": {PIECEWISE_LINEAR: ("mixed", 1e-12)},
-    "mu_2 / mu_1^2": {kind: ("mixed", 1e-12) for kind in (PIECEWISE_LINEAR, KINKED, SMOOTH)},
-    "V' and W' at q*": {kind: ("mixed", 1e-12) for kind in (PIECEWISE_LINEAR, KINKED, SMOOTH)},
-    "R": {kind: ("mixed", 1e-12) for kind in (PIECEWISE_LINEAR, KINKED, SMOOTH)},
-    "R'": {kind: ("mixed", 1e-12) for kind in (PIECEWISE_LINEAR, KINKED, SMOOTH)},
+    "1-D expectation": every_class("mixed", 1e-13),
+    "q*": every_class("mixed", 1e-12),
+    "sigma_w2": every_class("mixed", 1e-12),
+    "chi_1": every_class("mixed", 1e-12),
+    "mu_2 / mu_1^2": every_class("mixed", 1e-12),
+    "V' and W' at q*": every_class("mixed", 1e-12),
+    "R": every_class("mixed", 1e-12),
+    "R'": every_class("mixed", 1e-12),
     "R - rho": {PIECEWISE_LINEAR: ("relative", 1e-11), KINKED: ("mixed", 1e-13), SMOOTH: ("mixed", 1e-13)},
-    "rho*": {PIECEWISE_LINEAR: ("mixed", 1e-10)},
-    "layers": {kind: ("mixed", 0.0) for kind in (PIECEWISE_LINEAR, KINKED, SMOOTH)},
+    "rho*": every_class("mixed", 1e-10),
+    "layers": every_class("mixed", 0.0),
     "bounds": {ANY: ("relative", 1e-12)},
     "spectrum of J": {PIECEWISE_LINEAR: ("relative", 1e-12)},
     "spectrum of J, sampled": {PIECEWISE_LINEAR: ("relative", 0.05)},
@@ -105,7 +111,9 @@ def rho_star(r: Record) -> dict[str, tuple[str, Any]]:
     net = mf.MeanField(activation(r["act"], r["a"]), sigma_w2=sigma_w2, sigma_b2=sigma_b2)
     rho = net.correlation_fixed_point()
     cell = mf.phase_diagram(net.phi, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
-    assert (cell.q[0, 0], cell.chi1[0, 0], cell.rho[0, 0]) == pytest.approx((net.q, net.chi1, rho), rel=1e-13, abs=1e-13)
+    assert (cell.q[0, 0], cell.chi1[0, 0], cell.rho[0, 0]) == pytest.approx(
+        (net.q, net.chi1, rho), rel=1e-13, abs=1e-13
+    )
     fields = {"q_star": ("q*", net.q), "chi1": ("chi_1", net.chi1), "rho_star": ("rho*", rho)}
     return fields | {"slope_at_rho_star": ("R'", net.correlation_slope(rho))}
 
@@ -118,7 +126,11 @@ def depth(r: Record) -> dict[str, tuple[str, Any]]:
 
 def bound(r: Record) -> dict[str, tuple[str, Any]]:
     y = float(r["y"])
-    (delta, beta), (nu, upper), (low, high) = bounds.tangent_point(y), bounds.linear_ratio(y), bounds.linear_ratio_sharp(y)
+    (delta, beta), (nu, upper), (low, high) = (
+        bounds.tangent_point(y),
+        bounds.linear_ratio(y),
+        bounds.linear_ratio_sharp(y),
+    )
     closed = bounds.linear_ratio_closed(y)
     assert r["lambertw_upper_valid"] == (y <= 1.6)
     fields = {"delta": delta, "beta": beta, "nu": nu, "paper_upper": upper, "l_shtanh_sharp_lower": low}

@@ -4,10 +4,10 @@
     python tests/reference/generate.py corr --act Shtanh --stride 20
     python tests/reference/generate.py corr --act tanh --write /tmp/tanh.json
 
-Integrals: composite Gauss-Legendre, cut at the kinks, in one dimension; two nested ones for E f(U1) g(U2). Roots: secant.
-Depths: closed kernels (erf, sin, ReLU) or a Chebyshev table of R. Bounds: the Lambert function and secant. Every value is
-computed to 25 digits; printed is the number of digits that agree with the file. A second is enough for most records; a
-correlation takes 2 to 60 s, a depth without closed kernel several minutes.
+Integrals: composite Gauss-Legendre, cut at the kinks, in one dimension; two nested ones for E f(U1) g(U2). Roots: the
+secant. Depths: closed kernels (erf, sin, ReLU) or a Chebyshev table of R. Bounds: the Lambert function, the secant. Every
+value is computed to about 25 digits; printed is the number of digits that agree with the file. A second is enough for
+most records; a correlation takes 2 to 60 s, a depth without closed kernel several minutes.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import argparse
 import json
 from collections.abc import Callable
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,7 +111,7 @@ def nodes(cuts: list[Real]) -> list[tuple[Real, Real]]:
     """Nodes and Gaussian weights on [-Z_MAX, Z_MAX], cut there, no panel wider than 2."""
     edges = sorted({-Z_MAX, Z_MAX, *(c for c in cuts if abs(c) < Z_MAX)})
     out = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         parts = int(mp.ceil((high - low) / 2))
         half = (high - low) / (2 * parts)
         for part in range(parts):
@@ -338,7 +339,9 @@ def main() -> None:
         worst = min(digits, key=digits.__getitem__, default=None)
         verdict = f"{digits[worst]:.1f} digits, least for {worst}" if worst else "no fixed point"
         print(f"{r['kind']} {label}: {verdict}", flush=True)
-        fresh[i * options.stride] = r | {k: v if isinstance(v, dict | float) else mp.nstr(v, 20) for k, v in fields.items()}
+        fresh[i * options.stride] = r | {
+            k: v if isinstance(v, dict | float) else mp.nstr(v, 20) for k, v in fields.items()
+        }
     if options.write:
         lines = ",\n".join(json.dumps(r, separators=(",", ":")) for r in fresh[:: options.stride])
         options.write.write_text(f"[\n{lines}\n]\n")
