@@ -121,24 +121,8 @@ def check_scaled_bounded(phi: Activation) -> list[PropertyCheck]:
     Raises TypeError if phi is not an Activation.
     """
     require(phi)
-    z = _grid(phi)
-    k = phi.slope
-    a = min(phi.linear_radius, np.abs(z).max()) or 0.5 * phi.scale
-    slack = 1e-12 * a * max(abs(k), 1e-300)
-    with np.errstate(all="ignore"):  # a function that overflows far out is refuted below, not warned about
-        value, mirrored, slope = phi.function(z), phi.function(-z), np.abs(phi.gradient(z))
-        jumps = _jumps(phi.function, z, 1e-6 * a * abs(k))
-    inner = np.abs(z) <= a
-    # Unbounded: more than the bound; or, where no radius sets one, far out ten times more than anywhere near.
-    limit = a * k + slack if phi.linear_radius > 0 else 10 * np.abs(value[1:-1]).max()
-    failures = {
-        "continuous": jumps,
-        "odd": z[np.abs(value + mirrored) > slack + 1e-14 * np.abs(value)],
-        "linear near zero: phi(z) = k z on [-a, a], k > 0": z[inner & ((np.abs(value - k * z) > slack) | (k <= 0))],
-        "bounded: |phi| <= a k": z[np.abs(value) > limit] if phi.linear_radius < np.inf else z[-1:],
-        "twice differentiable off a finite set": np.empty(0),  # no grid can refute it: any finite set may be left out
-        "slope at most k: |phi'| <= k off that set": z[slope > k * (1 + 1e-12 + phi.rounding)],
-    }
+    with np.errstate(all="ignore"):  # a function that overflows far out is refuted, not warned about
+        failures = _failures(phi, _grid(phi))
     proved = phi.piece_slopes is not None or (
         phi.family in SCALED_BOUNDED_FAMILIES and phi.linear_radius >= SCALED_BOUNDED_FAMILIES[phi.family]
     )
@@ -149,6 +133,25 @@ def check_scaled_bounded(phi: Activation) -> list[PropertyCheck]:
         return PropertyCheck(name, "holds by construction" if proved else "not refuted on a grid")
 
     return [row(name, at) for name, at in failures.items()]
+
+
+def _failures(phi: Activation, z: Array) -> dict[str, Array]:
+    """Each property of Definition 2.1 with the points of the grid where it fails."""
+    value, slope, k = phi.function(z), np.abs(phi.gradient(z)), phi.slope
+    a = min(phi.linear_radius, np.abs(z).max()) or 0.5 * phi.scale
+    slack = 1e-12 * a * max(abs(k), 1e-300)
+    not_odd = np.abs(value + phi.function(-z)) > slack + 1e-14 * np.abs(value)
+    not_linear = (np.abs(z) <= a) & ((np.abs(value - k * z) > slack) | (k <= 0))
+    # Unbounded: more than the bound; or, where no radius sets one, far out ten times more than anywhere near.
+    limit = a * k + slack if phi.linear_radius > 0 else 10 * np.abs(value[1:-1]).max()
+    return {
+        "continuous": _jumps(phi.function, z, 1e-6 * a * abs(k)),
+        "odd": z[not_odd],
+        "linear near zero: phi(z) = k z on [-a, a], k > 0": z[not_linear],
+        "bounded: |phi| <= a k": z[np.abs(value) > limit] if phi.linear_radius < np.inf else z[-1:],
+        "twice differentiable off a finite set": np.empty(0),  # no grid can refute it: any finite set may be left out
+        "slope at most k: |phi'| <= k off that set": z[slope > k * (1 + 1e-12 + phi.rounding)],
+    }
 
 
 def _grid(phi: Activation) -> Array:
