@@ -145,7 +145,7 @@ def _failures(phi: Activation, z: Array) -> dict[str, Array]:
     # Unbounded: more than the bound; or, where no radius sets one, far out ten times more than anywhere near.
     limit = a * k + slack if phi.linear_radius > 0 else 10 * np.abs(value[1:-1]).max()
     return {
-        "continuous": _jumps(phi.function, z, 1e-6 * a * abs(k)),
+        "continuous": _jumps(phi.function, z, a * abs(k)),
         "odd": z[not_odd],
         "linear near zero: phi(z) = k z on [-a, a], k > 0": z[not_linear],
         "bounded: |phi| <= a k": z[np.abs(value) > limit] if phi.linear_radius < np.inf else z[-1:],
@@ -164,10 +164,11 @@ def _grid(phi: Activation) -> Array:
 
 
 def _jumps(f: Function, z: Array, size: float) -> Array:
-    """Points between neighbours of the grid z across which f changes by more than `size`, however close one looks."""
+    """Points between neighbours of the grid z across which f changes by 1e-6 of size + |f|, however close one looks."""
     left, right = z[:-1], z[1:]
     for _ in range(60):
-        far = np.abs(f(right) - f(left)) > size
+        change = np.abs(f(right) - f(left))
+        far = np.isfinite(change) & (change > 1e-6 * (size + np.abs(f(left))))
         left, right = left[far], right[far]
         middle = 0.5 * (left + right)
         first = np.abs(f(middle) - f(left)) >= np.abs(f(right) - f(middle))

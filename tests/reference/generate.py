@@ -6,8 +6,8 @@
 
 Integrals: composite Gauss-Legendre, cut at the kinks, in one dimension; two nested ones for E f(U1) g(U2). Roots: the
 secant. Depths: closed kernels (erf, sin, ReLU) or a Chebyshev table of R. Bounds: the Lambert function, the secant.
-Every value is computed to about 25 digits; printed is the number of digits that agree with the file. A second is enough for
-most records; a correlation takes 2 to 60 s, a depth without closed kernel several minutes.
+Every value is computed to about 25 digits; printed is the number of digits that agree with the file. A second is enough
+for most records; a correlation takes 2 to 60 s, a depth without closed kernel several minutes.
 """
 
 from __future__ import annotations
