@@ -178,6 +178,46 @@ def phase_map(
     return fig
 
 
+def cell_maps(
+    panels: Mapping[str, tuple[ArrayLike, ArrayLike]],
+    columns: Sequence[float],
+    rows: Sequence[float],
+    *,
+    xlabel: str,
+    ylabel: str,
+    collapsed: Mapping[str, ArrayLike] | None = None,
+    low: float = 0.5,
+) -> Figure:
+    """Percentages over a grid of cells, one panel above the other, with a frame round the best cell of every row.
+
+    panels: name -> (means, half-widths), each (rows, columns), in [0, 1]; both are printed in the cell. collapsed: name
+    -> (rows, columns), true where a run ended no better than guessing: hatched. low: where the colours begin.
+    """
+    fig, axes = figure(1, len(panels), height=3.0, squeeze=False)
+    for ax, (name, (means, halves)) in zip(axes[:, 0], panels.items(), strict=True):
+        mean, half = 100 * np.asarray(means, dtype=float), 100 * np.asarray(halves, dtype=float)
+        image = ax.imshow(np.clip(mean, 100 * low, 100), cmap="cividis", vmin=100 * low, vmax=100, aspect="auto")
+        for i, j in np.ndindex(mean.shape):
+            colour = "white" if mean[i, j] < 50 * (1 + low) else "black"
+            ax.text(j, i - 0.13, f"{mean[i, j]:.1f}", ha="center", va="center", fontsize=9.5, color=colour)
+            ax.text(j, i + 0.27, f"± {half[i, j]:.1f}", ha="center", va="center", fontsize=6.5, color=colour)
+            if collapsed is not None and np.asarray(collapsed[name])[i, j]:
+                ax.add_patch(
+                    mpl.patches.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#999999")
+                )
+        for i, j in enumerate(mean.argmax(axis=1)):
+            ax.add_patch(
+                mpl.patches.Rectangle((j - 0.46, i - 0.46), 0.92, 0.92, fill=False, edgecolor="#D55E00", lw=2.5)
+            )
+        ax.set(title=name, ylabel=ylabel, yticks=range(len(rows)), xticks=range(len(columns)))
+        ax.set_xticklabels([f"{c:g}" for c in columns])
+        ax.set_yticklabels([f"{r:g}" for r in rows])
+        ax.grid(visible=False)
+        fig.colorbar(image, ax=ax, label="test accuracy (%)")
+    axes[-1, 0].set_xlabel(xlabel)
+    return fig
+
+
 # --- Figures that move: plain SVG and a range slider, no library, readable without JavaScript ---
 
 _LIVE = """<figure class="live" id="{key}">
