@@ -41,17 +41,19 @@ def moment(phi: Activation, q: Array, kind: str) -> Array:
             "radial": lambda u: phi.function(u) * phi.gradient(u) * u,
         }[kind]
         return _expectation(phi, f, q)
-    slope, height = pieces(phi)
+    s, h = pieces(phi)
+    zero = np.zeros(len(s))
+    # phi = s u + h on each piece; with what weight its mass, its E[U; piece] and its E[U^2; piece] count.
+    c0, c1, c2 = {
+        "mean": (h, s, zero),
+        "square": (h**2, 2 * s * h, s**2),
+        "slope": (s, zero, zero),
+        "slope2": (s**2, zero, zero),
+        "slope4": (s**4, zero, zero),
+        "radial": (zero, s * h, s**2),
+    }[kind]
     p0, p1, p2 = gaussian.piece_moments(q, phi.kinks)
-    terms = {
-        "mean": lambda: slope * p1 + height * p0,
-        "square": lambda: slope**2 * p2 + 2 * slope * height * p1 + height**2 * p0,
-        "slope": lambda: slope * p0,
-        "slope2": lambda: slope**2 * p0,
-        "slope4": lambda: slope**4 * p0,
-        "radial": lambda: slope**2 * p2 + slope * height * p1,
-    }[kind]()
-    return np.asarray(np.sum(terms, axis=-1))
+    return np.asarray(p0 @ c0 + p1 @ c1 + p2 @ c2)
 
 
 def even_moment(phi: Activation, q: Array, power: int) -> Array:

@@ -16,7 +16,7 @@ from afli._inputs import Array, integer, like, real, scalar
 from afli.definition import Activation, require
 from afli.errors import ConvergenceError, NoFixedPointError
 from afli.fixed_points import ROUNDING, bias_variance_at, critical_bracket, fixed_variance
-from afli.phase_diagram import PhaseDiagram, newton_from_zero, phase_diagram
+from afli.phase_diagram import PhaseDiagram, newton_from_the_left, phase_diagram
 
 __all__ = [
     "MeanField",
@@ -180,12 +180,13 @@ class MeanField:
     def correlation_fixed_point(self) -> float:
         """rho*: the attracting fixed point of R in [0, 1]. It is 1 in the ordered phase and on the edge, less in chaos.
 
-        R is convex on [0, 1], so in chaos Newton's iteration from 0 climbs to rho* without overshooting. Accuracy
+        R is convex on [0, 1], so in chaos Newton's iteration climbs to rho* without overshooting. Accuracy
         1e-10.
         """
         if self.chi1 <= 1.0 + ROUNDING:
             return 1.0
-        return float(newton_from_zero(lambda r, _: (self._gap(r), self._slope_minus_one(r)), 1)[0])
+        start = np.array([self.sigma_b2 / self.q])
+        return float(newton_from_the_left(lambda r, _: (self._gap(r), self._slope_minus_one(r)), start)[0])
 
     def correlation_trajectory(self, rho0: Any, depth: int) -> Array:
         """rho0 and its images under 1, ..., depth layers: an array of shape (depth + 1,) + shape of rho0."""

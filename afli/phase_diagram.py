@@ -111,18 +111,19 @@ def _fixed_correlations(phi: Activation, q: Array, w: Array, b: Array, slope_at_
             if tables
             else _price_curve(phi, q[i], w[i], slope_at_one[i])
         )
-        rho[i] = newton_from_zero(curve, len(i))
+        rho[i] = newton_from_the_left(curve, b[i] / q[i])
     return rho
 
 
-def newton_from_zero(curve: Curve, count: int) -> Array:
-    """rho* of `count` chaotic networks by Newton's iteration from rho = 0; networks that have arrived drop out.
+def newton_from_the_left(curve: Curve, start: Array) -> Array:
+    """rho* of chaotic networks by Newton's iteration; networks that have arrived drop out.
 
     curve(rho, index): R(rho) - rho and its slope for the networks of those indices. It is convex on [0, 1], not
     negative at 0 and negative just left of 1, so the iteration climbs to the first root without overshooting.
+    start: one correlation for each network, not above its rho*; sigma_b2 / q, since R >= sigma_b2 / q on [0, 1].
     Raises ConvergenceError after 200 steps: a network too close to the edge of chaos.
     """
-    rho, active = np.zeros(count), np.arange(count)
+    rho, active = np.array(start, dtype=float), np.arange(len(start))
     for _ in range(200):
         gap, slope = curve(rho[active], active)
         step = np.where(gap > 0, -gap / np.where(slope < 0, slope, -1.0), 0.0)
