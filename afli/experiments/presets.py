@@ -118,10 +118,11 @@ def _fig8(profile: Profile) -> list[Experiment]:
 
 
 def _activations(profile: Profile) -> list[Experiment]:
-    """Which activation? The four families beside the usual ones, at four learning rates, tested after every epoch.
+    """Which activation? The four families beside the usual ones, at four learning rates or six, tested every epoch.
 
     Orthogonal weights. The families have sigma_b2 = 1, the usual activations a customary 0.1 (ReLU: 0), and tanh also
-    1. At the first depth the families have two linear radii; `laptop` and `paper` ask again at depth 200.
+    1. At the first depth the families have two linear radii; `laptop` and `paper` ask again at depth 200, with two
+    smaller rates (added when the smallest of the four turned out best there).
     """
     usual: list[Candidate] = [
         ("relu", (), 0.0),
@@ -133,15 +134,16 @@ def _activations(profile: Profile) -> list[Experiment]:
     far: list[Candidate] = [(family, (("a", 12.0),), 1.0) for family in FAMILIES]
     near: list[Candidate] = [(family, (("a", 5.0),), 1.0) for family in FAMILIES]
     deep = (200,) if profile.name in ("laptop", "paper") else ()
-    plan = [(profile.depths[0], usual + far + near)] + [(depth, usual + far) for depth in deep]
     rates = _rates(profile, 1, 10, 3, 30)
+    plan = [(profile.depths[0], rates, usual + far + near)]
+    plan += [(depth, rates + _rates(profile, 0.3, 0.1), usual + far) for depth in deep]
     return [
         profile.experiment(
             family, parameters=parameters, depth=depth, trial=trial, sigma_b2=sigma_b2, learning_rate=rate,
             record=tuple(range(profile.epochs + 1)),
         )
-        for depth, candidates in plan
-        for trial, rate, (family, parameters, sigma_b2) in product(range(min(profile.trials, 3)), rates, candidates)
+        for depth, chosen, candidates in plan
+        for trial, rate, (family, parameters, sigma_b2) in product(range(min(profile.trials, 3)), chosen, candidates)
     ]  # fmt: skip
 
 
