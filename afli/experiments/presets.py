@@ -211,7 +211,7 @@ def _normalisation(profile: Profile) -> list[Experiment]:
 
 
 def _choose(profile: Profile) -> list[Experiment]:
-    """Which activation for which depth: the rectifier family and hard tanh with a linear region, at three rates."""
+    """Which activation for which depth: the rectifier family and hard tanh with a linear region, at five rates."""
     candidates: list[Candidate] = [
         ("relu", (), 0.0),
         ("leaky_relu", (("slope", 0.2),), 0.0),
@@ -220,7 +220,7 @@ def _choose(profile: Profile) -> list[Experiment]:
     ]
     candidates += [("gelu", (), 0.1), ("silu", (), 0.1), ("tanh", (), 0.1), ("shtanh", (("a", 5.0),), 0.1)]
     depths = (5, 10) if profile.name == "smoke" else (5, 10, 20, 50, 100)
-    rates = _rates(profile, 1, 10, 0.1)
+    rates = _rates(profile, 1, 10, 0.1, 30, 100)
     trials = range(min(profile.trials, 3))
     return [
         profile.experiment(
