@@ -52,7 +52,7 @@ def moment(phi: Activation, q: Array, kind: str) -> Array:
         "slope4": (s**4, zero, zero),
         "radial": (zero, s * h, s**2),
     }[kind]
-    p0, p1, p2 = gaussian.piece_moments(q, phi.kinks)
+    p0, p1, p2, _ = gaussian.piece_moments(q, phi.kinks)
     return np.asarray(p0 @ c0 + p1 @ c1 + p2 @ c2)
 
 
@@ -89,11 +89,9 @@ def linear_excess(phi: Activation, q: Array) -> Array:
 
         return np.array([at(float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
     slope, height = pieces(phi)
-    p0, p1, p2 = gaussian.piece_moments(q, phi.kinks)
     s = slope - k
-    return np.asarray(
-        np.sum(s**2 * (np.asarray(q)[..., None] * p0 - p2) - 2 * s * height * p1 - height**2 * p0, axis=-1)
-    )
+    mass, first, _, shortfall = gaussian.piece_moments(q, phi.kinks)
+    return np.asarray(shortfall @ s**2 - first @ (2 * s * height) - mass @ height**2)
 
 
 @lru_cache(maxsize=256)

@@ -6,6 +6,7 @@ q <- V(q) stalls where V is nearly the identity, which is where the paper's netw
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
 
@@ -47,7 +48,10 @@ def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> tuple[A
 
     An attracting point lies above sigma_b2 > 0, and below sigma_w2 bound^2 + sigma_b2. Where one of the two says
     nothing it is looked for 16 decades below the shortest length of phi and 8 above the longest (squared).
+    Raises ValueError for a sigma_b2 that is not 0 but below 1e-290.
     """
+    if np.any((sigma_b2 > 0) & (sigma_b2 < 1e-290)):
+        raise ValueError(f"sigma_b2 must be 0 or at least 1e-290, got {float(np.min(sigma_b2[sigma_b2 > 0]))!r}")
     shortest, longest = lengths(phi)
     low = float(np.min(np.where(sigma_b2 > 0, 0.1 * sigma_b2, 1e-16 * shortest**2)))
     if np.isfinite(phi.bound):
@@ -127,15 +131,17 @@ def _turning_point(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: Arr
 
 def _refined(phi: Activation, sigma_w2: float, sigma_b2: float, cell: Interval) -> float:
     """The root of V(q) = q in an interval of log q."""
+    return log_root(lambda log_q: _residual(phi, sigma_w2, sigma_b2, log_q), cell)
+
+
+def log_root(residual: Callable[[float], float], cell: Interval) -> float:
+    """q at the root of a function of log q; if rounding hides the change of sign, the end nearer to zero."""
     from scipy.optimize import brentq
 
-    def residual(log_q: float) -> float:
-        return _residual(phi, sigma_w2, sigma_b2, log_q)
-
-    low, high = cell
-    if residual(low) * residual(high) > 0:  # equal to rounding at one end
-        return float(np.exp(high))
-    return float(np.exp(brentq(residual, low, high, xtol=1e-15, rtol=8.9e-16)))
+    ends = [residual(end) for end in cell]
+    if ends[0] * ends[1] > 0:
+        return float(np.exp(cell[int(abs(ends[1]) < abs(ends[0]))]))
+    return float(np.exp(brentq(residual, *cell, xtol=1e-15, rtol=8.9e-16)))
 
 
 def _homogeneous_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None) -> float:
@@ -163,13 +169,25 @@ def _why_none(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | 
 # --- Fixed points of the critical map ---
 
 
-def critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
-    """Two variances around the smallest root of r(q) = sigma_b2, where r(q) = q - E phi^2 / E phi'^2.
+def critical_variance(phi: Activation, sigma_b2: float) -> float:
+    """The smallest root of r(q) = sigma_b2 > 0, where r(q) = q - E phi^2 / E phi'^2, to relative accuracy."""
 
-    For odd phi, r < q and r / sqrt(q) never falls (see PROOFS of Lemma 3.1 in the book), so doubling from sigma_b2 must
+    def residual(log_q: float) -> float:
+        return float(bias_variance_at(phi, np.asarray(np.exp(log_q)))) / sigma_b2 - 1
+
+    low, high = _critical_bracket(phi, sigma_b2)
+    return log_root(residual, (float(np.log(low)), float(np.log(high))))
+
+
+def _critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
+    """Two variances around it.
+
+    For odd phi, r < q and r / sqrt(q) never falls (the book proves it after Lemma 3.1), so doubling from sigma_b2 must
     cross exactly once; the others are scanned, ten variances a decade, from small to large.
     """
     shortest, longest = lengths(phi)
+    if sigma_b2 < 1e-290 * longest**2:
+        raise ValueError(f"sigma_b2 must be 0 or at least {1e-290 * longest**2:.3g} for {phi.name}, got {sigma_b2!r}")
     if phi.is_odd:
         high, limit = sigma_b2, max(1e8 * longest**2, 1e6 * sigma_b2)
         while float(bias_variance_at(phi, np.asarray(high))) < sigma_b2:

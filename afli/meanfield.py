@@ -15,7 +15,7 @@ from afli import correlation, gaussian
 from afli._inputs import Array, integer, like, real, scalar
 from afli.definition import Activation, require
 from afli.errors import ConvergenceError, NoFixedPointError
-from afli.fixed_points import ROUNDING, bias_variance_at, critical_bracket, fixed_variance
+from afli.fixed_points import ROUNDING, bias_variance_at, critical_variance, fixed_variance
 from afli.phase_diagram import PhaseDiagram, newton_from_the_left, phase_diagram
 
 __all__ = [
@@ -226,7 +226,9 @@ def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
 
     phi: any activation; for odd ones there is exactly one such network for every sigma_b2 > 0. sigma_b2 >= 0;
     homogeneous activations (ReLU) need sigma_b2 = 0 and get q = 1. The point may repel: look at `variance_slope`.
-    Raises NoFixedPointError, saying why, if there is none.
+    Accuracy of q and sigma_w2: 1e-12, absolute below 1 and relative above.
+    Raises NoFixedPointError, saying why, if there is none; ValueError or TypeError for bad input, such as a sigma_b2
+    below 1e-290 (times the square of the longest length of phi), which leaves the range of a float on the way.
     """
     require(phi)
     sigma_b2 = scalar("sigma_b2", sigma_b2, low=0.0)
@@ -238,13 +240,7 @@ def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
         return MeanField._critical_at(phi, 1.0, 0.0)
     if sigma_b2 == 0:
         raise NoFixedPointError(f"{phi.name} has no critical point at sigma_b2=0: W(q) = q only at q = 0")
-    low, high = critical_bracket(phi, sigma_b2)
-    from scipy.optimize import brentq
-
-    def residual(log_q: float) -> float:
-        return float(bias_variance_at(phi, np.asarray(np.exp(log_q)))) / sigma_b2 - 1
-
-    q = float(np.exp(brentq(residual, np.log(low), np.log(high), xtol=1e-15, rtol=8.9e-16)))
+    q = critical_variance(phi, sigma_b2)
     return MeanField._critical_at(phi, q, sigma_b2)
 
 

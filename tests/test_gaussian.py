@@ -98,10 +98,22 @@ def test_closed_moments_agree_with_quadrature(phi):
 @given(piecewise_scaled_bounded(), st.floats(-2.0, 3.0))
 def test_the_pieces_partition_mass_and_variance(phi, log_q):
     q = np.array(10**log_q)
-    p0, p1, p2 = gaussian.piece_moments(q, phi.kinks)
+    p0, p1, p2, p02 = gaussian.piece_moments(q, phi.kinks)
     assert (p0.sum(), p2.sum()) == (near(1.0), near(float(q)))
     assert p1.sum() == pytest.approx(0, abs=1e-15 * np.sqrt(q))
+    np.testing.assert_allclose(p02, q * p0 - p2, atol=1e-14 * q)
     assert (p0 >= 0).all()
+
+
+@pytest.mark.parametrize("root_q", [1.0, 10.0, 1e4, 1e30])
+def test_a_piece_much_narrower_than_the_deviation_keeps_its_digits(root_q):
+    """On [d, d + w], w << sqrt(q): mass w p, mean d + w / 2, ... with p = p(0) / sqrt(q)."""
+    mass, first, second, shortfall = gaussian.piece_moments(np.array(root_q**2), [0.0, 1e-4])
+    p = density(0.0) / root_q
+    exact = np.array([1e-4, 0.5e-8, 1e-12 / 3, 1e-4 * root_q**2]) * p
+    np.testing.assert_allclose([mass[1], first[1], second[1], shortfall[1]], exact, rtol=2e-8)
+    closer = [expectation(lambda u, n=n: u**n * (u > 0) * (u < 1e-4), root_q**2, kinks=[0, 1e-4]) for n in range(3)]
+    np.testing.assert_allclose([mass[1], first[1], second[1]], closer, rtol=1e-13)
 
 
 # --- It refuses to guess ---

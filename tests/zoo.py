@@ -34,10 +34,10 @@ correlations = st.floats(-1.0, 1.0)
 
 
 @st.composite
-def family_members(draw: st.DrawFn) -> Activation:
-    """One of the four families, of a radius from the least allowed to 30."""
+def family_members(draw: st.DrawFn, largest: float = 30.0) -> Activation:
+    """One of the four families, of a radius from the least allowed to the largest."""
     family = draw(st.sampled_from(sorted(FAMILIES)))
-    return act.get(family, a=draw(st.floats(FAMILIES[family], 30.0)))
+    return act.get(family, a=draw(st.floats(FAMILIES[family], largest)))
 
 
 @st.composite
