@@ -824,7 +824,7 @@ def _best_accuracy(depth: int) -> dict[str, float]:
     return cells.groupby("phi")["mean"].max().to_dict()
 
 
-_TABLE = "results/choose-laptop-digits: width 64, 10 epochs of SGD, 3 trials, the best of 3 rates"
+_TABLE = "results/choose-laptop-digits: width 64, 10 epochs of SGD, 3 trials, the best of 5 rates"
 
 
 @LEDGER.claim(
