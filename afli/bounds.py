@@ -127,7 +127,7 @@ def linear_radius(
         # mu_2/mu_1^2 - 1 <= 1/B - 1 = variance / depth fixes B = P(|Z| < l), hence l, hence y of Shtanh.
         kept, lost = 1 / (1 + excess), excess / (1 + excess)
         ratio = _SQRT2 * (special.erfinv(kept) if kept < 0.5 else special.erfcinv(lost))
-        radii.append(float(np.sqrt(sigma_b2 / _shtanh_y(ratio))))
+        radii.append(float(ratio * np.sqrt(sigma_b2 / _shtanh_gap(ratio))))
     return max(radii)
 
 
@@ -141,9 +141,10 @@ def _per_layer(name: str, promise: float, depth: int) -> float:
 # --- The two extremal functions ---
 
 
-def _shtanh_y(l: float) -> float:
-    """y as a function of l = a / sqrt(q*) for Shtanh: (g(l) - erfc) / erf."""
-    return float((2 * density(np.asarray(l)) / l - special.erfc(l / _SQRT2)) / special.erf(l / _SQRT2))
+def _shtanh_gap(l: float) -> float:
+    """R(0) = y l^2 as a function of l = a / sqrt(q*) for Shtanh: (2 l p(l) - l^2 erfc) / erf."""
+    z = l / _SQRT2
+    return float((2 * l * density(np.asarray(l)) - l * l * special.erfc(z)) / special.erf(z))
 
 
 def _shtanh_residual(l: Array, y: Array) -> Array:
@@ -184,7 +185,7 @@ def _root(residual: Callable[[Array, Array], Array], low: Array, high: Array, pa
         lambda log_l, p: residual(np.exp(log_l), p),
         (np.log(low), np.log(high)),
         args=(parameter,),
-        tolerances={"xrtol": 1e-16, "xatol": 1e-16},
+        tolerances={"xrtol": 4.5e-16, "xatol": 4.5e-16},
     )
     if np.isnan(found.x).any():
         raise ConvergenceError(f"no root between l = {low} and {high} at {parameter}")
