@@ -187,18 +187,21 @@ def cell_maps(
     ylabel: str,
     collapsed: Mapping[str, ArrayLike] | None = None,
     low: float = 0.5,
+    high: float = 1.0,
 ) -> Figure:
     """Percentages over a grid of cells, one panel above the other, with a frame round the best cell of every row.
 
     panels: name -> (means, half-widths), each (rows, columns), in [0, 1]; both are printed in the cell. collapsed: name
-    -> (rows, columns), true where a run ended no better than guessing: hatched. low: where the colours begin.
+    -> (rows, columns), true where a run ended no better than guessing: hatched. low, high: the range of the colours.
     """
     fig, axes = figure(1, len(panels), height=3.0, squeeze=False)
     for ax, (name, (means, halves)) in zip(axes[:, 0], panels.items(), strict=True):
         mean, half = 100 * np.asarray(means, dtype=float), 100 * np.asarray(halves, dtype=float)
-        image = ax.imshow(np.clip(mean, 100 * low, 100), cmap="cividis", vmin=100 * low, vmax=100, aspect="auto")
+        image = ax.imshow(
+            np.clip(mean, 100 * low, 100 * high), cmap="cividis", vmin=100 * low, vmax=100 * high, aspect="auto"
+        )
         for i, j in np.ndindex(mean.shape):
-            colour = "white" if mean[i, j] < 50 * (1 + low) else "black"
+            colour = "white" if mean[i, j] < 50 * (low + high) else "black"
             ax.text(j, i - 0.13, f"{mean[i, j]:.1f}", ha="center", va="center", fontsize=9.5, color=colour)
             ax.text(j, i + 0.27, f"± {half[i, j]:.1f}", ha="center", va="center", fontsize=6.5, color=colour)
             if collapsed is not None and np.asarray(collapsed[name])[i, j]:
