@@ -40,6 +40,19 @@ def test_a_phase_map_is_indexed_weight_variance_first() -> None:
     assert fig.axes[0].get_xlabel().startswith("weight variance")
 
 
+def test_a_cell_map_frames_the_best_cell_of_each_row_and_hatches_the_collapsed() -> None:
+    means = np.array([[0.5, 0.9, 0.7], [0.8, 0.6, 0.1]])
+    collapsed = means < 0.2
+    fig = figures.cell_maps(
+        {"map": (means, means / 100)}, (1.0, 2.0, 3.0), (1.0, 0.1), xlabel="a", ylabel="b", collapsed={"map": collapsed}
+    )
+    patches = fig.axes[0].patches
+    hatched = [(round(p.get_x() + 0.5), round(p.get_y() + 0.5)) for p in patches if p.get_hatch()]
+    framed = [(round(p.get_x() + 0.46), round(p.get_y() + 0.46)) for p in patches if not p.get_hatch()]
+    assert (hatched, framed) == ([(2, 1)], [(1, 0), (0, 1)])
+    assert {"90.0", "± 0.9"} <= {text.get_text() for text in fig.axes[0].texts}
+
+
 def test_bands_draw_the_spread_around_the_theory() -> None:
     samples = {"a": np.stack([X, X + 0.1, X - 0.1])}
     fig = figures.bands(X, samples, {"a": X}, xlabel="layer", ylabel="value")
