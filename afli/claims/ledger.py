@@ -236,17 +236,16 @@ def status_counts() -> dict[str, int]:
 
 def ledger_table() -> str:
     """The Claims page as HTML: every claim is run. Raises ClaimRefuted at the first that fails."""
-    names = ("claim", "statement", "status", "measured", "bound", "margin", "mutants")
+    names = ("claim", "statement", "measured", "bound", "mutants")
     rows = []
     for id, claim in LEDGER.items():
         evidence = verify(id)
         cells = [
             f'<a href="{claim.page}.html">{html.escape(id)}</a>',
-            f"{html.escape(claim.statement)} <small>{html.escape(claim.source)}</small>",
-            html.escape(claim.status),
+            f"<em>{html.escape(claim.status)}</em>: {html.escape(claim.statement)}<br>"
+            f"<small>{html.escape(claim.source)}</small>",
             f"{evidence.measured:.4g}",
             f"{evidence.bound:.4g}",
-            f"{evidence.margin:.2g}",
             f"{len(claim.mutants)}",
         ]
         body = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(names, cells, strict=True))
