@@ -65,10 +65,9 @@ def even_moment(phi: Activation, q: Array, power: int) -> Array:
 
 def _expectation(phi: Activation, f: Function, q: Array) -> Array:
     """E f(sqrt(q) Z) for an f made of phi and phi', to the accuracy that phi' has."""
-    at = [
-        gaussian.settled(f, float(r), phi.kinks, phi.scale, rounding=0.1 * phi.rounding) for r in np.sqrt(np.ravel(q))
-    ]
-    return np.array(at).reshape(np.shape(q))
+    roots, rounding = np.sqrt(np.ravel(q)), 0.1 * phi.rounding
+    values = [gaussian.settled(f, float(root), phi.kinks, phi.scale, rounding)[0] for root in roots]
+    return np.array(values).reshape(np.shape(q))
 
 
 def linear_excess(phi: Activation, q: Array) -> Array:
@@ -85,7 +84,8 @@ def linear_excess(phi: Activation, q: Array) -> Array:
                 return v * (phi.gradient(u) - k) ** 2 - (phi.function(u) - k * u) ** 2
 
             root = float(np.sqrt(v))
-            return gaussian.settled(integrand, root, phi.kinks, phi.scale, rounding=phi.rounding * abs(k) * root)
+            value, size = gaussian.settled(integrand, root, phi.kinks, phi.scale, phi.rounding * abs(k) * root)
+            return value if abs(value) > 1e-13 * size else 0.0  # a homogeneous function of the user's own gives 0
 
         return np.array([at(float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
     slope, height = pieces(phi)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 from afli import correlation
 from afli._inputs import Array
 from afli.definition import Activation
-from afli.errors import NoFixedPointError
+from afli.errors import ConvergenceError, NoFixedPointError
 
 ROUNDING = 2e-15  # V(q) within this relative distance of q is q: a linear piece must not look like a fixed point
 
@@ -43,8 +44,16 @@ def _decade(phi: Activation, exponent: int) -> tuple[Array, Array]:
     return q, correlation.moment(phi, q, "square")
 
 
-def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> tuple[Array, Array]:
-    """A grid of variances, and E phi^2 on it, that holds every attracting fixed point for these weights and biases.
+class SecondMoments(NamedTuple):
+    """E phi^2 on a grid of variances, and why the grid ends early, if it does (phi overflows, say)."""
+
+    q: Array
+    square: Array
+    failure: ConvergenceError | None
+
+
+def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> SecondMoments:
+    """A grid of variances that holds every attracting fixed point for these weights and biases, with E phi^2.
 
     An attracting point lies above sigma_b2 > 0, and below sigma_w2 bound^2 + sigma_b2. Where one of the two says
     nothing it is looked for 16 decades below the shortest length of phi and 8 above the longest (squared).
@@ -59,8 +68,15 @@ def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> tuple[A
     else:
         high = max(1e8 * longest**2, 1e4 * float(np.max(sigma_b2)))
     first, last = (int(np.floor(np.log10(v))) for v in (max(low, 1e-300), min(high, 1e300)))
-    decades = [_decade(phi, e) for e in range(first, max(last, first) + 1)]
-    return np.concatenate([q for q, _ in decades]), np.concatenate([square for _, square in decades])
+    decades, failure = [_decade(phi, first)], None
+    for exponent in range(first + 1, last + 1):
+        try:
+            decades.append(_decade(phi, exponent))
+        except ConvergenceError as error:  # what lies below may be all that is asked for
+            failure = error
+            break
+    q, square = (np.concatenate(column) for column in zip(*decades, strict=True))
+    return SecondMoments(q, square, failure)
 
 
 def near_tangencies(excess: Array) -> NDArray[np.bool_]:
@@ -82,7 +98,8 @@ def fixed_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: flo
     """
     if phi.is_homogeneous:
         return _homogeneous_variance(phi, sigma_w2, sigma_b2, start)
-    falls, rises = _crossings(phi, sigma_w2, sigma_b2)
+    grid = second_moments(phi, np.asarray(sigma_w2), np.asarray(sigma_b2))
+    falls, rises = _crossings(phi, sigma_w2, sigma_b2, grid)
     attracting = [_refined(phi, sigma_w2, sigma_b2, cell) for cell in (falls if start is not None else falls[:1])]
     repelling = [_refined(phi, sigma_w2, sigma_b2, cell) for cell in rises]
     if start is not None:
@@ -90,7 +107,7 @@ def fixed_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: flo
         ceiling = min([np.inf, *(r for r in repelling if r >= start)])
         attracting = [q for q in attracting if floor < q <= ceiling]
     if not attracting:
-        raise NoFixedPointError(_why_none(phi, sigma_w2, sigma_b2, start, repelling))
+        raise grid.failure or NoFixedPointError(_why_none(phi, sigma_w2, sigma_b2, start, repelling, grid))
     return attracting[0]
 
 
@@ -100,10 +117,11 @@ def _residual(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: float) -
     return float((sigma_w2 * correlation.moment(phi, np.asarray(q), "square") + sigma_b2) / q - 1)
 
 
-def _crossings(phi: Activation, sigma_w2: float, sigma_b2: float) -> tuple[list[Interval], list[Interval]]:
+def _crossings(
+    phi: Activation, sigma_w2: float, sigma_b2: float, grid: SecondMoments
+) -> tuple[list[Interval], list[Interval]]:
     """Intervals of log q in which V(q) - q changes sign: downwards (attracting), upwards (repelling)."""
-    q, square = second_moments(phi, np.asarray(sigma_w2), np.asarray(sigma_b2))
-    log_q, excess = np.log(q), (sigma_w2 * square + sigma_b2) / q - 1
+    log_q, excess = np.log(grid.q), (sigma_w2 * grid.square + sigma_b2) / grid.q - 1
     turns = [
         _turning_point(phi, sigma_w2, sigma_b2, log_q[i - 1 : i + 2], np.sign(excess[i]))
         for i in np.flatnonzero(near_tangencies(excess))
@@ -155,15 +173,21 @@ def _homogeneous_variance(phi: Activation, sigma_w2: float, sigma_b2: float, sta
     raise NoFixedPointError(f"V(q) = {growth:.6g} q + {sigma_b2:g} for {phi.name} at sigma_w2={sigma_w2:g}: {fate}")
 
 
-def _why_none(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None, repelling: list[float]) -> str:
+def _why_none(
+    phi: Activation,
+    sigma_w2: float,
+    sigma_b2: float,
+    start: float | None,
+    repelling: list[float],
+    grid: SecondMoments,
+) -> str:
     origin = f" from start={start:g}" if start is not None else ""
     setting = f"the variance of {phi.name} at sigma_w2={sigma_w2:g}, sigma_b2={sigma_b2:g}{origin}"
-    q, square = second_moments(phi, np.asarray(sigma_w2), np.asarray(sigma_b2))
-    shrinks = sigma_w2 * square[0] + sigma_b2 <= q[0] * (1 + ROUNDING)
+    shrinks = sigma_w2 * grid.square[0] + sigma_b2 <= grid.q[0] * (1 + ROUNDING)
     if shrinks and (start is None or not repelling or start <= repelling[0]):
-        limit = repelling[0] if repelling else q[-1]
-        return f"{setting} shrinks towards 0: V(q) <= q from q = {q[0]:.3g} to {limit:.3g}"
-    return f"{setting} grows without bound: V(q) > q up to q = {q[-1]:.3g}"
+        limit = repelling[0] if repelling else grid.q[-1]
+        return f"{setting} shrinks towards 0: V(q) <= q from q = {grid.q[0]:.3g} to {limit:.3g}"
+    return f"{setting} grows without bound: V(q) > q up to q = {grid.q[-1]:.3g}"
 
 
 # --- Fixed points of the critical map ---

@@ -34,20 +34,27 @@ def expectation(f: Function, q: Any, *, kinks: Sequence[float] = (), scale: floa
     Raises ConvergenceError if they do not (a kink not declared, a scale too long), ValueError, TypeError for bad input.
     """
     f, q, kinks, scale = function("f", f), real("q", q, low=0.0), points("kinks", kinks), _length(scale)
-    values = [settled(f, float(np.sqrt(v)), kinks, scale) for v in q.ravel()]
+    values = [settled(f, float(np.sqrt(v)), kinks, scale)[0] for v in q.ravel()]
     return like(np.array(values).reshape(q.shape))
 
 
-def settled(f: Function, root_q: float, kinks: Sequence[float], scale: float, rounding: float = 0.0) -> float:
-    """The same for one sqrt(q), unchecked. `rounding`: absolute error of the square root of f, if f is a square."""
+def settled(
+    f: Function, root_q: float, kinks: Sequence[float], scale: float, rounding: float = 0.0
+) -> tuple[float, float]:
+    """(E f(sqrt(q) Z), E |f|) for one sqrt(q), unchecked; the mean is known to 1e-13 of E |f|.
+
+    rounding: absolute error of the square root of f, if f is a square.
+    """
     if root_q == 0.0:
-        return float(np.ravel(f(np.zeros(1)))[0])
-    previous, size = _line(f, root_q, kinks, scale, 0)
-    for halvings in range(1, 9):
-        value, size = _line(f, root_q, kinks, scale, halvings)
-        if abs(value - previous) <= 1e-13 * size + rounding * (np.sqrt(size) + rounding):
-            return value
-        previous = value
+        value = float(np.ravel(f(np.zeros(1)))[0])
+        return value, abs(value)
+    with np.errstate(over="ignore", invalid="ignore"):  # an f that overflows does not settle, which is reported below
+        previous, size = _line(f, root_q, kinks, scale, 0)
+        for halvings in range(1, 9):
+            value, size = _line(f, root_q, kinks, scale, halvings)
+            if abs(value - previous) <= 1e-13 * size + rounding * (np.sqrt(size) + rounding):
+                return value, size
+            previous = value
     raise ConvergenceError(
         f"E f(sqrt(q) Z) did not settle at q = {root_q**2:g}: "
         f"f is not finite, or has a kink not declared, or bends on a shorter length than scale={scale:g}"

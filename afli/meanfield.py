@@ -252,6 +252,6 @@ def critical_at(phi: Activation, *, q: float) -> MeanField:
     require(phi)
     q = scalar("q", q, low=0.0, open_low=True)
     sigma_b2 = float(bias_variance_at(phi, np.asarray(q)))
-    if sigma_b2 < 0 and not phi.is_homogeneous:
+    if sigma_b2 < -1e-13 * q:
         raise NoFixedPointError(f"{phi.name} is critical at q={q:g} only for the negative bias variance {sigma_b2:.6g}")
-    return MeanField._critical_at(phi, q, 0.0 if phi.is_homogeneous else sigma_b2)
+    return MeanField._critical_at(phi, q, max(sigma_b2, 0.0))  # for a homogeneous phi it is 0, up to rounding

@@ -70,8 +70,8 @@ def _variances(phi: Activation, w: Array, b: Array) -> Array:
     """The smallest attracting fixed points, NaN where there is none."""
     if phi.is_homogeneous or len(w) == 0:
         return np.array([_variance_or_nan(phi, *cell) for cell in zip(w, b, strict=True)])
-    grid, square = second_moments(phi, w, b)
-    excess = (w[:, None] * square + b[:, None]) / grid - 1
+    grid = second_moments(phi, w, b)
+    excess = (w[:, None] * grid.square + b[:, None]) / grid.q - 1
     grows = excess > ROUNDING
     falls = grows[:, :-1] & ~grows[:, 1:]
     exists, first = falls.any(axis=1), falls.argmax(axis=1)
@@ -83,11 +83,13 @@ def _variances(phi: Activation, w: Array, b: Array) -> Array:
 
     q = np.full(w.shape, np.nan)
     if exists.any():
-        ends = np.log(grid[first[exists]]), np.log(grid[first[exists] + 1])
+        ends = np.log(grid.q[first[exists]]), np.log(grid.q[first[exists] + 1])
         q[exists] = np.exp(elementwise.find_root(residual, ends, args=(w[exists], b[exists])).x)
     # What needs a closer look: V that all but touches the diagonal, and roots that are equal to rounding at one end.
     for cell in np.flatnonzero(near_tangencies(excess).any(axis=1) | (exists & np.isnan(q))):
         q[cell] = _variance_or_nan(phi, w[cell], b[cell])
+    if grid.failure and np.isnan(q).any():
+        raise grid.failure
     return q
 
 

@@ -223,6 +223,25 @@ def test_below_the_edge_relu_has_a_fixed_point_if_there_is_bias():
     assert (net.q, net.chi1) == pytest.approx((0.3 / (1 - 0.75), 0.75))
 
 
+def test_a_homogeneous_function_of_ones_own_is_not_given_a_critical_point_by_rounding():
+    own = act.from_callable(lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0, kinks=(0,), name="own relu")
+    for sigma_b2 in (1e-12, 0.1):
+        with pytest.raises(NoFixedPointError, match=r"own relu has no critical point at sigma_b2="):
+            mf.edge_of_chaos(own, sigma_b2=sigma_b2)
+    assert (mf.critical_at(own, q=3.0).sigma_b2, mf.critical_at(own, q=3.0).sigma_w2) == pytest.approx((0.0, 2.0))
+
+
+def test_a_function_that_overflows_far_out_still_has_its_small_fixed_point():
+    """E sinh^2 = (e^(2q) - 1) / 2."""
+    phi = act.from_callable(np.sinh, np.cosh, name="sinh")
+    net = mf.MeanField(phi, sigma_w2=0.5, sigma_b2=0.01)
+    assert net.q == pytest.approx(0.25 * np.expm1(2 * net.q) + 0.01, rel=1e-13)
+    assert mf.phase_diagram(phi, sigma_w2=0.5, sigma_b2=0.01).q[0, 0] == pytest.approx(net.q, rel=1e-12)
+    for build in (mf.MeanField, mf.phase_diagram):
+        with pytest.raises(ConvergenceError, match="did not settle"):
+            build(phi, sigma_w2=2.0, sigma_b2=0.1)
+
+
 # --- The correlation map R ---
 
 
@@ -399,6 +418,13 @@ def test_large_weights_and_small_radii():
     assert mf.MeanField(HARD_TANH, sigma_w2=1e10, sigma_b2=0.1).q == pytest.approx(1e10, rel=1e-4)
     tiny, unit = (mf.MeanField(act.shtanh(a), sigma_w2=2.0, sigma_b2=0.0) for a in (1e-12, 1.0))
     assert tiny.q == pytest.approx(1e-24 * unit.q, rel=1e-12)
+
+
+def test_the_smallest_variances_are_critical_without_bias():
+    for phi in (HARD_TANH, TANH, act.elu(), act.ssine(1.0)):
+        net = mf.critical_at(phi, q=1e-20)
+        assert 0 <= net.sigma_b2 < 1e-30
+        assert net.sigma_w2 == pytest.approx(1.0)
 
 
 def test_correlations_within_rounding_of_the_ends():
