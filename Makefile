@@ -14,7 +14,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint sync classroom clean distclean
+.PHONY: help book test lint sync bench classroom clean distclean
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ lint: $(INSTALLED)  ## ruff, mypy, and every notebook equal to its source
 
 sync: $(INSTALLED)  ## write notebooks/*.ipynb from their Markdown sources
 	@$(BIN)/python tools/pairs.py
+
+bench: $(INSTALLED)  ## time the numerics beside scipy (PEERS=1: and dks, neural-tangents; 3 GB) into benchmarks/results
+	@$(BIN)/python benchmarks/theory.py $(if $(PEERS),--peers)
 
 classroom: $(INSTALLED)  ## release the problem sets, grade the sample submissions, write feedback and grades.csv
 	@$(BIN)/python classroom/make.py
