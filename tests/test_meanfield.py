@@ -435,7 +435,7 @@ def test_correlations_within_rounding_of_the_ends():
 
 
 def test_a_pickier_fixed_point_than_the_plain_iteration_of_w_gives():
-    """Where W' is close to 1 the step is small long before the error is: a = 10, sigma_b2 = 1e-4 (THEORY: 5.49626)."""
+    """Where W' is close to 1 the step is small long before the error is: a = 10, sigma_b2 = 1e-4."""
     net, q = mf.edge_of_chaos(act.shtanh(10.0), sigma_b2=1e-4), 1.0
     for _ in range(2000):
         q = mf.critical_map(net.phi, q, sigma_b2=1e-4)

@@ -2,7 +2,7 @@
 
     python tests/reference/generate.py moments eoc bounds     # whole kinds
     python tests/reference/generate.py corr --act Shtanh --stride 20
-    python tests/reference/generate.py corr --act tanh --write /tmp/tanh.json
+    python tests/reference/generate.py corr --act tanh --write tanh.json
 
 Integrals: composite Gauss-Legendre, cut at the kinks, in one dimension; two nested ones for E f(U1) g(U2). Roots: the
 secant. Depths: closed kernels (erf, sin, ReLU) or a Chebyshev table of R. Bounds: the Lambert function, the secant.
