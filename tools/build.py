@@ -4,8 +4,8 @@
     python tools/build.py --only 3_3       run the pages whose names start with 3_3, show them in _build/preview
     python tools/build.py --jobs 1         one page at a time
 
-A page runs again when its source, afli/, results/ or the lock has changed. Where anything has changed, all of the book
-is typeset anew: it takes seconds, and leaves no page of a former table of contents. A page that fails stops the build
+A page runs again when its source, afli/, results/, benchmarks/ or the lock has changed. Where anything has changed, all
+of the book is typeset anew: it takes seconds, and leaves no page of a former table of contents. A page that fails stops the build
 and keeps no record, so it fails again the next time; so does typesetting.
 """
 
@@ -101,8 +101,8 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def page_key(book: Book, page: str) -> str:
-    """Hash of all that a page's outputs depend on: its source, afli/, results/, the lock, the Python version."""
-    shared = [path for folder in ("afli", "results") for path in files_below(book.root / folder)]
+    """Hash of all that a page's outputs depend on: its source, afli/, results/, benchmarks/, the lock, the Python."""
+    shared = [path for folder in ("afli", "results", "benchmarks") for path in files_below(book.root / folder)]
     content = digest([book.source(page), book.root / "requirements.txt", *shared], book.root)
     return hashlib.sha256(f"{sys.version_info[:2]}{content}".encode()).hexdigest()
 
