@@ -5,8 +5,8 @@
     python tools/build.py --jobs 1         one page at a time
 
 A page runs again when its source, afli/, results/, benchmarks/ or the lock has changed. Where anything has changed, all
-of the book is typeset anew: it takes seconds, and leaves no page of a former table of contents. A page that fails stops the build
-and keeps no record, so it fails again the next time; so does typesetting.
+of the book is typeset anew: it takes seconds, and leaves no page of a former table of contents. A page that fails stops
+the build and keeps no record, so it fails again the next time; so does typesetting.
 """
 
 from __future__ import annotations
