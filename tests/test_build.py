@@ -102,6 +102,18 @@ def test_a_failing_page_stops_the_build_with_its_name_and_traceback_every_time(b
         assert not book.executed("second").exists()
 
 
+def test_a_refuted_claim_stops_the_build(book, run):
+    """The page of Lemma 3.3, on a library whose correlation gap is a thousandth too large."""
+    page = (ROOT / "notebooks/3_3_uniform_gap.md").read_text(encoding="utf-8")
+    wrong = "mf.MeanField.correlation_gap = lambda net, rho: 1.001 * net.sigma_b2 / net.q * (1 - rho)"
+    book.source("second").write_text(page.replace("figures.use_style()", f"figures.use_style()\n{wrong}", 1))
+    status, printed = run()
+    assert status == 1
+    assert "notebooks/second.md failed" in printed
+    assert "lemma-3.3 (Lemma 3.3, eq. (22)) is refuted" in printed
+    assert not (book.build / "html").exists()
+
+
 def test_what_other_pages_computed_is_kept_when_one_fails(book, run):
     book.source("second").write_text(SECOND.replace("1 + 1", "1 / 0"))
     run("--jobs", "1")
