@@ -40,7 +40,11 @@ __all__ = [
 
 # The order of the paper; each module registers its claims when it is imported.
 # isort: off
-from afli.claims import part_one  # noqa: F401
+from afli.claims import part_1_1  # noqa: F401
+from afli.claims import part_1_2  # noqa: F401
+from afli.claims import part_1_3  # noqa: F401
+from afli.claims import part_1_4  # noqa: F401
+from afli.claims import part_1_5  # noqa: F401
 from afli.claims import section_2_1  # noqa: F401
 from afli.claims import section_2_1_edge  # noqa: F401
 from afli.claims import section_2_2  # noqa: F401

@@ -1,0 +1,160 @@
+"""Part I.1, vanishing gradients: what the article on choosing activations says of them.
+
+Ids of Part I are `article-...` and `question-...`. Statements are in our words; where a text is loose, the statement is
+the corrected one, and its status says so. Networks are sampled with numpy; the few checks that need torch import it.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from afli import activations as act
+from afli import toy
+from afli.activations import Activation
+from afli.claims.ledger import LEDGER, Evidence, at_most, equal
+
+_ARTICLE = "the article on choosing activations"
+_SIGMOID = act.sigmoid()
+_TANH = act.tanh()
+_RELU = act.relu()
+_VANISHING = "I_1_vanishing_gradients"
+
+
+@LEDGER.claim(
+    "article-random-product",
+    statement="A product of fifty uniform random numbers passes 10^-18 in 10.8% of tries (the text: never).",
+    source=f"{_ARTICLE}, vanishing gradients",
+    page=_VANISHING,
+    status="corrected",
+    mutants={"10^18, the sign lost": {"exponent": 18.0}, "forty factors": {"factors": 40}},
+)
+def random_product(exponent: float = -18.0, factors: int = 50, share: float = 0.108) -> Evidence:
+    count = 40_000
+    above = np.mean(toy.log10_products(factors, count, rng=np.random.default_rng(0)) > exponent)
+    error = 4 * np.sqrt(share * (1 - share) / count)
+    sampled = equal(above, share, error, domain=f"{count} products, four standard errors allowed")
+    exact = float(toy.product_above(min(exponent, 0.0), factors))
+    return equal(exact, share, 5e-4, domain=sampled.domain, oracle="sampling, and the Gamma distribution exactly")
+
+
+@LEDGER.claim(
+    "article-sigmoid-slope",
+    statement="The slope of the sigmoid is positive and at most 1/4 (the text: between 0 and 1).",
+    source=f"{_ARTICLE}, vanishing gradients",
+    page=_VANISHING,
+    status="corrected",
+    mutants={"0.24 in place of 1/4": {"bound": 0.24}, "tanh in place of the sigmoid": {"phi": _TANH}},
+)
+def sigmoid_slope(bound: float = 0.25, phi: Activation = _SIGMOID) -> Evidence:
+    z, step = np.linspace(-30, 30, 60_001), 1e-5
+    difference = (phi(z + step) - phi(z - step)) / (2 * step)
+    domain = "difference quotients (phi(z + h) - phi(z - h)) / 2h with h = 1e-5 at 60,001 points of [-30, 30]"
+    at_most(-phi.derivative(z), 0.0, strict=True, domain=domain)
+    # A difference quotient is a mean of slopes, so rounding (1e-11) is all that may take it above the bound.
+    return at_most(difference, bound + 1e-11, domain=domain, at=lambda i: f"z = {z[i[0]]:g}")
+
+
+def _error_sizes(
+    phi: Activation, *, sigma_w2: float, sigma_b2: float = 0.1, depth: int = 50, width: int = 300, seed: int = 0
+) -> np.ndarray:
+    """log10 of the mean size of delta per layer, relative to the last, in a sampled network with Gaussian inputs."""
+    rng = np.random.default_rng(seed)
+    layers = toy.random_layers([width] * (depth + 1), sigma_w2=sigma_w2, sigma_b2=sigma_b2, rng=rng)
+    z, gradients = rng.standard_normal((16, width)), []
+    for w, b in layers:
+        h = z @ w.T + b
+        gradients.append(phi.gradient(h))
+        z = phi.function(h)
+    delta = rng.standard_normal((16, width))
+    sizes = [np.linalg.norm(delta)]
+    for (w, _), slope in zip(layers[:0:-1], gradients[-2::-1], strict=True):
+        delta = slope * (delta @ w)
+        sizes.append(np.linalg.norm(delta))
+    return np.log10(np.array(sizes[::-1]) / sizes[0])
+
+
+_SAMPLED = "one sampled Gaussian network, 50 layers of 300 units, 16 Gaussian inputs"
+
+
+@LEDGER.claim(
+    "article-vanishing-gradient",
+    statement="With weight variance 1 the first of 50 sigmoid layers gets less than 1e-25 of the last one's gradient.",
+    source=f"{_ARTICLE}, vanishing gradients (condition: the weight variance)",
+    page=_VANISHING,
+    status="holds under a condition",
+    mutants={
+        "on the edge of chaos, sigma_w2 = 103.2": {"sigma_w2": 103.2},
+        "Shtanh, a = 3": {"phi": act.shtanh(a=3.0)},
+    },
+)
+def vanishing_gradient(sigma_w2: float = 1.0, phi: Activation = _SIGMOID) -> Evidence:
+    sizes = _error_sizes(phi, sigma_w2=sigma_w2)
+    return at_most(sizes[0], -25.0, domain=f"log10 of the ratio; {_SAMPLED}")
+
+
+@LEDGER.claim(
+    "article-early-layers",
+    statement="In a sigmoid network of weight variance 1 every layer gets a smaller gradient than the layer above it.",
+    source=f"{_ARTICLE}, vanishing gradients (condition: the weight variance)",
+    page=_VANISHING,
+    status="holds under a condition",
+    mutants={"sigma_w2 = 200": {"sigma_w2": 200.0}},
+)
+def early_layers(sigma_w2: float = 1.0) -> Evidence:
+    sizes = _error_sizes(_SIGMOID, sigma_w2=sigma_w2)
+    return at_most(
+        -np.diff(sizes),
+        0.0,
+        strict=True,
+        domain=f"log10 steps from layer to layer; {_SAMPLED}",
+        at=lambda i: f"layer {i[0] + 1}",
+    )
+
+
+@LEDGER.claim(
+    "article-relu-product",
+    statement="ReLU's gradient neither vanishes nor explodes over 50 layers, within a factor 3, if sigma_w2 = 2.",
+    source=f"{_ARTICLE}, ReLU to the rescue (condition: the weight variance)",
+    page=_VANISHING,
+    status="holds under a condition",
+    mutants={"sigma_w2 = 1": {"sigma_w2": 1.0}, "sigma_w2 = 3": {"sigma_w2": 3.0}},
+)
+def relu_product(sigma_w2: float = 2.0) -> Evidence:
+    sizes = _error_sizes(_RELU, sigma_w2=sigma_w2, sigma_b2=0.0)
+    return at_most(
+        np.abs(sizes), np.log10(3), domain=f"|log10| of the ratio; {_SAMPLED}", at=lambda i: f"layer {i[0] + 1}"
+    )
+
+
+@LEDGER.claim(
+    "article-saturation",
+    statement="Far from zero the sigmoid's slope is nearly zero: below e^-|h| for every h.",
+    source=f"{_ARTICLE}, saturated neurons",
+    page=_VANISHING,
+    status="holds, and sharpened",
+    mutants={"e^(-1.1 |h|)": {"exponent": 1.1}},
+)
+def saturation(exponent: float = 1.0) -> Evidence:
+    h = np.linspace(-30, 30, 6_001)
+    # A complex step differentiates without subtracting, so the ratio keeps all its digits.
+    slope = np.imag(1 / (1 + np.exp(-(h + 1e-20j)))) / 1e-20
+    domain = "6,001 points of [-30, 30], differentiated by a complex step"
+    return at_most(
+        slope * np.exp(exponent * np.abs(h)), 1.0, strict=True, domain=domain, at=lambda i: f"h = {h[i[0]]:g}"
+    )
+
+
+@LEDGER.claim(
+    "article-saturated-neuron",
+    statement="With a squared loss a sigmoid neuron at h that should say 0 needs more than e^h steps to unsaturate.",
+    source=f"{_ARTICLE}, saturated neurons (condition: a loss that keeps the slope)",
+    page=_VANISHING,
+    status="holds under a condition",
+    mutants={"cross-entropy loss": {"loss": "cross-entropy"}, "e^(1.1 h) steps": {"exponent": 1.1}},
+)
+def saturated_neuron(loss: str = "square", exponent: float = 1.0) -> Evidence:
+    h = np.arange(2.0, 11.0)
+    steps = np.array([toy.steps_to_unsaturate(start, loss=loss) for start in h], dtype=float)
+    return at_most(
+        np.exp(exponent * h) / steps, 1.0, strict=True, domain="h = 2, ..., 10; rate 1", at=lambda i: f"h = {h[i[0]]:g}"
+    )

@@ -1,0 +1,254 @@
+"""Part I.2, positive inputs and the zig-zag: what the question on positive-only activations, and the article, say."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from afli import activations as act
+from afli import toy
+from afli.activations import Activation
+from afli.claims.ledger import LEDGER, Evidence, at_most, equal
+
+_ARTICLE = "the article on choosing activations"
+_QUESTION = "the question on positive-only activations"
+_SIGMOID = act.sigmoid()
+_TANH = act.tanh()
+_RELU = act.relu()
+_ZIG_ZAG = "I_2_zig_zag"
+
+
+def few_digits(images: int) -> tuple[np.ndarray, np.ndarray]:
+    """Training images of digits, pixels in [0, 1], and their labels."""
+    from afli import data
+
+    digits = data.load("digits")
+    return digits.x_train[:images].astype(float), digits.y_train[:images]
+
+
+def small_network(sigma_w2: float = 2.0, seed: int = 0) -> list[toy.Layer]:
+    return toy.random_layers([64, 64, 64, 10], sigma_w2=sigma_w2, rng=np.random.default_rng(seed))
+
+
+def share_of_one_sign(phi: Activation, batch: int, images: int = 512) -> float:
+    """Share of the second layer's neurons whose weight gradient on a batch has one sign; silent neurons left out."""
+    x, labels = few_digits(images)
+    run = toy.backprop(small_network(), phi, x, labels)
+    shares = []
+    for start in range(0, images, batch):
+        rows = slice(start, start + batch)
+        gradient = run.errors[1][rows].T @ run.inputs[1][rows]
+        shares.append(toy.share_of_one_sign(gradient[np.abs(gradient).max(axis=1) > 0]))
+    return float(np.mean(shares))
+
+
+@LEDGER.claim(
+    "question-one-sign",
+    statement="If a neuron's inputs are positive, one example's gradient in its weights has one sign throughout.",
+    source=f"{_QUESTION}, the lecture's remark and the accepted answer",
+    page=_ZIG_ZAG,
+    mutants={"tanh below: inputs of both signs": {"phi": _TANH}, "two examples at once": {"batch": 2}},
+)
+def one_sign(phi: Activation = _SIGMOID, batch: int = 1) -> Evidence:
+    share = share_of_one_sign(phi, batch)
+    domain = "second layer of a random network on 512 digits; measured is the share of neurons that break the rule"
+    return equal(1 - share, 0.0, 0.0, domain=domain)
+
+
+@LEDGER.claim(
+    "question-error-sign",
+    statement="The error of a sigmoid unit takes both signs although every slope is positive, as the weights above do.",
+    source=f"{_QUESTION}, the asker's derivation",
+    page=_ZIG_ZAG,
+    status="corrected",
+    mutants={"weights and errors above all positive": {"positive": True}},
+)
+def error_sign(positive: bool = False) -> Evidence:
+    x, labels = few_digits(512)
+    layers = small_network()
+    run = toy.backprop(layers, _SIGMOID, x, labels)
+    above, weights = run.errors[2], layers[2][0]
+    if positive:
+        above, weights = np.abs(above), np.abs(weights)
+    errors = _SIGMOID.gradient(run.preactivations[1]) * (above @ weights)
+    share = np.mean(errors > 0)
+    domain = "second layer of a random sigmoid network, 512 digits; measured is the larger of the two shares"
+    return at_most(max(share, 1 - share), 0.6, domain=domain)
+
+
+@LEDGER.claim(
+    "article-one-direction",
+    statement="The common sign belongs to a neuron, not to its layer: for every example some neurons go up, some down.",
+    source=f"{_ARTICLE}, zero-centred activations (the text: all weights of the layer)",
+    page=_ZIG_ZAG,
+    status="corrected",
+    mutants={"a layer of one neuron": {"neurons": 1}},
+)
+def one_direction(neurons: int = 64) -> Evidence:
+    x, labels = few_digits(512)
+    errors = toy.backprop(small_network(), _SIGMOID, x, labels).errors[1][:, :neurons]
+    domain = "second layer of a random sigmoid network; measured is the share of 512 digits with one sign for all"
+    return at_most(toy.share_of_one_sign(errors), 0.0, domain=domain)
+
+
+@LEDGER.claim(
+    "article-batch-one-sign",
+    statement="On a batch of 64, under a fifth of a ReLU layer's neurons keep one sign in all components.",
+    source=f"{_ARTICLE}, zero-centred activations (the text: mixed signs are not possible with ReLU)",
+    page=_ZIG_ZAG,
+    status="corrected",
+    mutants={"single examples": {"batch": 1}, "sigmoid in place of ReLU": {"phi": _SIGMOID}},
+)
+def batch_one_sign(phi: Activation = _RELU, batch: int = 64) -> Evidence:
+    return at_most(
+        share_of_one_sign(phi, batch), 0.2, domain="second layer of a random network, 512 digits in batches of 64"
+    )
+
+
+def _two_weights(mean: float, *, spread: float = 1.0, natural: bool = False, seed: int = 0) -> toy.Descent:
+    """The neuron of the page: inputs uniform around `mean`, start (-1, 1), goal (1, -1)."""
+    x = mean + spread * np.random.default_rng(seed).uniform(-1, 1, (500, 2))
+    rate = 0.5 if natural else 1 / float(np.mean(np.sum(x * x, axis=1)))
+    return toy.descend(x, np.array([1.0, -1.0]), np.array([-1.0, 1.0]), rate=rate, steps=3000, natural=natural)
+
+
+@LEDGER.claim(
+    "question-search-space",
+    statement="Steps that each raise both weights or lower both still reach a goal that asks for one up and one down.",
+    source=f"{_QUESTION}, the asker's guess that part of the space is out of reach",
+    page=_ZIG_ZAG,
+    status="corrected",
+    mutants={"inputs all parallel": {"spread": 0.0}},
+)
+def search_space(spread: float = 1.0) -> Evidence:
+    run = _two_weights(2.0, spread=spread)
+    steps = run.updates[np.linalg.norm(run.updates, axis=1) > 0]
+    domain = "inputs uniform on [1, 3]^2, 3000 single-example steps; measured is the distance that is left"
+    if len(steps):
+        equal(toy.share_of_one_sign(steps), 1.0, 0.0, domain=domain)
+    return at_most(np.linalg.norm(run.weights[-1] - [1.0, -1.0]), 1e-6, domain=domain)
+
+
+@LEDGER.claim(
+    "article-zig-zag",
+    statement="Two weights need at least ten times as many steps if their inputs have mean 4 instead of 0.",
+    source=f"{_ARTICLE}, zero-centred activations, and {_QUESTION} (condition: plain gradient descent)",
+    page=_ZIG_ZAG,
+    status="holds under a condition",
+    mutants={"the natural gradient": {"natural": True}, "inputs centred": {"mean": 0.0}},
+)
+def zig_zag(mean: float = 4.0, natural: bool = False) -> Evidence:
+    goal = np.array([1.0, -1.0])
+
+    def steps(m: float) -> float:
+        return float(np.mean([_two_weights(m, natural=natural, seed=s).steps_to(goal, 0.28) for s in range(8)]))
+
+    domain = "means over 8 runs, rate 1 / E|x|^2, until a tenth of the distance is left; measured is 10 N(0) / N(4)"
+    return at_most(10 * steps(0.0) / steps(mean), 1.0, domain=domain)
+
+
+@LEDGER.claim(
+    "question-centring",
+    statement="A mean m on all of n inputs of variance 1 raises the condition number of E[x x^T] from 1 to 1 + n m^2.",
+    source=f"{_QUESTION}, what centring has to do with it",
+    page=_ZIG_ZAG,
+    status="holds, and sharpened",
+    mutants={"1 + m^2": {"power": 0.0}, "1 + n^2 m^2": {"power": 2.0}},
+)
+def centring(power: float = 1.0) -> Evidence:
+    cases = [(n, m) for n in (2, 4, 8) for m in (0.0, 0.5, 1.0, 3.0)]
+    ratios = []
+    for n, m in cases:
+        corners = m + 1 - 2 * ((np.arange(2**n)[:, None] >> np.arange(n)) & 1)
+        eigenvalues = np.linalg.eigvalsh(corners.T @ corners / len(corners))
+        ratios.append(eigenvalues[-1] / eigenvalues[0] / (1 + n**power * m * m))
+    domain = "inputs m +- 1, every corner of the cube once; n = 2, 4, 8 and m = 0, 0.5, 1, 3; measured is |ratio - 1|"
+    return equal(ratios, 1.0, 1e-11, domain=domain, at=lambda i: f"n, m = {cases[i[0]]}")
+
+
+@LEDGER.claim(
+    "question-fisher",
+    statement="The natural gradient of a linear neuron with bias does not notice a shift of its inputs.",
+    source=f"{_QUESTION}, the remark on the Fisher matrix",
+    page=_ZIG_ZAG,
+    mutants={"plain gradient": {"natural": False}, "no bias": {"bias": False}},
+)
+def fisher(natural: bool = True, bias: bool = True) -> Evidence:
+    rng = np.random.default_rng(0)
+    x, y = rng.standard_normal((200, 5)), rng.standard_normal(200)
+
+    def predictions(shift: float) -> np.ndarray:
+        inputs = np.hstack([x + shift, np.ones((200, 1))]) if bias else x + shift
+        matrix = inputs.T @ inputs / len(x) if natural else np.eye(inputs.shape[1])
+        w, path = np.zeros(inputs.shape[1]), []
+        for _ in range(20):
+            w = w - 0.1 * np.linalg.solve(matrix, inputs.T @ (inputs @ w - y) / len(x))
+            path.append(inputs @ w)
+        return np.array(path)
+
+    domain = "5 inputs, 200 examples, 20 steps; predictions with inputs shifted by 3 against none"
+    return equal(predictions(3.0), predictions(0.0), 1e-10, domain=domain, at=lambda i: f"step {i[0] + 1}")
+
+
+def _losses(phi: Activation, x: np.ndarray, labels: np.ndarray, rate: float, steps: int = 300) -> np.ndarray:
+    """Loss on all images every 10 steps of SGD with batches of 64."""
+    order = np.random.default_rng(1).integers(len(x), size=(steps, 64))
+    run = enumerate(toy.train(small_network(), phi, x, labels, rate=rate, order=order))
+    return np.array([toy.backprop(layers, phi, x, labels).loss.mean() for step, layers in run if step % 10 == 9])
+
+
+@LEDGER.claim(
+    "question-tanh-faster",
+    statement="tanh, a scaled and centred sigmoid, reaches loss 0.3 on digits in half the sigmoid's steps, best rates.",
+    source=f"{_QUESTION}, a comment's observation",
+    page=_ZIG_ZAG,
+    mutants={"both sigmoid": {"fast": _SIGMOID}, "a tenth of the steps": {"factor": 0.1}},
+)
+def tanh_faster(fast: Activation = _TANH, factor: float = 0.5) -> Evidence:
+    x, labels = few_digits(1437)
+
+    def steps(phi: Activation) -> float:
+        runs = [_losses(phi, x, labels, rate) for rate in (0.3, 1.0, 3.0)]
+        return 10.0 * (1 + min(int(np.argmax(loss < 0.3)) if (loss < 0.3).any() else 10**6 for loss in runs))
+
+    domain = "64-64-64-10 network, raw pixels, plain SGD, the best of rates 0.3, 1, 3"
+    return at_most(steps(fast), factor * steps(_SIGMOID), domain=domain)
+
+
+@LEDGER.claim(
+    "article-centred-data",
+    statement="Centred inputs make training smoother: loss rises less than half as often from step to step.",
+    source=f"{_ARTICLE}, the first of its three conditions",
+    page=_ZIG_ZAG,
+    mutants={"inputs left as they are": {"centre": False}},
+)
+def centred_data(centre: bool = True) -> Evidence:
+    x, labels = few_digits(1437)
+
+    def rises(inputs: np.ndarray) -> float:
+        return float(np.mean(np.diff(_losses(_RELU, inputs, labels, rate=0.3)) > 0))
+
+    domain = "ReLU, 64-64-64-10, rate 0.3, loss on all images every 10 steps; shares of rises"
+    return at_most(rises(x - x.mean(axis=0) if centre else x), 0.5 * rises(x), domain=domain)
+
+
+@LEDGER.claim(
+    "article-normal-distribution",
+    statement="Turning the inputs makes pixels nearly normal and changes nothing, if the first weights turn with them.",
+    source=f"{_ARTICLE}, the second of its three conditions (the text: without normality the network overfits)",
+    page=_ZIG_ZAG,
+    status="not reproduced",
+    mutants={"scaling each pixel instead of turning": {"turn": False}},
+)
+def normal_distribution(turn: bool = True) -> Evidence:
+    x, labels = few_digits(256)
+    rng = np.random.default_rng(2)
+    matrix = np.linalg.qr(rng.standard_normal((64, 64)))[0] if turn else np.diag(rng.uniform(0.5, 2, 64))
+    order = rng.integers(256, size=(60, 64))
+    layers = small_network()
+    turned = [(layers[0][0] @ np.linalg.inv(matrix), layers[0][1]), *layers[1:]]
+    *_, plain = toy.train(layers, _TANH, x, labels, rate=0.3, order=order)
+    *_, other = toy.train(turned, _TANH, x @ matrix.T, labels, rate=0.3, order=order)
+    logits = [
+        toy.backprop(ls, _TANH, inputs, labels).preactivations[-1] for ls, inputs in ((plain, x), (other, x @ matrix.T))
+    ]
+    return equal(logits[1], logits[0], 1e-9, domain="logits of 256 digits after 60 SGD steps, random rotation")

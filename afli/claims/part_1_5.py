@@ -1,0 +1,176 @@
+"""Part I.5, how to choose: the article's recipe, from the table that `afli run choose` wrote, and normalisation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from afli import activations as act
+from afli import gaussian
+from afli import meanfield as mf
+from afli.activations import Activation
+from afli.claims.ledger import LEDGER, Evidence, at_most, equal
+
+_ARTICLE = "the article on choosing activations"
+_TANH = act.tanh()
+_RELU = act.relu()
+_ELU = act.elu()
+_LEAKY = act.leaky_relu(0.2)
+_CHOOSE = "I_5_how_to_choose"
+
+
+def _best_accuracy(depth: int) -> dict[str, float]:
+    """Test accuracy of each activation at its best learning rate, from the table that `afli run choose` wrote."""
+    from pathlib import Path
+
+    import pandas as pd
+
+    from afli.experiments.table import summary
+
+    table = pd.read_parquet(Path(__file__).parents[2] / "results" / "choose-laptop-digits.parquet")
+    cells = summary(table[table["depth"] == depth])
+    return cells.groupby("phi")["mean"].max().to_dict()
+
+
+_TABLE = "results/choose-laptop-digits: width 64, 10 epochs of SGD, 3 trials, the best of 5 rates"
+
+
+@LEDGER.claim(
+    "article-relu-first",
+    statement="ReLU first is advice for shallow networks: at 50 layers it gets under half of the digits right.",
+    source=f"{_ARTICLE}, how to choose (condition: the depth)",
+    page=_CHOOSE,
+    status="holds under a condition",
+    mutants={"20 layers": {"depth": 20}},
+)
+def relu_first(depth: int = 50) -> Evidence:
+    return at_most(_best_accuracy(depth)["relu"], 0.5, domain=_TABLE)
+
+
+@LEDGER.claim(
+    "article-elu-next",
+    statement="At 50 layers elu gets over half of the images right that ReLU misses; leaky ReLU does not.",
+    source=f"{_ARTICLE}, how to choose (the text: leaky ReLU or elu next)",
+    page=_CHOOSE,
+    status="holds under a condition",
+    mutants={"leaky slope 0.2 in place of elu": {"phi": "leaky_relu(slope=0.2)"}},
+)
+def elu_next(phi: str = "elu(alpha=1)") -> Evidence:
+    accuracy = _best_accuracy(50)
+    at_most(1 - accuracy[phi], 0.5 * (1 - accuracy["relu"]), domain=_TABLE)
+    return at_most(accuracy["leaky_relu(slope=0.2)"], 0.5 * (1 + accuracy["relu"]), domain=_TABLE)
+
+
+@LEDGER.claim(
+    "article-centred-better",
+    statement="At 50 layers the best four are those with the four smallest R(0): over 0.9, and the others under 0.5.",
+    source=f"{_ARTICLE}, how to choose (the text: zero-centred activations are much better)",
+    page=_CHOOSE,
+    status="holds, and sharpened",
+    mutants={"10 layers": {"depth": 10}, "five in place of four": {"count": 5}},
+)
+def centred_better(depth: int = 50, count: int = 4) -> Evidence:
+    homogeneous = {"relu": _RELU, "leaky_relu(slope=0.2)": _LEAKY}
+    others = {phi.name: phi for phi in (_ELU, act.selu(), act.gelu(), act.silu(), _TANH, act.shtanh(a=5.0))}
+    gap = {name: mf.edge_of_chaos(phi, sigma_b2=0.0).correlation_map(0.0) for name, phi in homogeneous.items()}
+    gap |= {name: mf.edge_of_chaos(phi, sigma_b2=0.1).correlation_map(0.0) for name, phi in others.items()}
+    accuracy = _best_accuracy(depth)
+    order = sorted(gap, key=gap.__getitem__)
+    at_most([accuracy[name] for name in order[count:]], 0.5, domain=_TABLE, at=lambda i: order[count:][i[0]])
+    return at_most([1 - accuracy[name] for name in order[:count]], 0.1, domain=_TABLE, at=lambda i: order[i[0]])
+
+
+def _shifted(phi: Activation, constant: float, tilt: float) -> Activation:
+    """phi(z) + constant + tilt z."""
+    return act.from_callable(
+        lambda z: phi.function(z) + constant + tilt * z, lambda z: phi.gradient(z) + tilt, kinks=phi.kinks
+    )
+
+
+@LEDGER.claim(
+    "article-mean-is-bias",
+    statement="At equal q, subtracting an activation's mean leaves its critical correlation map as it was.",
+    source="this companion (the article: activations that can be centred are much better)",
+    page=_CHOOSE,
+    status="corrected",
+    mutants={"a tilt of 0.2 z added": {"tilt": 0.2}},
+)
+def mean_is_bias(tilt: float = 0.0) -> Evidence:
+    rho, differences = np.linspace(-1, 1, 41), []
+    cases = ((_RELU, 1.0), (_ELU, 4.0), (act.gelu(), 4.0))
+    for phi, q in cases:
+        mean = gaussian.expectation(phi.function, q, kinks=phi.kinks)
+        shifted = _shifted(phi, -mean, tilt)
+        # This map comes from expectations in two dimensions, which know nothing of slopes.
+        net = mf.critical_at(shifted, q=q)
+        options = {"sigma_w2": net.sigma_w2, "sigma_b2": net.sigma_b2}
+        product = mf.covariance_map(shifted, rho, q1=q, q2=q, **options)
+        differences.append(product / q - mf.critical_at(phi, q=q).correlation_map(rho))
+    domain = "ReLU at q = 1, elu and gelu at q = 4; 41 correlations in [-1, 1]"
+    return equal(differences, 0.0, 1e-11, domain=domain, at=lambda i: cases[i[0]][0].name)
+
+
+@LEDGER.claim(
+    "article-one-parameter",
+    statement="Leaky ReLU and elu each add one parameter to be chosen.",
+    source=f"{_ARTICLE}, how to choose",
+    page=_CHOOSE,
+    mutants={"selu among them": {"activations": (_LEAKY, act.selu())}},
+)
+def one_parameter(activations: tuple[Activation, ...] = (_LEAKY, _ELU)) -> Evidence:
+    return equal([len(phi.params) for phi in activations], 1.0, 0.0, domain=", ".join(phi.name for phi in activations))
+
+
+@LEDGER.claim(
+    "article-batch-norm",
+    statement="Batch norm keeps images apart through 50 ReLU layers; the gradient grows over 10% a layer downwards.",
+    source=f"{_ARTICLE}, conclusion (condition: the network is not deep)",
+    page=_CHOOSE,
+    status="holds under a condition",
+    mutants={"no normalisation": {"normalise": False}},
+)
+def batch_norm(normalise: bool = True) -> Evidence:
+    import torch
+    from torch import nn
+
+    from afli import data
+    from afli.networks import lessons, probe
+
+    digits = data.normalised(data.load("digits"))
+    x, y = torch.from_numpy(digits.x_train[:256]), torch.from_numpy(digits.y_train[:256])
+    norm = nn.BatchNorm1d if normalise else None
+    model = lessons.stack([64] * 51 + [10], nn.ReLU, gain=2**0.5, seed=0, normalise=norm)
+    last = probe.preactivations(model, x)[-2].detach()
+    unit = nn.functional.normalize(last, dim=1)
+    rho = float((unit @ unit.T)[~torch.eye(256, dtype=torch.bool)].mean())
+    nn.functional.cross_entropy(model(x), y).backward()
+    linear = [m.weight.grad for m in model.modules() if isinstance(m, nn.Linear)]
+    sizes = [float(gradient.norm()) for gradient in linear if gradient is not None]
+    domain = "one random network, 256 digits; correlations in layer 50, gradients of weights from layer 50 to layer 2"
+    at_most(rho, 0.5, domain=domain)
+    return at_most(1.1, (sizes[1] / sizes[49]) ** (1 / 48), domain=domain)
+
+
+@LEDGER.claim(
+    "article-constant-distributions",
+    statement="With batch norm a sigmoid network on raw digits needs under half of the steps to loss 0.3.",
+    source=f"{_ARTICLE}, the third of its three conditions (the cause may be the centring alone)",
+    page=_CHOOSE,
+    status="holds under a condition",
+    mutants={"no normalisation": {"normalise": False}},
+)
+def constant_distributions(normalise: bool = True) -> Evidence:
+    from torch import nn
+
+    from afli import data
+    from afli.networks import lessons
+
+    digits = data.load("digits")
+
+    def steps(norm: Any) -> float:
+        model = lessons.stack([64, 64, 64, 10], nn.Sigmoid, gain=1.4, seed=1, normalise=norm)
+        return lessons.fit(model, digits, learning_rate=3.0, epochs=14).steps_to(0.3)
+
+    ratio = steps(nn.BatchNorm1d if normalise else None) / steps(None)
+    return at_most(ratio, 0.5, domain="64-64-64-10, rate 3 (the best of 0.3, 1, 3, 10 without batch norm), one seed")
