@@ -2,8 +2,8 @@
 
 Every row here is a statement about small networks on small data, and says so in its domain: the paper's own scale
 (CIFAR-10, width 300, 100 epochs) is one command away, and not in the tables. Intervals are 95%, over paired trials.
-The criterion of the learning-rate test was fixed before its run; the constants of the other rows were read off the
-tables that they describe.
+The criterion of the learning-rate test was fixed before most of its runs; the constants of the other rows were
+read off the tables that they describe.
 """
 
 from __future__ import annotations
@@ -176,7 +176,7 @@ def cifar(clearly: bool = False, epoch: int = 1) -> Evidence:
 @LEDGER.claim(
     "section-4.2.fixed-rate-ridge",
     statement="Ridges remain at the best of six rates per cell: at three of five sigma_b2 on digits, at all on parity.",
-    source="this companion (the hypothesis that the ridge goes away; criterion fixed before the run)",
+    source="this companion (the hypothesis that the ridge goes away; criterion fixed before most runs)",
     page=_FIG7,
     status="not reproduced",
     mutants={"at one rate for the whole map": {"rate": 0.01}, "at all five on both": {"least": (5, 5)}},
