@@ -151,10 +151,10 @@ def _learning_rate(profile: Profile) -> list[Experiment]:
     """Is the ridge of Figure 7 one of initialisation or of the learning rate? The whole map at six rates, orthogonal.
 
     The criterion, fixed before all but 300 of the 960 runs on digits: a ridge exists at sigma_b2 if the best a of the
-    grid is not the largest and its mean test accuracy beats that of the largest a by more than the 95% half-width
-    of the paired difference over trials. The hypothesis (the ridge at one fixed rate mixes the effect of (a, sigma_b2)
-    with that of a stable learning rate that falls as q* grows) is supported on a dataset if ridges exist at one fixed rate for at least two of the five
-    sigma_b2, and for none at the best rate per cell.
+    grid is not the largest and its mean test accuracy beats that of the largest a by more than the 95% half-width of
+    the paired difference over trials. The hypothesis (the ridge at one fixed rate mixes the effect of (a, sigma_b2)
+    with that of a stable learning rate that falls as q* grows) is supported on a dataset if ridges exist at one fixed
+    rate for at least two of the five sigma_b2, and for none at the best rate per cell.
 
     What the criterion leaves open, fixed at the same time: accuracy is that after the last epoch, and a diverged
     run counts as guessing; the one fixed rate is the one with the highest mean accuracy over the whole map; the best
