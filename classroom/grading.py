@@ -67,6 +67,8 @@ def grade(
 
     variants: whether every student had numbers of their own, see variant.py. limits: traits of guard.GuardedExecute.
     """
+    submissions = list(submissions)
+    register(root, {submission.student for submission in submissions})
     work = partial(grade_one, root, variants=variants, limits=limits)
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         pending = {pool.submit(work, submission): submission for submission in submissions}
@@ -74,24 +76,38 @@ def grade(
             yield future.result()
 
 
+def register(root: Path, students: Iterable[str]) -> None:
+    """Put students in the gradebook, once each.
+
+    nbgrader would do it on grading. But where two sets of a new student are graded at the same time, both find no such
+    student, both add one, and one of the two fails.
+    """
+    with nbgrader(root).gradebook as gradebook:
+        for student in sorted(students):
+            gradebook.update_or_create_student(student)
+
+
 def grade_one(
     root: Path, submission: Submission, *, variants: bool = False, limits: Mapping[str, int] | None = None
 ) -> Mark:
     """Repair, execute and mark one submission, and write its feedback page.
 
-    If nbgrader itself fails on it, the empty release is graded in its place, with the reason in the feedback.
+    If nbgrader itself fails, it tries once more, since the cause may be the machine and not the student: a full disk, a
+    locked gradebook. If it fails again, the empty release is graded in its place, with the reason in the feedback.
     """
     student, name = submission.student, submission.set_name
     api, release = nbgrader(root, **(limits or {})), released(root, name)
     notebook, trouble = read_submission(submission.path)
     submitted = root / "submitted" / student / name
-    for _ in range(2):
+    for failures in range(3):
         shutil.rmtree(submitted, ignore_errors=True)
         write(normalised(notebook, release, trouble), submitted / f"{name}.ipynb")
         with _numbers(parameters(student, name, course_name()) if variants else None):
             result = api.autograde(name, student)
         if result["success"]:
             break
+        if failures == 0:
+            continue
         last = (result.get("error") or result.get("log") or "").strip().splitlines()
         notebook, trouble = None, f"the grader failed on it ({last[-1] if last else 'no message'})"
     write_feedback(root, student, name)

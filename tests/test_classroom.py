@@ -328,6 +328,38 @@ def test_sample_submissions_get_their_marks_and_feedback_that_helps(tmp_path: Pa
     assert all(written[sample.set_name, sample.name] == sample.expected for sample in marks)
 
 
+def test_students_are_registered_once_however_often_it_is_asked(root: Path) -> None:
+    for students in (["ada", "emmy"], ["emmy", "sofia"]):
+        grading.register(root, students)
+    with course.nbgrader(root).gradebook as gradebook:
+        assert {"ada", "emmy", "sofia"} <= {student.id for student in gradebook.students}
+
+
+@pytest.mark.parametrize("failures", [0, 1, 2])
+def test_a_failure_of_the_grader_costs_a_student_nothing_unless_it_comes_again(
+    root: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """The real grader with a database that is locked the first times; what it was given to grade is kept."""
+    given: list[NotebookNode] = []
+
+    class Unlucky:
+        def autograde(self, set_name: str, student: str) -> dict[str, object]:
+            path = root / "submitted" / student / set_name / f"{set_name}.ipynb"
+            given.append(nbformat.read(path, as_version=4))
+            return {"success": len(given) > failures, "error": "OperationalError: database is locked"}
+
+    monkeypatch.setattr(grading, "nbgrader", lambda root, **limits: Unlucky())
+    monkeypatch.setattr(grading, "write_feedback", lambda *arguments: None)
+    monkeypatch.setattr(grading, "read_mark", lambda root, student, name, trouble: trouble)
+    full = samples.samples("ps0")[0]
+    path = course.write(samples.submission(root, full), root / "unlucky" / "ps0.ipynb")
+    trouble = grading.grade_one(root, grading.Submission("unlucky", "ps0", path))
+    assert len(given) == failures + 1
+    answers = {course.grade_id(cell): cell.source for cell in given[-1].cells}
+    assert ("raise NotImplementedError" in answers["q2"]) == (failures == 2)
+    assert ("database is locked" in str(trouble)) == (failures == 2)
+
+
 # --- Hostile submissions ---
 
 ENDLESS = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
