@@ -35,6 +35,7 @@ from afli.experiments.provenance import machine
 from afli.networks.ensemble import Ensemble, Member, Tensors
 from afli.networks.init import WEIGHTS
 from afli.networks.modules import FORMULAS, mlp
+from afli.networks.products import products_for
 
 HERE = Path(__file__).parent
 DEPTHS = (20, 50, 100, 200)
@@ -87,21 +88,22 @@ def the_ensemble(depth: int, members: int, device: str) -> Contestant:
 
 
 def products_alone(depth: int, members: int, device: str) -> Contestant:
-    """The three matrix products of every layer and nothing else: what no engine on the same library can beat."""
+    """The three matrix products of every layer, as the ensemble takes them, and nothing else."""
     sizes = [FEATURES, *[WIDTH] * depth, CLASSES]
     batch = {n: torch.randn(members, BATCH, n, device=device) for n in set(sizes)}
     weights = [torch.randn(members, n, m, device=device) / n**0.5 for n, m in pairwise(sizes)]
     biases = [torch.zeros(members, 1, m, device=device) for m in sizes[1:]]
-    out = {n: torch.empty_like(z) for n, z in batch.items()}
+    out, tiny = {n: torch.empty_like(z) for n, z in batch.items()}, {n: 1e-6 * z for n, z in batch.items()}
+    products = [products_for(weight) for weight in weights]
 
     def step() -> None:
-        for weight, bias in zip(weights, biases, strict=True):
-            torch.baddbmm(bias, batch[weight.shape[1]], weight, out=out[weight.shape[2]])
-        for l, weight in reversed(list(enumerate(weights))):
-            delta = batch[weight.shape[2]]
+        for weight, bias, product in zip(weights, biases, products, strict=True):
+            product.forward(bias, batch[weight.shape[1]], weight, out[weight.shape[2]])
+        for l, (weight, product) in reversed(list(enumerate(zip(weights, products, strict=True)))):
+            n_in, n_out = weight.shape[1:]
             if l > 0:
-                torch.bmm(delta, weight.transpose(1, 2), out=out[weight.shape[1]])
-            weight.baddbmm_(batch[weight.shape[1]].transpose(1, 2), delta, alpha=1e-9)
+                product.back(batch[n_out], weight, out[n_in])
+            product.update(weight, batch[n_in], tiny[n_out])
 
     return lambda count: timed(device, lambda: [step() for _ in range(count)], members * count)
 

@@ -11,6 +11,7 @@ import torch
 
 from afli import activations as act
 from afli.experiments import LinearSchedule
+from afli.networks import products
 from afli.networks.ensemble import DIVERGED_LOSS, Ensemble, Member, Tensors, initial_layers
 from afli.networks.init import WEIGHTS
 from afli.networks.modules import FORMULAS
@@ -137,6 +138,56 @@ def test_five_members_equal_five_ensembles_of_one_bit_for_bit(name, shape, dtype
         assert all(torch.equal(one[0], many[e]) for one, many in zip(alone, together, strict=True))
 
 
+wide = pytest.mark.skipif(not products._has_wide_onednn(), reason="torch's own products are used on this machine")
+
+
+@wide
+def test_the_products_of_wide_float32_networks_are_onednns_and_no_others():
+    chosen = {
+        (shape, dtype): type(products.products_for(torch.empty(2, *shape, dtype=dtype)))
+        for shape in ((300, 300), (3072, 300), (300, 10), (64, 64))
+        for dtype in (torch.float32, torch.float64)
+    }
+    fast = {key for key, kind in chosen.items() if kind is products.OneDnnProducts}
+    assert fast == {((300, 300), torch.float32), ((3072, 300), torch.float32)}
+
+
+@wide
+@pytest.mark.parametrize(("n_in", "n_out", "batch"), [(300, 300, 64), (513, 256, 33), (200, 407, 7)])
+def test_onednns_products_are_those_of_torch(n_in, n_out, batch):
+    g = torch.Generator().manual_seed(3)
+    z, delta, bias = (torch.randn(3, n, m, generator=g) for n, m in ((batch, n_in), (batch, n_out), (1, n_out)))
+    first, second = (weight := torch.randn(3, n_in, n_out, generator=g)), weight.clone()
+    (out, other), (below, beneath) = ([torch.empty(3, batch, n) for _ in range(2)] for n in (n_out, n_in))
+    for which, w, y, d in (
+        (products.Products(), first, out, below),
+        (products.OneDnnProducts(), second, other, beneath),
+    ):
+        which.forward(bias, z, w, y)
+        which.back(delta, w, d)
+        which.update(w, z, delta)
+    for expected, found in ((out, other), (below, beneath), (first, second)):
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()) * n_in**0.5)
+
+
+@wide
+@pytest.mark.parametrize("name", ["shtanh", "ssine"])
+def test_wide_members_do_not_see_each_other_and_follow_autograd(name):
+    data, team = images(256, 4, train=70, test=50, dtype=torch.float32), members(family(name, 5))
+    order = orders(5, data, 4, 16)
+    together, *alone = (
+        Ensemble(chosen, data, depth=3, width=224, batch=16) for chosen in (team, *([member] for member in team))
+    )
+    networks = [together.network(e, member.phi) for e, member in enumerate(team)]
+    together.train(order)
+    for e, (member, ensemble, network) in enumerate(zip(team, alone, networks, strict=True)):
+        ensemble.train(order[e : e + 1])
+        assert all(torch.equal(w[e], v[0]) for w, v in zip(together.weights, ensemble.weights, strict=True))
+        train_with_autograd(network, member, data, order[e])
+        for expected, found in zip(network.parameters(), together.network(e, member.phi).parameters(), strict=True):
+            torch.testing.assert_close(found, expected, rtol=0, atol=2e-6)
+
+
 def test_one_trial_shares_its_standardised_draw_across_a_sigma_and_kind_of_weights():
     trial = [Member(act.shtanh(a), w, b, 0.1, trial=4) for a, w, b in ((1.0, 1.5, 0.1), (5.0, 1.1, 1.0))]
     for weight, bias in initial_layers((6, 8, 8, 3), trial):
@@ -179,6 +230,16 @@ def test_the_step_of_a_divergence_is_the_first_with_a_loss_beyond_the_limit():
         losses.append(float(ensemble.mean_loss()[0]))
     expected = next(step for step, loss in enumerate(losses) if not loss <= DIVERGED_LOSS)
     assert int(ensemble.diverged_at[0]) == expected
+
+
+def test_weights_that_overflow_in_the_last_step_are_marked_at_the_test():
+    data, member = images(), replace(members(family("relu", 1))[0], learning_rate=1e20)
+    ensemble = Ensemble([member], data, depth=4, width=16, batch=8)
+    ensemble.train(orders(1, data, 1, 8))  # its loss is that of the weights before the step
+    assert int(ensemble.diverged_at[0]) == -1
+    loss, _ = ensemble.evaluate()
+    assert not float(loss[0]) <= DIVERGED_LOSS
+    assert int(ensemble.diverged_at[0]) == 0
 
 
 def test_a_restored_state_goes_on_bit_for_bit():

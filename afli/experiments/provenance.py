@@ -23,6 +23,7 @@ RESULT_FILES = (
     "networks/init.py",
     "networks/modules.py",
     "networks/passes.py",
+    "networks/products.py",
 )
 
 

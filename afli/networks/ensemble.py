@@ -3,7 +3,7 @@
 Members differ in a, sigma_w2, sigma_b2, learning rate, initialisation and trial; depth, width and family are shared.
 Shapes: weights (E, n_in, n_out), biases (E, 1, n_out), activations (E, batch, n). What makes it fast:
 
-- every matrix product writes into a buffer that was allocated once;
+- matrix products write into buffers that were allocated once, or are oneDNN's where those are faster (`products`);
 - hard tanh, tanh and ReLU work in place, and their derivative is read off the stored *outputs* (|z| < a for hard tanh);
 - delta carries the factor -learning rate / batch from the start, so that the weight update is the epilogue of the
   gradient's own matrix product, W += z^T delta: there are no gradient buffers, and a rate per member costs nothing;
@@ -27,10 +27,11 @@ from afli.activations import Activation
 from afli.networks.init import standard_biases, standard_weights
 from afli.networks.modules import Elementwise
 from afli.networks.passes import Pass, flat, pass_kind
+from afli.networks.products import products_for
 
 __all__ = ["DIVERGED_LOSS", "Ensemble", "Member", "Tensors", "initial_layers"]
 
-# A mini-batch cross-entropy above this, or one that is not a number, marks a member as diverged.
+# A mean cross-entropy above this, or one that is not a number, marks a member as diverged.
 DIVERGED_LOSS = 1e4
 
 
@@ -91,7 +92,8 @@ class Ensemble:
 
     members: E of them, activations of one family. data: on `device`, images of `dtype`. batch: images per step.
     After construction: `train`, `mean_loss`, `evaluate`, `set_scale`, `state`, `restore`.
-    diverged_at: (E,), the step (from 0) at which a member's loss first passed DIVERGED_LOSS or became NaN; -1 if never.
+    diverged_at: (E,), the step (from 0) at which a member's loss first passed DIVERGED_LOSS or became NaN: the loss of
+    its mini-batch or, after it, that of the test set; -1 if never.
     Raises ValueError for an empty ensemble, mixed families, or a batch larger than the training set.
     """
 
@@ -118,6 +120,7 @@ class Ensemble:
         for weight, bias in initial_layers(self.sizes, members):
             self.weights.append(self._buffer(*weight.shape[1:]).copy_(weight))
             self.biases.append(self._buffer(*bias.shape[1:]).copy_(bias))
+        self._products = [products_for(weight) for weight in self.weights]
         self.input_scale = self._column([m.input_scale for m in members])
         self.step_size = self._column([-m.learning_rate / batch for m in members])
         self._make_buffers(classes)
@@ -141,7 +144,10 @@ class Ensemble:
         return mean
 
     def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy and accuracy on the test set, (E,) each, float64."""
+        """Mean cross-entropy and accuracy on the test set, (E,) each, float64.
+
+        A member whose weights have just overflowed shows it here first: it is marked as diverged in the last step.
+        """
         count = len(self.data.y_test)
         loss, hits = (torch.zeros(self.count, dtype=torch.float64, device=self.device) for _ in range(2))
         for start in range(0, count, self.batch):
@@ -153,7 +159,9 @@ class Ensemble:
             right = (logits.argmax(2) == self._labels)[:, :fresh]
             loss += _cross_entropy(logits, self._labels)[1][:, :fresh].double().sum(1)
             hits += right.double().sum(1)
-        return (loss / count).cpu(), (hits / count).cpu()
+        loss /= count
+        self._mark_diverged(loss, (self._steps - 1).clamp(min=0))
+        return loss.cpu(), (hits / count).cpu()
 
     def set_scale(self, a: Sequence[float]) -> None:
         """New values of the parameter a, one per member: the schedule of Figure 8."""
@@ -194,10 +202,13 @@ class Ensemble:
         self._backward(log_sum)
         loss = losses.mean(1)
         self._loss_sum += loss
-        first = ~(loss <= DIVERGED_LOSS) & (self.diverged_at < 0)
-        torch.where(first, self._steps, self.diverged_at, out=self.diverged_at)
+        self._mark_diverged(loss, self._steps)
         self._steps += 1
         self._loss_count += 1
+
+    def _mark_diverged(self, loss: Tensor, step: Tensor) -> None:
+        first = ~(loss <= DIVERGED_LOSS) & (self.diverged_at < 0)
+        torch.where(first, step, self.diverged_at, out=self.diverged_at)
 
     def _load(self, x: Tensor, y: Tensor, rows: Tensor) -> None:
         """Gather each member's images into the input buffer, scaled, and their labels."""
@@ -209,7 +220,7 @@ class Ensemble:
         """Logits (E, batch, classes); every layer's outputs (and preactivations, where needed) stay in the buffers."""
         z = self._inputs
         for l, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
-            torch.baddbmm(bias, z, weight, out=self._pre[l])
+            self._products[l].forward(bias, z, weight, self._pre[l])
             if l + 1 < len(self.weights):
                 self._pass.forward(l)
                 z = self._post[l]
@@ -224,10 +235,10 @@ class Ensemble:
         for l in reversed(range(len(self.weights))):
             below = self._delta[l % 2]
             if l > 0:
-                torch.bmm(delta, self.weights[l].transpose(1, 2), out=below)
+                self._products[l].back(delta, self.weights[l], below)
                 self._pass.backward(l - 1, flat(below))
             z = self._post[l - 1] if l > 0 else self._inputs
-            self.weights[l].baddbmm_(z.transpose(1, 2), delta)
+            self._products[l].update(self.weights[l], z, delta)
             self.biases[l].add_(delta.sum(1, keepdim=True))
             delta = below
 
