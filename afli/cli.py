@@ -76,7 +76,7 @@ def check(
 @app.command()
 def run(
     preset: Annotated[str, typer.Argument(help="fig7, fig8, activations, ...: see results/README.md.")],
-    profile: Annotated[str, typer.Option(help="smoke, laptop, small, gpu or paper: seconds to hours.")] = "smoke",
+    profile: Annotated[str, typer.Option(help="smoke, laptop, small, wide, gpu or paper: seconds to hours.")] = "smoke",
     out: Annotated[Path, typer.Option(help="The folder for the table and its manifest.")] = Path("results"),
     device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")] = "auto",
     budget: Annotated[str, typer.Option(help="When to stop: 90s, 30m, 1h30m. Empty: no limit.")] = "",

@@ -1,7 +1,7 @@
 """The named grids: which networks each figure, and each question that the figures leave open, asks for.
 
 Profiles: `smoke` runs in seconds and `laptop` in minutes on one core, both on digits; `small` is a first look at
-CIFAR-10 on a CPU; `gpu` is a shorter `paper`; `paper` has the paper's own dataset, depths, width and epochs. The order
+CIFAR-10 on a CPU, `wide` a longer one at the paper's width; `gpu` is a shorter `paper`; `paper` has the paper's own dataset, depths, width and epochs. The order
 within a grid is the order of work: what a run that is stopped early should have done first, with every cell of one
 trial before the next trial.
 """
@@ -52,7 +52,8 @@ PROFILES = {
     for profile in (
         Profile("smoke", "digits", depths=(10,), width=32, epochs=2, trials=1, learning_rate=1e-3),
         Profile("laptop", "digits", depths=(50, 20), width=64, epochs=10, trials=5, learning_rate=1e-3),
-        Profile("small", "cifar10", depths=(20,), width=100, epochs=1, trials=2, learning_rate=1e-3),
+        Profile("small", "cifar10", depths=(20,), width=100, epochs=1, trials=4, learning_rate=1e-3),
+        Profile("wide", "cifar10", depths=(20,), width=300, epochs=5, trials=3, learning_rate=1e-3),
         Profile("gpu", "cifar10", depths=(50, 20), width=300, epochs=20, trials=5, learning_rate=1e-4),
         Profile("paper", "cifar10", depths=(50, 20, 100, 200), width=300, epochs=100, trials=10, learning_rate=1e-4),
     )
@@ -67,7 +68,7 @@ Candidate = tuple[str, tuple[tuple[str, float], ...], float]  # family, paramete
 
 
 def grid(preset: str, profile: str = "smoke") -> Grid:
-    """The grid of that name (see PRESETS), in the size smoke, laptop, small, gpu or paper.
+    """The grid of that name (see PRESETS), in the size smoke, laptop, small, wide, gpu or paper.
 
     Raises ValueError for another name.
     """
