@@ -1,9 +1,9 @@
 """The named grids: which networks each figure, and each question that the figures leave open, asks for.
 
 Profiles: `smoke` runs in seconds and `laptop` in minutes on one core, both on digits; `small` is a first look at
-CIFAR-10 on a CPU, `wide` a longer one at the paper's width; `gpu` is a shorter `paper`; `paper` has the paper's own dataset, depths, width and epochs. The order
-within a grid is the order of work: what a run that is stopped early should have done first, with every cell of one
-trial before the next trial.
+CIFAR-10 on a CPU, `wide` a longer one at the paper's width; `gpu` is a shorter `paper`; `paper` has the paper's own
+dataset, depths, width and epochs. The order within a grid is the order of work: what a run that is stopped early should
+have done first, with every cell of one trial before the next trial.
 """
 
 from __future__ import annotations
