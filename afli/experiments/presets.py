@@ -53,7 +53,7 @@ PROFILES = {
         Profile("smoke", "digits", depths=(10,), width=32, epochs=2, trials=1, learning_rate=1e-3),
         Profile("laptop", "digits", depths=(50, 20), width=64, epochs=10, trials=5, learning_rate=1e-3),
         Profile("small", "cifar10", depths=(20,), width=100, epochs=1, trials=4, learning_rate=1e-3),
-        Profile("wide", "cifar10", depths=(20,), width=300, epochs=5, trials=3, learning_rate=1e-3),
+        Profile("wide", "cifar10", depths=(20,), width=300, epochs=3, trials=3, learning_rate=1e-3),
         Profile("gpu", "cifar10", depths=(50, 20), width=300, epochs=20, trials=5, learning_rate=1e-4),
         Profile("paper", "cifar10", depths=(50, 20, 100, 200), width=300, epochs=100, trials=10, learning_rate=1e-4),
     )
