@@ -54,6 +54,11 @@ from afli.claims import section_3_2  # noqa: F401
 from afli.claims import section_3_3  # noqa: F401
 from afli.claims import section_3_4  # noqa: F401
 from afli.claims import section_3_5  # noqa: F401
-from afli.claims import section_4  # noqa: F401
+from afli.claims import section_4_1  # noqa: F401
+from afli.claims import section_4_2  # noqa: F401
+from afli.claims import section_4_3  # noqa: F401
+from afli.claims import section_4_4  # noqa: F401
+from afli.claims import section_4_5  # noqa: F401
+from afli.claims import section_4_6  # noqa: F401
 from afli.claims import appendix_a  # noqa: F401
 from afli.claims import appendix_b  # noqa: F401

@@ -1,0 +1,72 @@
+"""Section 4: what the theory of the start of training says about its end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from afli.claims.ledger import LEDGER, Evidence, at_most
+from afli.claims.tables import final_rows, only
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PAGE = "4_6_theory_meets_training"
+_MAP = "digits, Shtanh, width 64, 10 epochs, rate 0.001, 5 paired trials, CPU"
+
+
+def predictions(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell: mean test accuracy, q*, the Jacobian's variance, and where correlation 0 is at depth L."""
+    from afli import activations as act
+    from afli import isometry
+    from afli.experiments.spec import edge_of_chaos
+
+    cells = rows.groupby(["depth", "weights", "a", "sigma_b2"])["test_accuracy"].mean().reset_index()
+    nets = [edge_of_chaos(act.shtanh(a=a), v) for a, v in zip(cells["a"], cells["sigma_b2"], strict=True)]
+    kinds = list(zip(nets, cells["depth"], cells["weights"], strict=True))
+    return cells.assign(
+        q=[net.q for net in nets],
+        correlation=[float(net.correlation_trajectory(0.0, int(depth))[-1]) for net, depth, _ in kinds],
+        jacobian=[isometry.jacobian_variance(net, int(depth), weights=weights) for net, depth, weights in kinds],
+    )
+
+
+@LEDGER.claim(
+    "section-4.6.isometry-predicts",
+    statement="Cells of smaller Jacobian variance learn faster: rank correlation with early accuracy at most -0.5.",
+    source="Sections 1 and 4.2 (a good initialisation trains faster); here on digits, at one rate",
+    page=_PAGE,
+    status="holds under a condition",
+    mutants={"best rate per cell, after ten epochs": {"best_rate": True}, "at most -0.8": {"most": -0.8}},
+)
+def isometry_predicts(best_rate: bool = False, most: float = -0.5) -> Evidence:
+    from scipy.stats import spearmanr
+
+    from afli.experiments import statistics
+
+    if best_rate:
+        rows = statistics.at_best_rate(final_rows("learning-rate-laptop-digits"))
+    else:
+        rows = only(statistics.load("fig7-laptop-digits"), epoch=1)
+    groups = predictions(rows).groupby(["depth", "weights"])
+    found = [float(spearmanr(g["jacobian"], g["test_accuracy"])[0]) for _, g in groups]
+    return at_most(found, most, domain=f"{_MAP}; both depths, both initialisations, 40 cells each")
+
+
+@LEDGER.claim(
+    "section-4.6.q-predicts-better",
+    statement="At one rate q* alone predicts the accuracy after one epoch better in rank than the Jacobian's variance.",
+    source="this companion",
+    page=_PAGE,
+    mutants={"better by 0.4": {"by": 0.4}},
+)
+def q_predicts_better(by: float = 0.0) -> Evidence:
+    from scipy.stats import spearmanr
+
+    from afli.experiments import statistics
+
+    rows = only(statistics.load("fig7-laptop-digits"), epoch=1)
+    groups = [g for _, g in predictions(rows).groupby(["depth", "weights"])]
+    jacobian = [abs(float(spearmanr(g["jacobian"], g["test_accuracy"])[0])) for g in groups]
+    q = [abs(float(spearmanr(g["q"], g["test_accuracy"])[0])) for g in groups]
+    domain = f"{_MAP}; |rank correlation| of the variance (plus what is asked), and of q*"
+    return at_most([value + by for value in jacobian], q, strict=True, domain=domain)
