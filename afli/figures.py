@@ -221,17 +221,49 @@ def cell_maps(
     return fig
 
 
+def small_maps(
+    maps: Mapping[str, Mapping[str, ArrayLike]],
+    columns: Sequence[float],
+    rows: Sequence[float],
+    *,
+    xlabel: str,
+    ylabel: str,
+    low: float = 0.0,
+    high: float = 1.0,
+) -> Figure:
+    """Many maps on one scale, without numbers; a dot marks the best cell of every row.
+
+    maps: title of a row of maps -> title of a column -> means (rows, columns) in [0, 1]. low, high: range of colours.
+    """
+    titles = list(next(iter(maps.values())))
+    fig, axes = figure(len(titles), len(maps), height=1.7, squeeze=False, sharex=True, sharey=True)
+    for line, (name, stages) in zip(axes, maps.items(), strict=True):
+        for ax, title in zip(line, titles, strict=True):
+            mean = 100 * np.asarray(stages[title], dtype=float)
+            image = ax.imshow(mean, cmap="cividis", vmin=100 * low, vmax=100 * high, aspect="auto")
+            ax.scatter(mean.argmax(axis=1), range(len(mean)), s=26, color="#D55E00", edgecolors="white", linewidths=0.8)
+            ax.grid(visible=False)
+            ax.set_xticks(range(0, len(columns), 2), [f"{c:g}" for c in columns[::2]], fontsize=8)
+            ax.set_yticks(range(0, len(rows), 2), [f"{r:g}" for r in rows[::2]], fontsize=8)
+        line[0].set_ylabel(name, fontsize=9)
+    for ax, title in zip(axes[0], titles, strict=True):
+        ax.set_title(title, fontsize=10)
+    fig.supxlabel(xlabel, fontsize=10)
+    fig.supylabel(ylabel, fontsize=10)
+    fig.colorbar(image, ax=axes, label="test accuracy (%)")
+    return fig
+
+
 # --- Figures that move: plain SVG and a range slider, no library, readable without JavaScript ---
 
 _LIVE = """<figure class="live" id="{key}">
 <svg viewBox="0 0 600 380" role="img" aria-label="{alt}">
-<g class="frame" stroke="currentColor" fill="none" stroke-width="1">{grid}</g>
-<g fill="currentColor" font-size="15">{ticks}</g>
+<path class="frame" stroke="currentColor" fill="none" stroke-width="1" d="M60 20L60 330L580 330"/>
 {fixed}
 <path class="curve" fill="none" stroke="currentColor" stroke-width="3" d="{first}"/>
 </svg>
 <label>{name} = <output>{start}</output>
-<input type="range" min="0" max="{last}" value="{index}" aria-label="{name}"></label>
+<input type="range" min="0" max="{last}" value="{index}" aria-label="{name}" aria-valuetext="{start}"></label>
 <p class="caption">{readout}<span class="readout">{start_readout}</span></p>
 </figure>
 <script>(() => {{
@@ -240,6 +272,7 @@ const curve = figure.querySelector(".curve"), slider = figure.querySelector("inp
 const show = () => {{
   curve.setAttribute("d", paths[slider.value]);
   figure.querySelector("output").textContent = values[slider.value];
+  slider.setAttribute("aria-valuetext", values[slider.value]);
   figure.querySelector(".readout").textContent = readouts[slider.value];
 }};
 slider.addEventListener("input", show); show();
@@ -267,8 +300,6 @@ def live_curve(
     figure shows, for a screen reader. start: index of the frame seen first, and without JavaScript. readout, readouts:
     a sentence and one number per frame to put after it.
     """
-    from IPython.display import HTML
-
     x = np.asarray(x, dtype=float)
     (left, right), (low, high) = (float(x[0]), float(x[-1])), ylim
 
@@ -279,38 +310,16 @@ def live_curve(
     def path(y: ArrayLike) -> str:
         return "M" + "L".join(point(u, v) for u, v in zip(x, np.asarray(y, dtype=float), strict=True))
 
-    paths = [path(y) for y in frames.values()]
-    values = list(frames)
-    texts = list(readouts) if readouts is not None else [""] * len(values)
-    grid = f'<path d="M{point(left, low)}L{point(right, low)}"/><path d="M{point(left, low)}L{point(left, high)}"/>'
-    ticks = _tick_labels(left, right, low, high) + (
-        f'<text x="320" y="374" text-anchor="middle">{xlabel}</text>'
-        f'<text x="18" y="175" text-anchor="middle" transform="rotate(-90 18 175)">{ylabel}</text>'
-    )
     fixed = (
         f'<path d="M{point(left, left)}L{point(right, right)}" stroke="#888888" stroke-dasharray="5 4" fill="none"/>'
         if diagonal
         else ""
     )
-    return HTML(
-        _LIVE.format(
-            key=key,
-            alt=alt,
-            name=name,
-            grid=grid,
-            ticks=ticks,
-            fixed=fixed,
-            first=paths[start],
-            start=values[start],
-            index=start,
-            last=len(values) - 1,
-            values=json.dumps(values),
-            paths=json.dumps(paths),
-            readout=readout,
-            readouts=json.dumps(texts),
-            start_readout=texts[start],
-        )
-    )
+    return _live(
+        {value: path(y) for value, y in frames.items()},
+        fixed + _tick_labels(left, right, low, high, xlabel, ylabel),
+        key=key, name=name, alt=alt, start=start, readout=readout, readouts=readouts,
+    )  # fmt: skip
 
 
 def live_path(
@@ -334,7 +343,6 @@ def live_path(
     frames: value of the parameter, as text -> points (n, 2). marks: label -> a point. shade: rectangles (left, bottom,
     right, top) drawn in grey. Points outside the limits are drawn on the border. The rest as for `live_curve`.
     """
-    from IPython.display import HTML
 
     def place(points: ArrayLike) -> Any:
         low, high = np.array([xlim[0], ylim[0]]), np.array([xlim[1], ylim[1]])
@@ -353,26 +361,40 @@ def live_path(
         x, y = place(mark)
         fixed += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="#D55E00"/>'
         fixed += f'<text x="{x + 12:.1f}" y="{y - 10:.1f}" fill="currentColor" font-size="15">{label}</text>'
-    ticks = _tick_labels(*xlim, *ylim) + (
-        f'<text x="320" y="374" text-anchor="middle">{xlabel}</text>'
-        f'<text x="18" y="175" text-anchor="middle" transform="rotate(-90 18 175)">{ylabel}</text>'
-    )
-    paths, values = [path(points) for points in frames.values()], list(frames)
-    texts = list(readouts) if readouts is not None else [""] * len(values)
+    return _live(
+        {value: path(points) for value, points in frames.items()},
+        fixed + _tick_labels(*xlim, *ylim, xlabel, ylabel),
+        key=key, name=name, alt=alt, start=start, readout=readout, readouts=readouts,
+    )  # fmt: skip
+
+
+def _live(
+    paths: Mapping[str, str],
+    fixed: str,
+    *,
+    key: str,
+    name: str,
+    alt: str,
+    start: int,
+    readout: str,
+    readouts: Sequence[str] | None,
+) -> Any:
+    """The page element of a live figure. paths: value of the parameter, as text -> SVG path. fixed: what stays."""
+    from IPython.display import HTML
+
+    values, texts = list(paths), list(readouts) if readouts is not None else [""] * len(paths)
     return HTML(
         _LIVE.format(
             key=key,
             alt=alt,
             name=name,
-            grid='<path d="M60 330L580 330"/><path d="M60 330L60 20"/>',
-            ticks=ticks,
             fixed=fixed,
-            first=paths[start],
+            first=paths[values[start]],
             start=values[start],
             index=start,
             last=len(values) - 1,
             values=json.dumps(values),
-            paths=json.dumps(paths),
+            paths=json.dumps(list(paths.values())),
             readout=readout,
             readouts=json.dumps(texts),
             start_readout=texts[start],
@@ -380,7 +402,7 @@ def live_path(
     )
 
 
-def _tick_labels(left: float, right: float, low: float, high: float) -> str:
+def _tick_labels(left: float, right: float, low: float, high: float, xlabel: str, ylabel: str) -> str:
     horizontal = [
         f'<text x="{60 + 520 * t:.0f}" y="350" text-anchor="middle">{left + t * (right - left):g}</text>'
         for t in (0, 0.5, 1)
@@ -388,4 +410,8 @@ def _tick_labels(left: float, right: float, low: float, high: float) -> str:
     vertical = [
         f'<text x="52" y="{335 - 310 * t:.0f}" text-anchor="end">{low + t * (high - low):g}</text>' for t in (0, 0.5, 1)
     ]
-    return "".join(horizontal + vertical)
+    names = [
+        f'<text x="320" y="374" text-anchor="middle">{xlabel}</text>',
+        f'<text x="18" y="175" text-anchor="middle" transform="rotate(-90 18 175)">{ylabel}</text>',
+    ]
+    return f'<g fill="currentColor" font-size="15">{"".join(horizontal + vertical + names)}</g>'

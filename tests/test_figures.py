@@ -53,6 +53,17 @@ def test_a_cell_map_frames_the_best_cell_of_each_row_and_hatches_the_collapsed()
     assert {"90.0", "± 0.9"} <= {text.get_text() for text in fig.axes[0].texts}
 
 
+def test_small_maps_share_a_scale_and_mark_the_best_cell_of_every_row() -> None:
+    first, second = np.array([[0.2, 0.9, 0.3], [0.5, 0.4, 0.1]]), np.array([[0.1, 0.2, 0.7], [0.1, 0.8, 0.6]])
+    fig = figures.small_maps(
+        {"depth 20": {"epoch 1": first, "epoch 2": second}}, (1.0, 2.0, 3.0), (1.0, 0.1), xlabel="a", ylabel="b"
+    )
+    maps = [ax for ax in fig.axes if ax.images]
+    assert {ax.images[0].get_clim() for ax in maps} == {(0.0, 100.0)}
+    assert [ax.collections[0].get_offsets().tolist() for ax in maps] == [[[1, 0], [0, 1]], [[2, 0], [1, 1]]]
+    assert [ax.get_title() for ax in maps] == ["epoch 1", "epoch 2"]
+
+
 def test_bands_draw_the_spread_around_the_theory() -> None:
     samples = {"a": np.stack([X, X + 0.1, X - 0.1])}
     fig = figures.bands(X, samples, {"a": X}, xlabel="layer", ylabel="value")
@@ -70,6 +81,7 @@ def test_the_slider_shows_its_first_frame_without_javascript() -> None:
     assert first == "60.0 330.0"  # the corner (0, 0)
     assert last == "580.0 20.0"  # the corner (1, 2)
     assert "<output>2</output>" in html
+    assert 'aria-valuetext="2"' in html  # a reader hears the value, not the index of the frame
     assert 'aria-label="A line."' in html
     assert "http" not in html  # offline
 
