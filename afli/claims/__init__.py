@@ -48,8 +48,10 @@ from afli.claims import part_1_5  # noqa: F401
 from afli.claims import section_2_1  # noqa: F401
 from afli.claims import section_2_1_edge  # noqa: F401
 from afli.claims import section_2_2  # noqa: F401
+from afli.claims import section_2_2_isometry  # noqa: F401
 from afli.claims import section_2_3  # noqa: F401
 from afli.claims import section_3_1  # noqa: F401
+from afli.claims import section_3_1_attraction  # noqa: F401
 from afli.claims import section_3_2  # noqa: F401
 from afli.claims import section_3_3  # noqa: F401
 from afli.claims import section_3_4  # noqa: F401

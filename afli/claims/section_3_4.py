@@ -229,14 +229,14 @@ def closed_upper(
     def closed(y: Array) -> Array:
         return np.where(y <= cut, np.sqrt(special.lambertw(constant / y**2).real), 1 / np.sqrt(y))
 
-    y, ratio = ratios(activations)
-    at_most(ratio / closed(y), 1.0, strict=True, domain=members_domain(activations), at=point_of(activations))
-    # The proof needs erfc(l / sqrt 2) <= 2 l p(l) wherever the Lambert form is used: from its value at the cut.
-    smallest = closed(np.array([cut]))
-    low = np.concatenate([smallest, np.linspace(smallest[0], 30, 3001)])
-    half_tail = special.erfcx(low / np.sqrt(2)) / (low * np.sqrt(2 / np.pi))
-    at_most(half_tail, 1.0, domain="l from its value at the cut to 30", at=lambda i: f"l = {low[i[0]]:g}")
     fine = np.logspace(-12, 4, 4001)
     share = np.asarray(bounds.linear_ratio_sharp(fine)[1]) / closed(fine)
     domain = f"the supremum l_zz at {len(fine)} values of y from 1e-12 to 1e4; {members_domain(activations)}"
-    return at_most(share, 1.0, strict=True, domain=domain, at=lambda i: f"y = {fine[i[0]]:.3g}")
+    evidence = at_most(share, 1.0, strict=True, domain=domain, at=lambda i: f"y = {fine[i[0]]:.3g}")
+    y, ratio = ratios(activations)
+    at_most(ratio / closed(y), 1.0, strict=True, domain=members_domain(activations), at=point_of(activations))
+    # The printed proof's step, erfc(l / sqrt 2) <= 2 l p(l), from the value of the Lambert form at y = 1.6 on.
+    low = np.linspace(np.sqrt(special.lambertw(8 / np.pi / 1.6**2).real), 30, 3001)
+    half_tail = special.erfcx(low / np.sqrt(2)) / (low * np.sqrt(2 / np.pi))
+    at_most(half_tail, 1.0, domain="l from its value at y = 1.6 to 30", at=lambda i: f"l = {low[i[0]]:g}")
+    return evidence
