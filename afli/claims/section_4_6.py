@@ -15,7 +15,11 @@ _MAP = "digits, Shtanh, width 64, 10 epochs, rate 0.001, 5 paired trials, CPU"
 
 
 def predictions(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row per cell: mean test accuracy, q*, the Jacobian's variance, and where correlation 0 is at depth L."""
+    """One row per cell: its mean test accuracy, and what theory says of it before training.
+
+    q: the fixed point. depth_scale: q / (sigma_b2 L), the layers that move a correlation by 1 at the pace of Lemma 3.3,
+    over the depth. correlation: where correlation 0 is after L layers. jacobian: the variance of eq. (13).
+    """
     from afli import activations as act
     from afli import isometry
     from afli.experiments.spec import edge_of_chaos
@@ -25,6 +29,7 @@ def predictions(rows: pd.DataFrame) -> pd.DataFrame:
     kinds = list(zip(nets, cells["depth"], cells["weights"], strict=True))
     return cells.assign(
         q=[net.q for net in nets],
+        depth_scale=[net.q / (net.sigma_b2 * depth) for net, depth, _ in kinds],
         correlation=[float(net.correlation_trajectory(0.0, int(depth))[-1]) for net, depth, _ in kinds],
         jacobian=[isometry.jacobian_variance(net, int(depth), weights=weights) for net, depth, weights in kinds],
     )
