@@ -18,6 +18,7 @@ export OMP_NUM_THREADS := 1
 
 help:  ## list these commands
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
+	@echo "The command afli: source $(BIN)/activate, then: afli check lemma-3.3"
 
 book: $(INSTALLED)  ## run every notebook and build the book into _build/html
 	@$(BIN)/python tools/build.py

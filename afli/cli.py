@@ -13,6 +13,7 @@ import typer
 
 from afli import __version__
 from afli.errors import NoFixedPointError
+from afli.experiments import PRESETS, PROFILES
 
 __all__ = ["Exit", "app"]
 
@@ -26,9 +27,11 @@ class Exit(IntEnum):
 
 
 EXIT_CODES = """
-Exit codes: 0 done; 1 an error, or a claim refuted; 2 a wrong option; 3 `run` stopped before the end, at its budget,
-at --limit or on a signal: run the same command again to go on.
+Exit codes: 0 done; 1 an error, or a claim refuted or not checked; 2 a wrong option; 3 `run` stopped before the end, at
+its budget, at --limit or on a signal: run the same command again to go on.
 """
+
+RUNS = Path("runs")  # git ignores it: a first try leaves the repository as it was
 
 app = typer.Typer(
     help="AFLI: check the claims of the paper, and run its experiments." + EXIT_CODES,
@@ -53,18 +56,13 @@ def check(
 ) -> None:
     """Check one claim of the paper, or all of them, by computing both of its sides.
 
-    Without an argument: the list of claims.
+    Without an argument: the list of claims. Claims about trained networks need the extra [networks], and the tables
+    that the repository has in results/; without them they are not checked.
     """
     from afli import claims
 
     if everything:
-        refuted = 0
-        for entry, evidence, why in claims.check_all():
-            margin = "" if evidence is None else f"  (margin {evidence.margin:.3g})"
-            typer.echo(f"{entry.id}: {'REFUTED: ' + why if evidence is None else entry.status}{margin}")
-            refuted += evidence is None
-        typer.echo(f"{len(claims.LEDGER)} claims, {refuted} refuted")
-        raise typer.Exit(Exit.FAILED if refuted else Exit.DONE)
+        raise typer.Exit(_check_all())
     if not claim:
         for entry in claims.LEDGER.values():
             typer.echo(f"{entry.id}: {entry.statement}")
@@ -73,19 +71,48 @@ def check(
         typer.echo(str(claims.verify(claim)))
 
 
+def _check_all() -> Exit:
+    """Check every claim, with a line for each."""
+    from afli import claims
+
+    refuted = unchecked = 0
+    for entry in claims.LEDGER.values():
+        try:
+            verdict = f"{entry.status}  (margin {claims.verify(entry.id).margin:.3g})"
+        except claims.ClaimRefuted as error:
+            verdict, refuted = f"REFUTED: {error}", refuted + 1
+        except _lacking() as error:
+            verdict, unchecked = f"NOT CHECKED: {_in_words(error)}", unchecked + 1
+        typer.echo(f"{entry.id}: {verdict}")
+    typer.echo(f"{len(claims.LEDGER)} claims, {refuted} refuted, {unchecked} not checked")
+    return Exit.FAILED if refuted or unchecked else Exit.DONE
+
+
+def _lacking() -> tuple[type[Exception], ...]:
+    """What is raised where a package or a table that is needed is absent. Asked for only then: it loads torch."""
+    try:
+        from afli.experiments import TableError
+    except ImportError:
+        return (ImportError,)
+    return (ImportError, TableError)
+
+
 @app.command()
 def run(
-    preset: Annotated[str, typer.Argument(help="fig7, fig8, activations, ...: see results/README.md.")],
-    profile: Annotated[str, typer.Option(help="smoke, laptop, small, wide, gpu or paper: seconds to hours.")] = "smoke",
-    out: Annotated[Path, typer.Option(help="The folder for the table and its manifest.")] = Path("results"),
-    device: Annotated[str, typer.Option(help="cpu, cuda, or auto: a GPU if there is one.")] = "auto",
+    preset: Annotated[str, typer.Argument(help=f"{', '.join(PRESETS)}.")],
+    profile: Annotated[str, typer.Option(help=f"{', '.join(PROFILES)}: seconds to hours.")] = "smoke",
+    out: Annotated[
+        Path,
+        typer.Option(help="The folder for the table and its manifest. The tables that the book reads are in results."),
+    ] = RUNS,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:N, or auto: a GPU if there is one.")] = "auto",
     budget: Annotated[str, typer.Option(help="When to stop: 90s, 30m, 1h30m. Empty: no limit.")] = "",
     data: Annotated[str, typer.Option(help="Another dataset: its name, or npz:/path/to/file.npz.")] = "",
     arithmetic: Annotated[
         str, typer.Option(help="float32, tf32 (GPU only: faster, less exact) or float64.")
     ] = "float32",
     executor: Annotated[str, typer.Option(help="local, dask-local:N processes, or dask://HOST:PORT.")] = "local",
-    limit: Annotated[int, typer.Option(help="Train at most so many experiments; 0: all that are missing.")] = 0,
+    limit: Annotated[int, typer.Option(min=0, help="Train at most so many experiments; 0: all that are missing.")] = 0,
     shard: Annotated[str, typer.Option(help="I/N: part I of N, to divide a grid among machines; see merge.")] = "",
 ) -> None:
     """Train the networks of a grid that its table does not have yet.
@@ -123,7 +150,7 @@ def run(
 
 
 @app.command()
-def show(path: Annotated[Path, typer.Argument(help="A table, or a folder of tables.")] = Path("results")) -> None:
+def show(path: Annotated[Path, typer.Argument(help="A table, or a folder of tables.")] = RUNS) -> None:
     """What is done and what is missing, and for a single table the mean test accuracy of every cell."""
     from afli import experiments
 
@@ -170,9 +197,19 @@ def _errors_in_words(*expected: type[Exception]) -> Iterator[None]:
     """Mistakes that a user can mend are one line, not a traceback."""
     try:
         yield
-    except expected as error:
-        typer.echo(f"error: {error.args[0] if isinstance(error, KeyError) else error}", err=True)
+    except Exception as error:
+        if not isinstance(error, expected) and not isinstance(error, _lacking()):
+            raise
+        typer.echo(f"error: {_in_words(error)}", err=True)
         raise typer.Exit(Exit.FAILED) from error
+
+
+def _in_words(error: Exception) -> str:
+    """The message of an error; with the extra to install, where a package is absent."""
+    if isinstance(error, ImportError):
+        extra = "cluster" if error.name in ("dask", "distributed") else "networks"
+        return f"{error}; in a copy of the repository, pip install -e '.[{extra}]' adds it"
+    return str(error.args[0]) if isinstance(error, KeyError) else str(error)
 
 
 def _seconds(duration: str) -> float | None:

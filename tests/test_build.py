@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
+import sys
+import tomllib
 from pathlib import Path
 
 import build
@@ -12,6 +15,7 @@ import nbformat
 import pairs
 import pytest
 import yaml
+from IPython.core.inputtransformer2 import TransformerManager
 from provenance import Run, table
 from sphinx_ext import afli_book
 
@@ -68,7 +72,7 @@ def book(tmp_path: Path) -> build.Book:
     (tmp_path / "_toc.yml").write_text(TOC)
     (tmp_path / "requirements.txt").write_text("numpy==2.4.6\n")
     (tmp_path / "afli/theory.py").write_text("q = 1\n")
-    (tmp_path / "results/fig7.csv").write_text("a,accuracy\n")
+    (tmp_path / "results/fig7.parquet").write_text("a,accuracy\n")
     (tmp_path / "notebooks/first.md").write_text(FIRST)
     (tmp_path / "notebooks/second.md").write_text(SECOND)
     return build.Book(tmp_path)
@@ -189,14 +193,22 @@ def test_an_executed_page_holds_no_path_of_the_machine_that_ran_it(book):
 # --- what a page depends on ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("file", ["notebooks/first.md", "afli/theory.py", "results/fig7.csv", "requirements.txt"])
+@pytest.mark.parametrize(
+    "file", ["notebooks/first.md", "afli/theory.py", "results/fig7.parquet", "results/fig7.json", "requirements.txt"]
+)
 def test_a_page_runs_again_when_what_it_depends_on_changes(book, file):
     before = build.page_key(book, "first")
     (book.root / file).write_text("changed")
     assert build.page_key(book, "first") != before
 
 
-@pytest.mark.parametrize("file", ["notebooks/second.md", "book/provenance.md", "afli/__pycache__/theory.pyc"])
+@pytest.mark.parametrize(
+    "file",
+    [
+        "notebooks/second.md", "book/provenance.md", "afli/__pycache__/theory.pyc", "results/fig7.lock",
+        "results/fig7.checkpoints/1.pt", "results/README.md",
+    ],
+)  # fmt: skip
 def test_a_page_is_kept_when_something_else_changes(book, file):
     before = build.page_key(book, "first")
     (book.root / file).parent.mkdir(exist_ok=True)
@@ -295,7 +307,49 @@ def test_only_the_published_copy_names_a_repository(book):
         for url in (None, "https://forge.example/someone/somewhere")
     )
     assert here == pairs.INSTALL_CELL
-    assert 'AFLI_SOURCE = "afli[figures] @ git+https://forge.example/someone/somewhere"' in published
+    assert 'AFLI_SOURCE = "https://forge.example/someone/somewhere"' in published
+
+
+class Recorded(dict):
+    """A namespace in which a cell runs, and what it asked of the shell and of IPython."""
+
+    def __init__(self):
+        self.asked = []
+        super().__init__(get_ipython=lambda: self)
+
+    def system(self, line):
+        self.asked.append(line.format(**self))
+
+    def run_line_magic(self, name, line):
+        self.asked.append(f"{name} {line}")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_on_colab_and_only_there_the_published_cell_clones_installs_and_goes_to_the_pages(monkeypatch, there):
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    if there:
+        monkeypatch.setitem(sys.modules, "google.colab", object())
+    url = "https://forge.example/someone/somewhere"
+    exec(TransformerManager().transform_cell(pairs.PUBLISHED_CELL.format(repository=url)), shell := Recorded())
+    assert [line.split("|| ")[-1] for line in shell.asked] == there * [
+        f'git clone --quiet --depth 1 "{url}" /content/companion',
+        'pip install -q -e "/content/companion[notebooks]"',
+        "cd -q /content/companion/notebooks",
+    ]
+    assert ("/content/companion" in sys.path) == there
+
+
+def test_the_extra_of_the_published_cell_has_all_that_pages_import():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {name for extra in ("figures", "networks", "notebooks") for name in extras[extra]}
+    named = {name.split(">")[0].replace("-", "_") for name in named} | {"numpy", "scipy", "afli", "sklearn"}
+    used = set()
+    for source in pairs.sources(ROOT):
+        for cell in pairs.read_source(source).cells:
+            if cell.cell_type == "code":
+                used |= set(re.findall(r"^\s*(?:from|import) (\w+)", cell.source, flags=re.MULTILINE))
+    used = {name.lower() for name in used - sys.stdlib_module_names}
+    assert used <= named
 
 
 # --- reading offline -------------------------------------------------------------------------------------------------

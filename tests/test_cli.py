@@ -70,10 +70,71 @@ def test_check_all_fails_if_one_claim_is_refuted(monkeypatch):
     code, text = afli("check", "--all")
     assert code == 1
     assert "false-1: REFUTED" in text
-    assert "2 claims, 1 refuted" in text
+    assert "2 claims, 1 refuted, 0 not checked" in text
     code, text = afli("check", "false-1")
     assert code == 1
     assert "error: false-1" in text
+
+
+@pytest.fixture
+def without(monkeypatch):
+    """Hides packages, and the modules of afli that were loaded with them."""
+
+    def hide(*names):
+        for loaded in list(sys.modules):
+            if loaded.startswith("afli.experiments.") and loaded.rpartition(".")[2] not in ("presets", "spec"):
+                monkeypatch.delitem(sys.modules, loaded)
+                monkeypatch.delattr(experiments, loaded.rpartition(".")[2], raising=False)
+        for name in names:
+            monkeypatch.setitem(sys.modules, name, None)
+
+    return hide
+
+
+def ledger_of(monkeypatch, *ids):
+    """The ledger cut down to a few claims, and one of them that trains a network."""
+    from afli import claims
+
+    few = {id: claims.LEDGER[id] for id in ids}
+    monkeypatch.setattr(claims, "LEDGER", few)
+
+
+def test_without_pandas_claims_about_tables_are_not_checked_and_the_others_are(monkeypatch, without):
+    ledger_of(monkeypatch, "lemma-3.3", "section-4.2.ridge")
+    without("pandas")
+    code, text = afli("check", "--all")
+    assert code == cli.Exit.FAILED
+    assert "lemma-3.3: holds" in text
+    assert "section-4.2.ridge: NOT CHECKED: " in text
+    assert "2 claims, 0 refuted, 1 not checked" in text
+    code, text = afli("check", "section-4.2.ridge")
+    assert code == cli.Exit.FAILED
+    assert "error: " in text
+    assert "pandas" in text
+    assert "pip install -e '.[networks]'" in text
+
+
+def test_without_the_repository_s_tables_the_message_says_so(monkeypatch, tmp_path):
+    from afli.experiments import statistics
+
+    monkeypatch.setattr(statistics.load, "__defaults__", (tmp_path / "results",))
+    ledger_of(monkeypatch, "section-4.2.ridge")
+    for arguments in ("check", "section-4.2.ridge"), ("check", "--all"):
+        code, text = afli(*arguments)
+        assert code == cli.Exit.FAILED
+        assert "tables are in the repository, not in an installed package" in text
+
+
+@pytest.mark.parametrize("arguments", [["run", "fig7"], ["show", "."], ["merge", "one", "--out", "two"]])
+def test_without_torch_the_experiments_say_what_to_install(monkeypatch, tmp_path, without, arguments):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "one.parquet").touch()
+    without("torch")
+    code, text = afli(*arguments)
+    assert code == cli.Exit.FAILED
+    assert "error: " in text
+    assert "torch" in text
+    assert "'.[networks]'" in text
 
 
 def test_an_unknown_claim_is_an_error_that_names_the_known_ones():
@@ -95,6 +156,21 @@ def test_run_to_the_end_show_and_run_again(tmp_path):
     assert code == 0
     assert f"fig8-smoke-digits: {FIG8} done, 0 missing, 0 diverged; digits, float32" in text
     assert "10 to 2 in 2 epochs" in text
+
+
+def test_run_and_show_leave_the_tables_of_the_book_alone(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    assert afli("run", "fig8", "--limit", 1)[0] == cli.Exit.STOPPED_EARLY
+    assert {path.name for path in tmp_path.iterdir()} == {"runs"}
+    code, text = afli("show")
+    assert code == 0
+    assert f"fig8-smoke-digits: 1 done, {FIG8 - 1} missing" in text
+
+
+def test_the_help_of_run_names_every_preset_and_profile():
+    text = " ".join(afli("run", "--help")[1].split())
+    assert ", ".join(experiments.PRESETS) in text
+    assert ", ".join(experiments.PROFILES) in text
 
 
 def test_run_stopped_early_has_its_own_exit_code_and_goes_on(tmp_path):
@@ -119,6 +195,9 @@ def test_shards_are_merged(tmp_path):
     code, text = afli("merge", *tables, "--out", tmp_path / "fig8-smoke-digits.parquet")
     assert code == 0
     assert f"{FIG8} experiments of {FIG8}" in text
+    code, text = afli("merge", *tables[:1], "--out", tmp_path / "fig8-smoke-digits.parquet")
+    assert code == 1
+    assert f"has {FIG8} experiments that would be lost" in text
     manifest = json.loads(tables[1].with_suffix(".json").read_text())
     tables[1].with_suffix(".json").write_text(json.dumps(manifest | {"code": "other"}))
     code, text = afli("merge", *tables, "--out", tmp_path / "refused.parquet")
@@ -143,6 +222,7 @@ def test_another_dataset_makes_another_table(tmp_path):
         (["run", "fig7", "--data", "svhn"], "name must be one of digits"),
         (["run", "fig7", "--data", "npz:nowhere.npz"], "there is no file"),
         (["run", "fig7", "--device", "cpu", "--arithmetic", "tf32"], "tf32 needs a CUDA device"),
+        (["run", "fig7", "--device", "foo"], "device must be cpu, cuda, cuda:N or auto, got 'foo'"),
         (["show", "nowhere"], "there is no table"),
     ],
 )
@@ -156,6 +236,7 @@ def test_mistakes_are_one_line_and_exit_code_one(tmp_path, monkeypatch, argument
 
 def test_wrong_options_are_the_shells_exit_code_two():
     assert afli("run", "fig7", "--sped", "fast")[0] == 2
+    assert afli("run", "fig7", "--limit", -1)[0] == 2
 
 
 @pytest.mark.parametrize(

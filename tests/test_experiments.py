@@ -359,14 +359,46 @@ def test_ten_kills_at_random_moments_leave_the_table_of_an_uninterrupted_run(tmp
 
 
 def test_only_one_process_writes_a_table(tmp_path):
-    from afli.experiments.runner import _exclusive
+    from afli.experiments.table import exclusive
 
     with (
-        _exclusive(tmp_path / "test-small-digits.parquet"),
+        exclusive(tmp_path / "test-small-digits.parquet"),
         pytest.raises(TableError, match="another process is writing"),
     ):
         quiet(small_grid(), tmp_path)
     assert quiet(small_grid(), tmp_path, limit=1).finished == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"budget": "30m"}, TypeError, "budget must be a real number"),
+        ({"budget": -1}, ValueError, "budget must be"),
+        ({"limit": -1}, ValueError, "limit must be at least 0, got -1"),
+        ({"limit": 1.5}, TypeError, "limit must be an integer, got 1.5"),
+        ({"device": "foo"}, ValueError, "device must be cpu, cuda, cuda:N or auto, got 'foo'"),
+        ({"device": "mps"}, ValueError, "device must be cpu, cuda, cuda:N or auto, got 'mps'"),
+        ({"device": "cuda:x"}, ValueError, "device must be cpu, cuda, cuda:N or auto, got 'cuda:x'"),
+        ({"device": "cuda:99"}, ValueError, "device must be .*got 'cuda:99'"),
+    ],
+)
+def test_a_wrong_option_stops_the_run_before_it_begins(tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        quiet(small_grid(), tmp_path, **options)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("gpus", "name", "chosen"), [(0, "auto", "cpu"), (2, "auto", "cuda"), (2, "cuda", "cuda"), (2, "cuda:1", "cuda:1")]
+)
+def test_devices_by_name(monkeypatch, gpus, name, chosen):
+    from afli.experiments import runner
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: gpus > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: gpus)
+    assert runner._device(name) == chosen
+    with pytest.raises(ValueError, match="got 'cuda:2'"):
+        runner._device("cuda:2")
 
 
 def test_an_experiment_without_an_edge_of_chaos_stops_the_run_before_it_begins(tmp_path):
@@ -477,6 +509,62 @@ def test_merging_refuses_conflicts_and_writes_nothing(tmp_path):
     with pytest.raises(TableError, match="must be a table with rows"):
         experiments.merge([tmp_path / "nowhere"], tmp_path / "out" / name)
     assert not (tmp_path / "out").exists()
+
+
+def test_merging_never_loses_a_table_that_is_there_already(tmp_path):
+    name = "fig8-smoke-digits"
+    grid = experiments.grid("fig8", "smoke")
+    quiet(grid, tmp_path / "full")
+    for index in (1, 2):
+        quiet(grid.shard(index, 3), tmp_path / str(index))
+    parts = [tmp_path / "1" / name, tmp_path / "2" / name]
+    kept = {path: path.read_bytes() for path in (tmp_path / "full").iterdir()}
+    with pytest.raises(TableError, match=f"has {len(grid)} experiments that would be lost"):
+        experiments.merge(parts, tmp_path / "full" / name)
+    assert {path: path.read_bytes() for path in (tmp_path / "full").iterdir()} == kept
+    for table in (tmp_path / "full" / name, parts[0]):  # one of the inputs, under another spelling
+        merged = experiments.merge([*parts, table], tmp_path / "1" / ".." / table.parent.name / name)
+        assert merged.done == Table(table).done
+    assert len(Table(parts[0]).done) == len(grid.shard(1, 3)) + len(grid.shard(2, 3))
+
+
+def test_merging_waits_for_no_other_writer(tmp_path):
+    from afli.experiments.table import exclusive
+
+    name = "fig8-smoke-digits"
+    quiet(experiments.grid("fig8", "smoke"), tmp_path, limit=2)
+    before = (tmp_path / f"{name}.parquet").read_bytes()
+    with (
+        exclusive(tmp_path / f"{name}.parquet"),
+        pytest.raises(TableError, match="another process is writing"),
+    ):
+        experiments.merge([tmp_path / name], tmp_path / name)
+    assert (tmp_path / f"{name}.parquet").read_bytes() == before
+
+
+def test_shards_in_one_folder_make_the_table_of_one_run(tmp_path):
+    grid, name = experiments.grid("fig7", "smoke"), "fig7-smoke-digits"
+    reports = [quiet(grid.shard(index, 2), tmp_path / "shared") for index in (2, 1)]
+    assert [(report.finished, report.missing) for report in reports] == [(9, 0), (9, 0)]
+    quiet(grid, tmp_path / "whole")
+    assert_same_tables(tmp_path / "shared", tmp_path / "whole", name)
+    shared, one_run = (Table(tmp_path / folder / name).manifest for folder in ("shared", "whole"))
+    assert (shared["experiments"], shared["finished"]) == (18, 18)
+    assert shared["settings"] == one_run["settings"]
+
+
+def test_a_table_goes_on_when_its_preset_has_grown(tmp_path, monkeypatch):
+    from afli.experiments import presets
+
+    grid = experiments.grid("fig8", "smoke")
+    monkeypatch.setitem(presets.PRESETS, "fig8", lambda profile: list(grid.experiments[1:]))
+    quiet(experiments.grid("fig8", "smoke"), tmp_path)
+    assert Table(tmp_path / "fig8-smoke-digits").manifest["experiments"] == len(grid) - 1
+    monkeypatch.setitem(presets.PRESETS, "fig8", lambda profile: list(grid.experiments))
+    assert quiet(experiments.grid("fig8", "smoke"), tmp_path).finished == 1
+    table = Table(tmp_path / "fig8-smoke-digits")
+    assert table.manifest["experiments"] == table.manifest["finished"] == len(grid)
+    assert table.frame["experiment"].drop_duplicates().tolist() == [e.key for e in grid]
 
 
 def test_the_summary_counts_trials_and_divergences(tmp_path):

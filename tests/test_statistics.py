@@ -102,6 +102,11 @@ def test_an_absent_table_is_refused(tmp_path):
         statistics.load(NAME, tmp_path)
 
 
+def test_without_the_repository_the_message_says_where_tables_are(tmp_path):
+    with pytest.raises(TableError, match="tables are in the repository, not in an installed package"):
+        statistics.load(NAME, tmp_path / "results")
+
+
 def test_a_stored_row_can_be_trained_again_and_a_false_one_is_found_out(copy):
     cell = {"depth": 20, "a": 12.0, "sigma_b2": 1.0}
     compared = statistics.train_again(NAME, folder=copy, **cell)

@@ -4,9 +4,9 @@
     python tools/build.py --only 3_3       run the pages whose names start with 3_3, show them in _build/preview
     python tools/build.py --jobs 1         one page at a time
 
-A page runs again when its source, afli/, results/, benchmarks/ or the lock has changed. Where anything has changed, all
-of the book is typeset anew: it takes seconds, and leaves no page of a former table of contents. A page that fails stops
-the build and keeps no record, so it fails again the next time; so does typesetting.
+A page runs again when its source, afli/, a table in results/, benchmarks/ or the lock has changed. Where anything has
+changed, all of the book is typeset anew: it takes seconds, and leaves no page of a former table of contents. A page
+that fails stops the build and keeps no record, so it fails again the next time; so does typesetting.
 """
 
 from __future__ import annotations
@@ -28,8 +28,10 @@ from typing import Any
 
 import yaml
 from pairs import read_source
-from provenance import Run, commit, device, package_versions, table
+from provenance import PACKAGES, Run, commit, device, table
 from tqdm import tqdm
+
+from afli.experiments.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE_BUDGET_SECONDS = 60
@@ -101,9 +103,11 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def page_key(book: Book, page: str) -> str:
-    """Hash of all that a page's outputs depend on: its source, afli/, results/, benchmarks/, the lock, the Python."""
-    shared = [path for folder in ("afli", "results", "benchmarks") for path in files_below(book.root / folder)]
-    content = digest([book.source(page), book.root / "requirements.txt", *shared], book.root)
+    """Hash of all that a page's outputs depend on: its source, afli/, tables, benchmarks/, the lock, the Python."""
+    shared = [path for folder in ("afli", "benchmarks") for path in files_below(book.root / folder)]
+    # A run in progress keeps locks and checkpoints beside its table, which no page reads.
+    tables = [path for kind in ("parquet", "json") for path in (book.root / "results").glob(f"*.{kind}")]
+    content = digest([book.source(page), book.root / "requirements.txt", *shared, *tables], book.root)
     return hashlib.sha256(f"{sys.version_info[:2]}{content}".encode()).hexdigest()
 
 
@@ -127,7 +131,7 @@ def run_page(book: Book, page: str, key: str) -> Run:
         OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1",
         CUDA_VISIBLE_DEVICES="",  # what is published is what a machine without a GPU shows
         PYTHONHASHSEED="0", IPYTHONDIR=str(book.build / "ipython"),
-    )
+    )  # fmt: skip
     work = book.build / "work"
     work.mkdir(parents=True, exist_ok=True)
     source, executed = work / f"{page}.source.ipynb", work / f"{page}.ipynb"
@@ -136,7 +140,7 @@ def run_page(book: Book, page: str, key: str) -> Run:
         notebook = papermill.execute_notebook(
             source, executed, cwd=book.root / "notebooks", kernel_name="python3", progress_bar=False,
             log_output=False, execution_timeout=CELL_LIMIT_SECONDS,
-        )
+        )  # fmt: skip
     except Exception as error:
         # The executed copy shows how far it came; errors of the kernel itself leave none.
         where = f"\nAs far as it ran: {executed}" if executed.exists() else ""
@@ -145,11 +149,11 @@ def run_page(book: Book, page: str, key: str) -> Run:
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
+    packages = versions(PACKAGES)
     run = Run(
         page, key, started=clock["start_time"][:19].replace("T", " "), seconds=round(clock["duration"], 2),
-        python=".".join(map(str, sys.version_info[:3])), packages=package_versions(), device=device(),
-        commit=commit(book.root),
-    )
+        python=packages.pop("python"), packages=packages, device=device(), commit=commit(book.root),
+    )  # fmt: skip
     book.executed(page).parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, book.executed(page))
     run.save(book.record(page))
@@ -213,7 +217,7 @@ def config(book: Book, repository: str | None) -> dict[str, Any]:
         ogp_site_url=site, ogp_site_name=settings["title"], ogp_social_cards={"enable": False},
         ogp_image=f"{site}_static/social-card.png", ogp_image_alt=settings["title"],
         sitemap_url_scheme="{link}", sitemap_show_lastmod=False,
-    )
+    )  # fmt: skip
     return settings
 
 

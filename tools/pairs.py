@@ -3,7 +3,7 @@
     python tools/pairs.py             write every .ipynb            (make sync)
     python tools/pairs.py --check     compare, change nothing       (part of make lint)
     python tools/pairs.py --install-from https://github.com/OWNER/REPOSITORY
-                                      the copy that Colab opens: its first cell installs afli from there
+                                      the copy that Colab opens: its first cell clones and installs the repository
 
 Pairs are compared by content: modification times mean nothing after a clone.
 """
@@ -22,13 +22,24 @@ from nbformat import NotebookNode
 ROOT = Path(__file__).resolve().parents[1]
 
 # The first code cell of every notebook, tagged remove-cell. It does nothing outside Colab, and nothing in the
-# repository's own notebooks, whose AFLI_SOURCE is empty; CONTRIBUTING.md shows it to authors.
+# repository's own notebooks, whose AFLI_SOURCE is empty; CONTRIBUTING.md shows it to authors. The published copy has
+# PUBLISHED_CELL in its place.
 INSTALL_CELL = '''\
 import sys
 AFLI_SOURCE = ""  # the published copy names its repository here
 if AFLI_SOURCE and "google.colab" in sys.modules:
     %pip install -q "{AFLI_SOURCE}"'''
 
+# A clone, not the package alone: pages read tables of the repository, some from the folder they are in. Python finds an
+# editable install only when it starts, so the running kernel is told where it is.
+PUBLISHED_CELL = """\
+import sys
+AFLI_SOURCE = "{repository}"
+if AFLI_SOURCE and "google.colab" in sys.modules:
+    !test -d /content/companion || git clone --quiet --depth 1 "{{AFLI_SOURCE}}" /content/companion
+    %pip install -q -e "/content/companion[notebooks]"
+    %cd -q /content/companion/notebooks
+    sys.path.insert(0, "/content/companion")"""
 
 LINK_TO_SOURCE = re.compile(r"\]\((\w+)\.md(?=[#)])")
 
@@ -60,7 +71,7 @@ def stripped(path: Path, install_from: str | None = None) -> str:
     if install_from:
         for cell in notebook.cells:
             if cell.source == INSTALL_CELL:
-                cell.source = INSTALL_CELL.replace('""', f'"afli[figures] @ git+{install_from}"', 1)
+                cell.source = PUBLISHED_CELL.format(repository=install_from)
     return nbformat.writes(notebook) + "\n"
 
 
@@ -80,7 +91,7 @@ def complaint(path: Path) -> str | None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write or check the .ipynb beside each notebook source.")
     parser.add_argument("--check", action="store_true", help="compare, change nothing")
-    parser.add_argument("--install-from", metavar="URL", help="repository that the first cell installs afli from")
+    parser.add_argument("--install-from", metavar="URL", help="repository that the first cell clones")
     parser.add_argument("--root", type=Path, default=ROOT)
     options = parser.parse_args(argv)
     pages = sources(options.root)

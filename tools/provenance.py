@@ -8,9 +8,11 @@ import platform
 import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from afli.experiments.provenance import machine
+
+# Their versions can change a number on a page.
 PACKAGES = ("afli", "numpy", "scipy", "matplotlib", "pandas", "scikit-learn", "torch")
 
 
@@ -44,27 +46,9 @@ class Run:
         return (f"Python {self.python}", *(f"{k} {v}" for k, v in self.packages.items()), self.device)
 
 
-def package_versions() -> dict[str, str]:
-    """Installed versions of the packages that can change a number on a page."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def device() -> str:
-    """The processor's name, as far as the system tells it."""
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                name = line.partition(":")[2].strip()
-                break
-    return f"{name}, {os.cpu_count()} cores, one thread a page, {platform.system()}"
+    """The processor in words, as far as the system tells it."""
+    return f"{machine('cpu')}, {os.cpu_count()} cores, one thread a page, {platform.system()}"
 
 
 def commit(root: Path) -> str:
@@ -72,7 +56,10 @@ def commit(root: Path) -> str:
     try:
         return subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"],
-            cwd=root, capture_output=True, text=True, check=True,
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=True,
         ).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 __all__ = ["RESULT_FILES", "code_hash", "commit", "machine", "versions"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
+TAKING_PART = ("afli", "numpy", "scipy", "torch", "pandas", "pyarrow", "scikit-learn")
 
 # The files that determine a network's numbers, given the theory's q* and sigma_w2.
 RESULT_FILES = (
@@ -52,10 +54,10 @@ def _git(*arguments: str) -> str:
     return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
 
 
-def versions() -> dict[str, str]:
+def versions(packages: Iterable[str] = TAKING_PART) -> dict[str, str]:
     """Python and the packages that take part."""
     found = {"python": platform.python_version()}
-    for package in ("afli", "numpy", "scipy", "torch", "pandas", "pyarrow", "scikit-learn"):
+    for package in packages:
         try:
             found[package] = version(package)
         except PackageNotFoundError:
@@ -70,6 +72,6 @@ def machine(device: str) -> str:
 
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()

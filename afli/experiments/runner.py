@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
 from tqdm import tqdm
 
 from afli import data
+from afli._inputs import integer, scalar
 from afli.experiments import executors
 from afli.experiments.planning import estimate_seconds, members_at_once, pack
 from afli.experiments.provenance import code_hash, commit, machine, versions
 from afli.experiments.spec import Grid
-from afli.experiments.table import Table, TableError
+from afli.experiments.table import Table, exclusive, whole
 from afli.experiments.training import Setup
 
 __all__ = ["Report", "run"]
@@ -54,7 +54,8 @@ def run(
     """Train the experiments of `grid` that the table `out`/`grid.name`.parquet does not have yet.
 
     dataset: None loads the grid's own; a Dataset, or a name for `afli.data.load`, puts the grid on that one instead.
-    device: "cpu", "cuda", or "auto". arithmetic: see `Setup`. budget: seconds after which to stop, None for no limit.
+    device: "cpu", "cuda", "cuda:N", or "auto". arithmetic: see `Setup`.
+    budget: seconds after which to stop, None for no limit.
     executor: "local"; "dask-local:N", N processes of this machine; "dask://HOST:PORT", a running cluster.
     limit: at most so many experiments, the first ones missing.
     Stops cleanly at the budget, on SIGTERM and on Ctrl-C; the chunk in progress (local executor) is saved, and the next
@@ -63,18 +64,23 @@ def run(
     before any training, if an experiment has no edge of chaos; and what `data.load` raises.
     """
     began = time.monotonic()
+    budget = None if budget is None else scalar("budget", budget, low=0)
+    limit = None if limit is None else integer("limit", limit, low=0)
     workers = executors.worker_count(executor)
     setup = Setup(_device(device), arithmetic)
     grid, source, images = _on_dataset(grid, dataset)
     for experiment in grid:
         _ = experiment.mean_field  # raises here, before hours of work, where there is none
+    full = whole(grid)  # shards may share a folder: the table is the whole grid's
     path = Path(out) / f"{grid.name}.parquet"
     work = executors.Work(images, source, setup, path.with_suffix(".checkpoints"))
-    with _exclusive(path), _Stop(budget, began) as stop:
+    with exclusive(path), _Stop(budget, began) as stop:
         table = Table(path)
-        table.begin(grid, {"dataset": _about(grid, images), "code": code_hash(), "arithmetic": arithmetic})
-        missing = [experiment for experiment in grid if experiment.key not in table.done][:limit]
-        echo(f"{grid.name}: {len(grid)} experiments, {len(table.done)} done, {len(missing)} to do on {setup.device}")
+        table.begin(full, {"dataset": _about(grid, images), "code": code_hash(), "arithmetic": arithmetic})
+        left = [experiment for experiment in grid if experiment.key not in table.done]
+        missing = left[:limit]
+        done = len(grid) - len(left)
+        echo(f"{grid.name}: {len(grid)} experiments, {done} done, {len(missing)} to do on {setup.device}")
         if missing:
             begun = executors.interrupted(work, table.done)
             chunks = pack(missing, lambda e: members_at_once(e, images, setup), begun)
@@ -83,7 +89,7 @@ def run(
             session = _Session(setup, executor, began)
             with _Bar(len(missing)) as bar:
                 for chunk, rows in executors.train_all(executor, chunks, work, stop, bar.advance):
-                    table.add(rows, [experiment.key for experiment in grid], session.after(len(chunk)))
+                    table.add(rows, [experiment.key for experiment in full], session.after(len(chunk)))
     left = [experiment for experiment in grid if experiment.key not in table.done]
     finished = len({experiment.key for experiment in missing} & table.done)
     why = (stop.reason or "the limit is reached") if left else ""
@@ -110,8 +116,12 @@ def _about(grid: Grid, images: data.Dataset) -> dict[str, str]:
 def _device(name: str) -> str:
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):
+        raise ValueError(f"device must be cpu, cuda, cuda:N or auto, got {name!r}")
+    if name != "cpu" and not torch.cuda.is_available():
         raise ValueError(f"device must be cpu or auto here: torch {torch.__version__} sees no GPU, got {name!r}")
+    if ":" in name and int(name.partition(":")[2]) >= torch.cuda.device_count():
+        raise ValueError(f"device must be below cuda:{torch.cuda.device_count()} here, got {name!r}")
     return str(torch.device(name))
 
 
@@ -120,18 +130,6 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-@contextmanager
-def _exclusive(path: Path) -> Iterator[None]:
-    """One writer per table; the lock goes with the process that holds it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"), timeout=0)
-    try:
-        with lock:
-            yield
-    except Timeout as error:
-        raise TableError(f"another process is writing {path}") from error
 
 
 class _Session:

@@ -14,9 +14,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from afli.experiments import presets
 from afli.experiments.provenance import code_hash
-from afli.experiments.table import Table, TableError
+from afli.experiments.table import Table, TableError, grid_of
 
 __all__ = [
     "RESULTS",
@@ -64,10 +63,11 @@ def load(name: str, folder: Path = RESULTS) -> pd.DataFrame:
     """
     table = Table(folder / name)
     if not table.done or not table.manifest:
-        raise TableError(f"there is no table with rows and a manifest at {table.path}")
+        hint = "" if folder.is_dir() else ": tables are in the repository, not in an installed package"
+        raise TableError(f"there is no table with rows and a manifest at {table.path}{hint}")
     if table.manifest["code"] != code_hash():
         raise TableError(f"{table.path} was made by code {table.manifest['code']}, this is {code_hash()}: run it again")
-    known = {experiment.key: experiment for experiment in _grid(table)}
+    known = {experiment.key: experiment for experiment in grid_of(table.manifest)}
     if not table.done <= known.keys():
         raise TableError(f"{table.path} holds {len(table.done - known.keys())} experiments that its preset has not")
     settings = pd.DataFrame([known[key].settings() for key in table.frame["experiment"]], index=table.frame.index)
@@ -95,7 +95,7 @@ def train_again(name: str, *, tolerance: float = 0.01, folder: Path = RESULTS, *
     if rows.empty:
         raise TableError(f"{name} has no experiment with {settings}")
     rows = rows[rows["experiment"] == rows["experiment"].iloc[0]]
-    experiment = next(e for e in _grid(Table(folder / name)) if e.key == rows["experiment"].iloc[0])
+    experiment = next(e for e in grid_of(Table(folder / name).manifest) if e.key == rows["experiment"].iloc[0])
     made = train([experiment], data.load(experiment.dataset))
     assert made is not None, "nothing asked it to stop"
     compared = pd.DataFrame(
@@ -105,11 +105,6 @@ def train_again(name: str, *, tolerance: float = 0.01, folder: Path = RESULTS, *
     if not worst <= tolerance:
         raise TableError(f"{name} cannot be reproduced here: test accuracy differs by {worst:.3g}, allowed {tolerance}")
     return compared
-
-
-def _grid(table: Table) -> presets.Grid:
-    about = table.manifest
-    return presets.grid(about["preset"], about["profile"]).on(about["dataset"]["label"])
 
 
 def final(frame: pd.DataFrame) -> pd.DataFrame:

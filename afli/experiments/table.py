@@ -8,17 +8,19 @@ half a table.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from filelock import FileLock, Timeout
 
 from afli.experiments import presets
 from afli.experiments.checkpoints import replace_file
 from afli.experiments.spec import Grid
 
-__all__ = ["Table", "TableError", "merge", "same_rows", "summary"]
+__all__ = ["Table", "TableError", "exclusive", "grid_of", "merge", "same_rows", "summary", "whole"]
 
 KEY = ["experiment", "epoch"]
 # Tables that differ in one of these hold numbers that must not be mixed.
@@ -27,6 +29,18 @@ IDENTITY = ("preset", "profile", "dataset", "code", "arithmetic")
 
 class TableError(ValueError):
     """A table that cannot be continued or merged; the message says why. Nothing was changed."""
+
+
+@contextmanager
+def exclusive(path: Path) -> Iterator[None]:
+    """One writer per table; the lock goes with the process that holds it. Raises TableError if another has it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path.with_suffix(".lock"), timeout=0)
+    try:
+        with lock:
+            yield
+    except Timeout as error:
+        raise TableError(f"another process is writing {path}") from error
 
 
 class Table:
@@ -69,9 +83,13 @@ class Table:
     def add(self, rows: pd.DataFrame, order: Iterable[str], run: dict[str, Any]) -> None:
         """Add finished experiments and write the files. order: keys in the grid's order; run: its manifest entry."""
         self.frame = _sorted(pd.concat([self.frame, rows]) if self.done else rows, order)
-        replace_file(self.path, lambda stream: self.frame.to_parquet(stream, index=False, compression="zstd"))
         others = [known for known in self.manifest["runs"] if known["started"] != run["started"]]
         self.manifest["runs"] = [*others, dict(run)]
+        self._write()
+
+    def _write(self) -> None:
+        """The rows first: a manifest never counts experiments that are not there."""
+        replace_file(self.path, lambda stream: self.frame.to_parquet(stream, index=False, compression="zstd"))
         self._write_manifest()
 
     def _write_manifest(self) -> None:
@@ -84,32 +102,44 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
     """One table from the tables of several machines. Experiments that several of them hold must agree.
 
     The tables belong to one preset's grid. out: the table to write; it may be one of `paths`. Raises TableError, with
-    nothing written, if they belong to different grids, datasets, code or arithmetic, or give one experiment different
-    numbers.
+    no table changed, if they belong to different grids, datasets, code or arithmetic, or give one experiment different
+    numbers; if `out` has rows and is not one of `paths`; and if another process is writing it.
     """
+    target = Table(out).path
+    _merged(paths, target)  # what is refused leaves no folder and no lock behind
+    with exclusive(target):
+        merged = _merged(paths, target)  # once more: until now another process may have written there
+        merged._write()
+    return merged
+
+
+def _merged(paths: Sequence[str | Path], target: Path) -> Table:
+    """The table that `merge` writes, not yet written."""
     tables = [Table(path) for path in paths]
     for table in tables:
         if not table.done or not table.manifest:
             raise TableError(f"{table.path} must be a table with rows and a manifest, found {len(table.frame)} rows")
         _require_same(tables[0].manifest, table.manifest, f"{table.path} cannot be merged with {tables[0].path}")
-    merged, origin = tables[0].frame, tables[0]
+    result = Table(target)
+    if result.done and target.resolve() not in {table.path.resolve() for table in tables}:
+        raise TableError(
+            f"{target} has {len(result.done)} experiments that would be lost: name it among the tables to merge, or"
+            " choose another name"
+        )
+    rows, seen = tables[0].frame, tables[0].done
     for table in tables[1:]:
-        common = origin.done & table.done
-        if not same_rows(_only(merged, common), _only(table.frame, common)):
+        common = seen & table.done
+        if not same_rows(_only(rows, common), _only(table.frame, common)):
             raise TableError(
                 f"{table.path} gives other numbers than the tables before it for one of {len(common)} experiments"
             )
-        merged = pd.concat([merged, table.frame[~table.frame["experiment"].isin(set(merged["experiment"]))]])
-        origin.frame = merged
-    result = Table(out)
+        rows = pd.concat([rows, _only(table.frame, table.done - seen)])
+        seen |= table.done
+    grid = grid_of(tables[0].manifest)
     runs = {run["started"]: run for table in tables for run in table.manifest["runs"]}
-    grid = _grid_of(tables[0].manifest)
-    result.manifest = (
-        tables[0].manifest | _extent(grid) | {"runs": sorted(runs.values(), key=lambda run: run["started"])}
-    )
-    result.frame = _sorted(merged, [experiment.key for experiment in grid])
-    replace_file(result.path, lambda stream: result.frame.to_parquet(stream, index=False, compression="zstd"))
-    result._write_manifest()
+    in_order = sorted(runs.values(), key=lambda run: run["started"])
+    result.manifest = tables[0].manifest | _extent(grid) | {"runs": in_order}
+    result.frame = _sorted(rows, [experiment.key for experiment in grid])
     return result
 
 
@@ -148,9 +178,18 @@ def _sorted(frame: pd.DataFrame, order: Iterable[str]) -> pd.DataFrame:
     return frame.assign(_rank=ranks).sort_values(["_rank", *KEY]).drop(columns="_rank").reset_index(drop=True)
 
 
-def _grid_of(manifest: dict[str, Any]) -> Grid:
+def grid_of(manifest: dict[str, Any]) -> Grid:
     """The whole grid that a table, perhaps of one shard, belongs to."""
     return presets.grid(manifest["preset"], manifest["profile"]).on(manifest["dataset"]["label"])
+
+
+def whole(grid: Grid) -> Grid:
+    """The preset's grid that `grid` is a shard of, or `grid` itself where it is of no preset."""
+    if grid.preset not in presets.PRESETS or grid.profile not in presets.PROFILES:
+        return grid
+    about = {"preset": grid.preset, "profile": grid.profile, "dataset": {"label": grid.experiments[0].dataset}}
+    found = grid_of(about)
+    return found if set(grid) <= set(found) else grid
 
 
 def _extent(grid: Grid) -> dict[str, Any]:
