@@ -71,9 +71,10 @@ def figure(columns: int = 1, rows: int = 1, *, height: float = 3.6, **axes_optio
 
 
 def look(i: int, *, marker: bool = False) -> dict[str, Any]:
-    """Colour, dash and, if asked, marker of the i-th curve of a figure."""
-    kind = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
-    return kind | ({"marker": MARKERS[i % len(MARKERS)], "markersize": 5} if marker else {})
+    """Colour, dash and, if asked, marker of the i-th curve of a figure; from the eighth on, colours meet new dashes."""
+    other = i + i // len(COLOURS)
+    kind = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[other % len(DASHES)]}
+    return kind | ({"marker": MARKERS[other % len(MARKERS)], "markersize": 5} if marker else {})
 
 
 def identity(ax: Axes, low: float, high: float) -> None:

@@ -18,6 +18,7 @@ def test_curves_differ_in_dash_as_well_as_colour() -> None:
     looks = [figures.look(i) for i in range(6)]
     assert len({str(kind["linestyle"]) for kind in looks}) == 6
     assert len({kind["color"] for kind in looks}) == 6
+    assert len({str(figures.look(i, marker=True)) for i in range(20)}) == 20
 
 
 def test_neighbouring_colours_differ_in_lightness() -> None:
