@@ -203,8 +203,8 @@ def cell_maps(
         )
         for i, j in np.ndindex(mean.shape):
             colour = "white" if mean[i, j] < 50 * (low + high) else "black"
-            ax.text(j, i - 0.13, f"{mean[i, j]:.1f}", ha="center", va="center", fontsize=9.5, color=colour)
-            ax.text(j, i + 0.27, f"± {half[i, j]:.1f}", ha="center", va="center", fontsize=6.5, color=colour)
+            ax.text(j, i - 0.15, f"{mean[i, j]:.1f}", ha="center", va="center", fontsize=10.5, color=colour)
+            ax.text(j, i + 0.25, f"± {half[i, j]:.1f}", ha="center", va="center", fontsize=8.5, color=colour)
             if collapsed is not None and np.asarray(collapsed[name])[i, j]:
                 ax.add_patch(
                     mpl.patches.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#999999")
