@@ -173,15 +173,6 @@ def refute(id: str, *, mutant: str) -> Refutation:
     raise MutantSurvived(f"{id} still passes with {mutant!r}")
 
 
-def check_all() -> Iterator[tuple[Claim, Evidence | None, str]]:
-    """Each claim with its evidence, or with None and the reason why it was refuted."""
-    for id in LEDGER:
-        try:
-            yield LEDGER[id], verify(id), ""
-        except ClaimRefuted as refuted:
-            yield LEDGER[id], None, str(refuted)
-
-
 # --- The two shapes that almost every check has ---
 
 
