@@ -2,7 +2,8 @@
 
 An `Activation` knows where it is not smooth (its kinks, the finite set D of Definition 2.1), whether it is odd, and
 how far it is linear around the origin. Integration splits at the kinks; the bounds need only the linear radius.
-Parameters that must be positive may lie in [1e-100, 1e100]; outside, or for NaN, ValueError; TypeError if not a number.
+Lengths (a, scale) may lie in [1e-100, 1e100], slopes (k, alpha) in [1e-70, 1e70], so that phi'^4 is a float, heights
+a k in [1e-140, 1e140]; outside, or for NaN, ValueError; TypeError if not a number.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ __all__ += ["sigmoid", "silu", "sin", "softplus", "softsign", "ssaw", "ssine", "
 
 def shtanh(a: float, k: float = 1.0) -> Activation:
     """Scaled hard tanh, eq. (14): k z on [-a, a], constant +-a k outside. a > 0, k > 0; a = k = 1 is hard tanh."""
-    a, k = _positive(a=a, k=k)
+    a, k = _length_and_slope(a, k)
     return Activation(
         "shtanh",
         (("a", a), ("k", k)),
@@ -56,19 +57,19 @@ def shtanh(a: float, k: float = 1.0) -> Activation:
 
 def ssine(a: float, k: float = 1.0) -> Activation:
     """k z on [-a, a], then the wave +-k (a - 1 + cos(|z| - a)). a > 0, k > 0; |phi| <= a k only if a >= 1."""
-    a, k = _positive(a=a, k=k)
+    a, k = _length_and_slope(a, k)
     return _with_tail("ssine", a, k, lambda t: a - 1 + np.cos(t), lambda t: -np.sin(t), bound=k * max(a, abs(a - 2)))
 
 
 def sexp(a: float, k: float = 1.0) -> Activation:
     """k z on [-a, a], then the decay +-k (a - 1 + exp(a - |z|)). a > 0, k > 0; |phi| <= a k only if a >= 1/2."""
-    a, k = _positive(a=a, k=k)
+    a, k = _length_and_slope(a, k)
     return _with_tail("sexp", a, k, lambda t: a - 1 + np.exp(-t), lambda t: -np.exp(-t), bound=k * max(a, abs(a - 1)))
 
 
 def ssaw(a: float, k: float = 1.0) -> Activation:
     """One saw tooth: k z on [-a, a], back to zero at +-2a, zero outside. a > 0, k > 0."""
-    a, k = _positive(a=a, k=k)
+    a, k = _length_and_slope(a, k)
 
     def function(z: Array) -> Array:
         return k * np.sign(z) * np.minimum(np.abs(z), np.maximum(2 * a - np.abs(z), 0.0))
@@ -172,7 +173,7 @@ def softsign() -> Activation:
 
 def elu(alpha: float = 1.0) -> Activation:
     """z for z > 0, alpha (exp(z) - 1) below. alpha > 0."""
-    (alpha,) = _positive(alpha=alpha)
+    alpha = _slope("alpha", alpha)
     return _exponential_left("elu", (("alpha", alpha),), 1.0, alpha)
 
 
@@ -197,8 +198,8 @@ def relu() -> Activation:
 
 
 def leaky_relu(slope: float = 0.01) -> Activation:
-    """z for z > 0, slope * z below; slope in [-1e100, 1e100]."""
-    slope = scalar("slope", slope, low=-1e100, high=1e100)
+    """z for z > 0, slope * z below; slope in [-1e70, 1e70]."""
+    slope = scalar("slope", slope, low=-1e70, high=1e70)
     return _two_slopes("leaky_relu", (("slope", slope),), slope, 1.0)
 
 
@@ -241,7 +242,7 @@ def _two_slopes(family: str, params: tuple[tuple[str, float], ...], left: float,
 def scaled(phi: Activation, a: float) -> Activation:
     """z -> a phi(z / a), the scaling of Section 2.3: it stretches the linear region by a and keeps the slope. a > 0."""
     require(phi)
-    (a,) = _positive(a=a)
+    a = _length(a)
     return Activation(
         "scaled",
         (("a", a),),
@@ -260,8 +261,25 @@ def scaled(phi: Activation, a: float) -> Activation:
 
 
 def symmetrised(phi: Activation) -> Activation:
-    """The odd part of phi, z -> (phi(z) - phi(-z)) / 2. Its derivative is (phi'(z) + phi'(-z)) / 2."""
+    """The odd part of phi, z -> (phi(z) - phi(-z)) / 2. Its derivative is (phi'(z) + phi'(-z)) / 2.
+
+    Of an even phi, which is tested on a grid, it is the constant 0, free of rounding.
+    """
     require(phi)
+    if _looks_even(phi):
+        return Activation(
+            "symmetrised",
+            (),
+            np.zeros_like,
+            np.zeros_like,
+            is_odd=True,
+            slope=0.0,
+            linear_radius=np.inf,
+            bound=0.0,
+            scale=phi.scale,
+            piece_slopes=(0.0,),
+            base=phi,
+        )
     kinks = tuple(sorted({*phi.kinks, *(-d for d in phi.kinks)}))
     pieces = None
 
@@ -287,6 +305,12 @@ def symmetrised(phi: Activation) -> Activation:
         phi,
         phi.rounding,
     )
+
+
+def _looks_even(phi: Activation) -> bool:
+    z = np.concatenate([np.linspace(0.0, 10.0, 1001), phi.scale * np.geomspace(1e-3, 1e3, 301)])
+    with np.errstate(all="ignore"):  # phi may overflow far out
+        return bool(np.allclose(phi.function(z), phi.function(-z), rtol=1e-13, atol=0.0))
 
 
 def get(family: str, **params: float) -> Activation:
@@ -326,9 +350,20 @@ FAMILIES: dict[str, Callable[..., Activation]] = {
 }
 
 
-def _positive(**values: Any) -> tuple[float, ...]:
-    """Lengths and slopes within 100 decades of 1, so that no square of one over- or underflows."""
-    return tuple(scalar(name, value, low=1e-100, high=1e100) for name, value in values.items())
+def _length(a: Any) -> float:
+    """Within 100 decades of 1, so that its square neither over- nor underflows."""
+    return scalar("a", a, low=1e-100, high=1e100)
+
+
+def _length_and_slope(a: Any, k: Any) -> tuple[float, float]:
+    a, k = _length(a), _slope("k", k)
+    scalar("a k", a * k, low=1e-140, high=1e140)  # the height of phi, whose square is averaged
+    return a, k
+
+
+def _slope(name: str, value: Any) -> float:
+    """Positive, and within 70 decades of 1, so that its fourth power neither over- nor underflows."""
+    return scalar(name, value, low=1e-70, high=1e70)
 
 
 def _normal_density(z: Array) -> Array:

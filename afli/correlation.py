@@ -56,6 +56,19 @@ def moment(phi: Activation, q: Array, kind: str) -> Array:
     return np.asarray(p0 @ c0 + p1 @ c1 + p2 @ c2)
 
 
+def mean_slope2(phi: Activation, q: Array) -> Array:
+    """E phi'(sqrt(q) Z)^2 as a divisor. Raises ValueError where it is 0, as for a constant phi, or not finite."""
+    value = moment(phi, q, "slope2")
+    good = (value > 0) & np.isfinite(value)
+    if not good.all():
+        index = tuple(np.argwhere(~good)[0])
+        raise ValueError(
+            f"E[phi'(sqrt(q) Z)^2] must be > 0 and finite, got {float(value[index]):g} "
+            f"for {phi.name} at q={float(q[index]):g}"
+        )
+    return value
+
+
 def even_moment(phi: Activation, q: Array, power: int) -> Array:
     """E phi'(sqrt(q) Z)^power."""
     if phi.piece_slopes is None:

@@ -57,10 +57,13 @@ class Activation:
 
     @property
     def is_homogeneous(self) -> bool:
-        """phi(c z) = c phi(z) for c > 0: ReLU, leaky ReLU, the modulus, a linear function."""
-        return (
-            self.piece_slopes is not None and set(self.kinks) <= {0.0} and float(self.function(np.zeros(1))[0]) == 0.0
-        )
+        """phi(c z) = c phi(z) for c > 0: ReLU, leaky ReLU, the modulus, a linear function; tested on a grid."""
+        if not set(self.kinks) <= {0.0}:
+            return False
+        sign, size = np.repeat([-1.0, 1.0], 25), np.tile(np.geomspace(1e-3, 1e3, 25), 2)
+        with np.errstate(all="ignore"):  # phi may overflow far out
+            stretched, unit = self.function(self.scale * sign * size), self.function(self.scale * sign)
+        return bool(np.allclose(stretched, size * unit, rtol=1e-12, atol=0.0))
 
     def __call__(self, z: Any) -> Any:
         """phi(z), for a number or an array of any shape. Raises TypeError or ValueError if z is not real and finite."""

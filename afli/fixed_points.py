@@ -25,8 +25,11 @@ Interval = tuple[float, float]
 
 
 def bias_variance_at(phi: Activation, q: Array) -> Array:
-    """r(q) = q - E phi^2 / E phi'^2: the bias variance for which q is critical, without cancellation. q > 0."""
-    return np.asarray(correlation.linear_excess(phi, q) / correlation.moment(phi, q, "slope2"))
+    """r(q) = q - E phi^2 / E phi'^2: the bias variance for which q is critical, without cancellation. q > 0.
+
+    Raises ValueError where E phi'^2 is 0.
+    """
+    return np.asarray(correlation.linear_excess(phi, q) / correlation.mean_slope2(phi, q))
 
 
 def lengths(phi: Activation) -> tuple[float, float]:
@@ -165,7 +168,9 @@ def log_root(residual: Callable[[float], float], cell: Interval) -> float:
 def _homogeneous_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None) -> float:
     """V(q) = growth * q + sigma_b2."""
     growth = sigma_w2 * float(correlation.moment(phi, np.ones(()), "square"))
-    if abs(growth - 1) <= 1e-14 and sigma_b2 == 0:
+    if abs(growth - 1) <= 1e-13 + phi.rounding:
+        growth = 1.0
+    if growth == 1 and sigma_b2 == 0:
         return 1.0 if start is None else start
     if growth < 1 and sigma_b2 > 0:
         return sigma_b2 / (1 - growth)
@@ -194,10 +199,16 @@ def _why_none(
 
 
 def critical_variance(phi: Activation, sigma_b2: float) -> float:
-    """The smallest root of r(q) = sigma_b2 > 0, where r(q) = q - E phi^2 / E phi'^2, to relative accuracy."""
+    """The smallest root of r(q) = sigma_b2, where r(q) = q - E phi^2 / E phi'^2, to relative accuracy.
+
+    sigma_b2 >= 0, and > 0 if phi(0) = 0: then r(q) > 0, by the Poincare inequality for the two halves of phi, each made
+    odd.
+    """
 
     def residual(log_q: float) -> float:
-        return float(bias_variance_at(phi, np.asarray(np.exp(log_q)))) / sigma_b2 - 1
+        q = np.exp(log_q)
+        r = float(bias_variance_at(phi, np.asarray(q)))
+        return r / sigma_b2 - 1 if sigma_b2 > 0 else r / q
 
     low, high = _critical_bracket(phi, sigma_b2)
     return log_root(residual, (float(np.log(low)), float(np.log(high))))
@@ -210,7 +221,7 @@ def _critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
     cross exactly once; the others are scanned, ten variances a decade, from small to large.
     """
     shortest, longest = lengths(phi)
-    if sigma_b2 < 1e-290 * longest**2:
+    if 0 < sigma_b2 < 1e-290 * longest**2:
         raise ValueError(f"sigma_b2 must be 0 or at least {1e-290 * longest**2:.3g} for {phi.name}, got {sigma_b2!r}")
     if phi.is_odd:
         high, limit = sigma_b2, max(1e8 * longest**2, 1e6 * sigma_b2)
@@ -223,16 +234,22 @@ def _critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
                 )
         return high / 2, high
     exponents = [int(np.floor(np.log10(v))) for v in (1e-16 * shortest**2, 1e8 * longest**2)]
+    reached = False
     for exponent in range(exponents[0], exponents[1] + 1):
         q, r = _critical_decade(phi, exponent)
         for i in np.flatnonzero((r[:-1] < sigma_b2) & (r[1:] >= sigma_b2)):
             return float(q[i]), float(q[i + 1])
+        reached |= bool((r >= sigma_b2).any())
+    correlation.mean_slope2(phi, np.asarray(longest**2))  # of a constant phi there is no W
     raise NoFixedPointError(
-        f"{phi.name} has no critical point at sigma_b2={sigma_b2:g} with q in [1e{exponents[0]}, 1e{exponents[1] + 1}]"
+        f"{phi.name} has no critical point at sigma_b2={sigma_b2:g} with q from 1e{exponents[0]} to "
+        f"1e{exponents[1] + 1}{'' if reached else ': W(q) > q there'}"
     )
 
 
 @lru_cache(maxsize=4096)
 def _critical_decade(phi: Activation, exponent: int) -> tuple[Array, Array]:
+    """Variances and r there, which is not finite where E phi'^2 underflows to 0."""
     q = 10.0 ** (exponent + np.linspace(0.0, 1.0, 11))
-    return q, bias_variance_at(phi, q)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return q, correlation.linear_excess(phi, q) / correlation.moment(phi, q, "slope2")

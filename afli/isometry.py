@@ -28,8 +28,18 @@ def derivative_moment(phi: Activation, q: Any, k: int) -> Any:
 
 
 def moment_ratio(phi: Activation, q: Any) -> Any:
-    """mu_2 / mu_1^2 >= 1, with equality only if |phi'| is constant. q > 0, any shape."""
-    return like(np.asarray(derivative_moment(phi, q, 2)) / np.asarray(derivative_moment(phi, q, 1)) ** 2)
+    """mu_2 / mu_1^2 >= 1, with equality only if |phi'| is constant. q > 0, any shape.
+
+    Raises ValueError where mu_1 is 0, as for a constant phi, or a power of it leaves the range of a float.
+    """
+    mu1, mu2 = (np.asarray(derivative_moment(phi, q, k)) for k in (1, 2))
+    good = (mu1**2 > 0) & np.isfinite(mu2)
+    if not good.all():
+        raise ValueError(
+            "mu_1^2 and mu_2 must be > 0 and finite, "
+            f"got mu_1={float(mu1[~good][0]):g} and mu_2={float(mu2[~good][0]):g} for {phi.name}"
+        )
+    return like(mu2 / mu1**2)
 
 
 def jacobian_moments(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[float, float]:

@@ -58,6 +58,7 @@ def critical_map(phi: Activation, q: Any, *, sigma_b2: Any) -> Any:
     """W(q) = E[phi(sqrt(q) Z)^2] / E[phi'(sqrt(q) Z)^2] + sigma_b2, eq. (18), for q > 0 and sigma_b2 >= 0.
 
     Its fixed points are the variances of the networks on the edge of chaos with that bias variance (Corollary 3.1.1).
+    Raises ValueError where E phi'^2 is 0, as for a constant phi.
     """
     require(phi)
     q = real("q", q, low=0.0, open_low=True)
@@ -114,7 +115,7 @@ class MeanField:
     @classmethod
     def _critical_at(cls, phi: Activation, q: float, sigma_b2: float) -> MeanField:
         net = cls.__new__(cls)
-        net._set(phi, 1 / float(correlation.moment(phi, np.asarray(q), "slope2")), sigma_b2, q, critical=True)
+        net._set(phi, 1 / float(correlation.mean_slope2(phi, np.asarray(q))), sigma_b2, q, critical=True)
         return net
 
     def __repr__(self) -> str:
@@ -224,22 +225,27 @@ class MeanField:
 def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
     """The network with chi_1 = 1 and this bias variance: q solves W(q) = q, sigma_w2 = 1 / E phi'^2 (Corollary 3.1.1).
 
-    phi: any activation; for odd ones there is exactly one such network for every sigma_b2 > 0. sigma_b2 >= 0;
-    homogeneous activations (ReLU) need sigma_b2 = 0 and get q = 1. The point may repel: look at `variance_slope`.
+    phi: any activation. sigma_b2 >= 0: odd ones have exactly one such network if it is > 0; those with phi(0) = 0 have
+    none if it is 0, except homogeneous ones (ReLU), which need 0 and get q = 1. Of several points the smallest is
+    taken, found on a scan of the variances. The point may repel: look at `variance_slope`.
     Accuracy of q and sigma_w2: 1e-12, absolute below 1 and relative above.
-    Raises NoFixedPointError, saying why, if there is none; ValueError or TypeError for bad input, such as a sigma_b2
-    below 1e-290 (times the square of the longest length of phi), which leaves the range of a float on the way.
+    Raises NoFixedPointError, saying why, if there is none; ValueError or TypeError for bad input, such as a constant
+    phi, or a sigma_b2 between 0 and 1e-290 (times the square of the longest length of phi), which leaves the range of a
+    float on the way.
     """
     require(phi)
     sigma_b2 = scalar("sigma_b2", sigma_b2, low=0.0)
     if phi.is_homogeneous:
+        net = MeanField._critical_at(phi, 1.0, 0.0)
         if sigma_b2 > 0:
             raise NoFixedPointError(
                 f"{phi.name} has no critical point at sigma_b2={sigma_b2:g}: W(q) = q + sigma_b2 for every q"
             )
-        return MeanField._critical_at(phi, 1.0, 0.0)
-    if sigma_b2 == 0:
-        raise NoFixedPointError(f"{phi.name} has no critical point at sigma_b2=0: W(q) = q only at q = 0")
+        return net
+    if sigma_b2 == 0 and float(phi.function(np.zeros(1))[0]) == 0.0:
+        raise NoFixedPointError(
+            f"{phi.name} has no critical point at sigma_b2=0: phi(0) = 0, so W(q) = q only at q = 0"
+        )
     q = critical_variance(phi, sigma_b2)
     return MeanField._critical_at(phi, q, sigma_b2)
 
@@ -247,7 +253,7 @@ def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
 def critical_at(phi: Activation, *, q: float) -> MeanField:
     """The critical network whose fixed point is q > 0: the edge of chaos as a curve with parameter q (Figure 2(c)).
 
-    Raises NoFixedPointError where that would need a negative bias variance.
+    Raises NoFixedPointError where that would need a negative bias variance, ValueError where E phi'^2 is 0.
     """
     require(phi)
     q = scalar("q", q, low=0.0, open_low=True)

@@ -27,9 +27,12 @@ def atoms(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[f
     """(mass at 0, mass at the top, position of the top) of the squared singular values of J; depth >= 1.
 
     The top atom, at B^-depth, is there for orthogonal weights while depth (1 - B) < 1; otherwise its mass is 0.
-    Raises ValueError unless net is a Shtanh network on the edge of chaos and weights "orthogonal" or "gaussian".
+    Raises ValueError unless net is a Shtanh network on the edge of chaos and weights "orthogonal" or "gaussian", or if
+    B^-depth overflows; TypeError unless net is a MeanField.
     """
     inside, depth = _share_inside(net), integer("depth", depth, low=1)
+    if -depth * np.log(inside) > 700:
+        raise ValueError(f"depth={depth} is too deep for B={inside:.6g}: B^-depth leaves the range of a float")
     uncut = 0.0 if _power(depth, weights) == 1 else max(0.0, 1 - depth * (1 - inside))
     return 1 - inside, uncut, inside**-depth
 
@@ -56,17 +59,19 @@ def density(net: MeanField, depth: int, x: Any, *, weights: str = "orthogonal") 
     """
     inside, depth = _share_inside(net), integer("depth", depth, low=2)
     power, x = _power(depth, weights), real("x", x, low=0.0, open_low=True)
-    m = _transform_left_of_zero(inside, depth, power, x).astype(complex)
+    # The unknown is M + B, which keeps its digits where x is small and M all but -B.
+    outside = float(special.erfc(net.phi.linear_radius / np.sqrt(2 * net.q)))
+    w = _transform_left_of_zero(inside, outside, depth, power, x).astype(complex)
     # From z = -x, where M is real, along a half circle to just above +x: a step with the slope, then Newton.
     angles = np.pi * np.linspace(1.0, 0.0, 201)
     angles[-1] = 1e-9
     for before, angle in pairwise(angles):
-        m = m + 1j * (angle - before) / _log_slope(inside, depth, power, m)
+        w = w + 1j * (angle - before) / _log_slope(inside, outside, depth, power, w)
         for _ in range(5):
-            ratio = (1 + m) ** power / m * ((m + inside) / inside) ** depth / (x * np.exp(1j * angle))
-            m = m - np.log(ratio) / _log_slope(inside, depth, power, m)
+            log_z = power * np.log(outside + w) - np.log(w - inside) + depth * np.log(w / inside)
+            w = w - _wrapped(log_z - np.log(x) - 1j * angle) / _log_slope(inside, outside, depth, power, w)
     end = edge(net, depth, weights=weights)
-    return like(np.where(x < end, np.maximum(-m.imag, 0.0) / (np.pi * x), 0.0))
+    return like(np.where(x < end, np.maximum(-w.imag, 0.0) / (np.pi * x), 0.0))
 
 
 def _power(depth: int, weights: str) -> int:
@@ -76,25 +81,32 @@ def _power(depth: int, weights: str) -> int:
     return 1 if weights == "gaussian" else 1 - depth
 
 
-def _log_slope(inside: float, depth: int, power: int, m: Array) -> Array:
-    """d ln z / d M."""
-    return np.asarray(power / (1 + m) - 1 / m + depth / (m + inside))
+def _log_slope(inside: float, outside: float, depth: int, power: int, w: Array) -> Array:
+    """d ln z / d M at M = w - B."""
+    return np.asarray(power / (outside + w) - 1 / (w - inside) + depth / w)
 
 
-def _transform_left_of_zero(inside: float, depth: int, power: int, x: Array) -> Array:
-    """M(-x), the root in (-B, 0): with M = -B s(t), s the logistic function, ln|z| falls as t grows; bisection."""
+def _wrapped(log: Array) -> Array:
+    """The same logarithm with its imaginary part in [-pi, pi]."""
+    return np.asarray(log - 2j * np.pi * np.round(log.imag / (2 * np.pi)))
+
+
+def _transform_left_of_zero(inside: float, outside: float, depth: int, power: int, x: Array) -> Array:
+    """M(-x) + B, in (0, B): with M = -B s(t), s the logistic function, ln|z| falls as t grows; bisection."""
     low, high = np.full(x.shape, -700.0), np.full(x.shape, 700.0)
     for _ in range(70):
         t = 0.5 * (low + high)
-        m = -inside * special.expit(t)
-        log_z = power * np.log1p(m) - np.log(-m) + depth * special.log_expit(-t)
+        log_z = power * np.log(outside + inside * special.expit(-t)) - np.log(inside * special.expit(t))
+        log_z += depth * special.log_expit(-t)
         beyond = log_z > np.log(x)
         low, high = np.where(beyond, t, low), np.where(beyond, high, t)
-    return np.asarray(-inside * special.expit(0.5 * (low + high)))
+    return np.asarray(inside * special.expit(-0.5 * (low + high)))
 
 
 def _share_inside(net: MeanField) -> float:
     """B, the probability that a preactivation lies in the linear region."""
+    if not isinstance(net, MeanField):
+        raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
     if net.phi.family != "shtanh" or abs(net.chi1 - 1) > 1e-12:
         raise ValueError(f"net must be a Shtanh network on the edge of chaos, got {net!r}")
     return float(special.erf(net.phi.linear_radius / np.sqrt(2 * net.q)))

@@ -115,8 +115,14 @@ def test_piece_slopes_are_the_derivative_between_the_kinks(phi):
 
 
 def test_homogeneous_are_relu_leaky_relu_modulus_and_line():
-    assert [phi for phi in ZOO if phi.is_homogeneous] == [*HOMOGENEOUS, act.scaled(act.relu(), 100.0)]
-    assert act.symmetrised(act.relu()).is_homogeneous
+    """The odd parts of gelu, silu, softplus and ReLU are z / 2."""
+    halves = [act.symmetrised(phi) for phi in (act.gelu(), act.silu(), act.softplus(), act.relu())]
+    assert [phi for phi in ZOO if phi.is_homogeneous] == [*HOMOGENEOUS, act.scaled(act.relu(), 100.0), halves[0]]
+    assert all(phi.is_homogeneous for phi in halves)
+    own = [act.from_callable(f, kinks=(0,)) for f in (np.abs, lambda z: np.maximum(z, 0), lambda z: 3 * z)]
+    assert all(phi.is_homogeneous for phi in own)
+    for phi in (act.shtanh(1e5), act.from_callable(lambda z: z + 0.5), act.from_callable(lambda z: z + 1e-9 * z**2)):
+        assert not phi.is_homogeneous
 
 
 def test_activations_are_equal_when_family_and_parameters_are():
@@ -169,6 +175,22 @@ def test_the_symmetrised_relu_is_half_the_identity():
     np.testing.assert_array_equal(phi(Z), Z / 2)
     assert phi.linear_radius == np.inf
     assert set(phi.piece_slopes) == {0.5}
+
+
+def test_the_odd_part_of_an_even_function_is_zero_without_rounding():
+    for even in (act.abs_(), act.from_callable(np.cos), act.from_callable(lambda z: z * np.tanh(z), scale=0.1)):
+        phi = act.symmetrised(even)
+        assert (phi(Z) == 0).all()
+        assert (phi.derivative(Z) == 0).all()
+    assert act.symmetrised(act.from_callable(lambda z: np.cos(z) + 1e-9 * np.sin(z))).slope == pytest.approx(1e-9)
+
+
+def test_heights_whose_square_leaves_the_range_of_a_float_are_refused():
+    for family in FAMILIES:
+        assert act.get(family, a=1e70, k=1e70).bound == pytest.approx(1e140)
+        for power in (100, -100):
+            with pytest.raises(ValueError, match=r"^a k must be in \[1e-140, 1e\+140\], got "):
+                act.get(family, a=10.0**power, k=10.0 ** (power / 2))
 
 
 # --- Your own ---

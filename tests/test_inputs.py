@@ -32,7 +32,8 @@ OUTSIDE: dict[str, tuple[list[Any], str]] = {
     ">= 0": ([-1, -1e-300], "finite and >= 0"),
     "> 0": ([0, -0.0, -2.5], "finite and > 0"),
     "length": ([0, -1.0, 1e-101, 1e101], "in [1e-100, 1e+100]"),
-    "slope": ([1e101, -1e101], "in [-1e+100, 1e+100]"),
+    "steepness": ([0, -1.0, 1e-71, 1e71], "in [1e-70, 1e+70]"),
+    "slope": ([1e71, -1e71], "in [-1e+70, 1e+70]"),
     "correlation": ([1.0000000000000002, -1.5], "in [-1, 1]"),
     "gain": ([0.0, 1.1, -0.1], "in (0, 1]"),
     "ratio": ([0.0, -1.0, 1e-301, 1e151], "in [1e-300, 1e+150]"),
@@ -44,14 +45,14 @@ VARIANCES = {"sigma_w2": ">= 0", "sigma_b2": ">= 0"}
 BY_RHO = {"rho": "correlation"}
 CALLS = {
     **{
-        f"act.{n}": Call(act.FAMILIES[n], {"a": 2.0, "k": 1.0}, {"a": "length", "k": "length"})
+        f"act.{n}": Call(act.FAMILIES[n], {"a": 2.0, "k": 1.0}, {"a": "length", "k": "steepness"})
         for n in ("shtanh", "ssaw")
     },
     **{
-        f"act.{n}": Call(act.FAMILIES[n], {"a": 2.0, "k": 1.0}, {"a": "length", "k": "length"})
+        f"act.{n}": Call(act.FAMILIES[n], {"a": 2.0, "k": 1.0}, {"a": "length", "k": "steepness"})
         for n in ("ssine", "sexp")
     },
-    "act.elu": Call(act.elu, {"alpha": 1.0}, {"alpha": "length"}),
+    "act.elu": Call(act.elu, {"alpha": 1.0}, {"alpha": "steepness"}),
     "act.leaky_relu": Call(act.leaky_relu, {"slope": 0.1}, {"slope": "slope"}),
     "act.scaled": Call(act.scaled, {"phi": PHI, "a": 2.0}, {"a": "length"}),
     "act.from_callable": Call(
@@ -211,7 +212,15 @@ def test_weights_are_gaussian_or_orthogonal(moments):
 
 
 @pytest.mark.parametrize(
-    "function", [isometry.jacobian_moments, isometry.jacobian_variance, isometry.backward_variance]
+    "function",
+    [
+        isometry.jacobian_moments,
+        isometry.jacobian_variance,
+        isometry.backward_variance,
+        spectrum.atoms,
+        spectrum.edge,
+        lambda net, depth: spectrum.density(net, depth, 1.0),
+    ],
 )
 @pytest.mark.parametrize("value", [PHI, 3, None, "net"], ids=str)
 def test_net_must_be_a_mean_field(function, value):

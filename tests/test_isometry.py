@@ -34,6 +34,33 @@ def test_the_moment_ratio_is_at_least_one(phi):
         np.testing.assert_array_equal(ratio, 1.0)
 
 
+@pytest.mark.parametrize(
+    "phi",
+    [
+        act.symmetrised(act.abs_()),
+        act.symmetrised(act.from_callable(np.cos)),
+        act.from_callable(np.ones_like, np.zeros_like),
+    ],
+    ids=label,
+)
+def test_a_constant_has_no_moment_ratio(phi):
+    net = mf.MeanField(phi, sigma_w2=1.0, sigma_b2=0.1)
+    for ratio in (lambda: isometry.moment_ratio(phi, [1.0, 2.0]), lambda: isometry.jacobian_variance(net, 3)):
+        with pytest.raises(ValueError, match=r"mu_1\^2 and mu_2 must be > 0 and finite, got mu_1=0 and mu_2=0 for"):
+            ratio()
+
+
+@pytest.mark.parametrize("k", [1e-70, 1e70])
+def test_the_ratio_does_not_see_the_slope_however_large_or_small(k):
+    for family in ("shtanh", "ssine", "sexp", "ssaw"):
+        one, many = act.get(family, a=1.0), act.get(family, a=1.0, k=k)
+        assert isometry.moment_ratio(many, 1.0) == pytest.approx(isometry.moment_ratio(one, 1.0), rel=1e-12)
+        variances = [isometry.jacobian_variance(mf.edge_of_chaos(phi, sigma_b2=0.1), 5) for phi in (one, many)]
+        assert variances[1] == pytest.approx(variances[0], rel=1e-11)
+    for phi in (act.leaky_relu(k), act.leaky_relu(-k), act.elu(k)):
+        assert np.isfinite(isometry.moment_ratio(phi, 1.0))
+
+
 @given(radii, st.floats(-2, 3))
 def test_for_shtanh_every_mu_k_is_the_mass_of_the_linear_region(a, log_q):
     q = 10**log_q

@@ -223,12 +223,103 @@ def test_below_the_edge_relu_has_a_fixed_point_if_there_is_bias():
     assert (net.q, net.chi1) == pytest.approx((0.3 / (1 - 0.75), 0.75))
 
 
-def test_a_homogeneous_function_of_ones_own_is_not_given_a_critical_point_by_rounding():
-    own = act.from_callable(lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0, kinks=(0,), name="own relu")
+OWN = {
+    "relu": (lambda z: np.maximum(z, 0), lambda z: (z > 0) * 1.0, RELU),
+    "leaky_relu": (lambda z: np.where(z > 0, z, 0.3 * z), lambda z: np.where(z > 0, 1.0, 0.3), act.leaky_relu(0.3)),
+    "abs": (np.abs, np.sign, act.abs_()),
+    "linear": (lambda z: 1.0 * z, np.ones_like, act.linear()),
+}
+
+
+@pytest.mark.parametrize("with_derivative", [True, False])
+@pytest.mark.parametrize("name", OWN)
+def test_a_homogeneous_function_of_ones_own_is_as_critical_as_the_built_in_one(name, with_derivative):
+    f, df, built_in = OWN[name]
+    own, reference = act.from_callable(f, df if with_derivative else None, kinks=(0,), name=name), built_in
+    net, expected = (mf.edge_of_chaos(phi, sigma_b2=0.0) for phi in (own, reference))
+    assert (net.q, net.sigma_w2) == pytest.approx((1.0, expected.sigma_w2), rel=1e-14)
+    np.testing.assert_allclose(net.correlation_map(RHO), expected.correlation_map(RHO), atol=1e-14)
     for sigma_b2 in (1e-12, 0.1):
-        with pytest.raises(NoFixedPointError, match=r"own relu has no critical point at sigma_b2="):
+        with pytest.raises(NoFixedPointError, match=rf"{name} has no critical point .*: W\(q\) = q \+ sigma_b2 for"):
             mf.edge_of_chaos(own, sigma_b2=sigma_b2)
-    assert (mf.critical_at(own, q=3.0).sigma_b2, mf.critical_at(own, q=3.0).sigma_w2) == pytest.approx((0.0, 2.0))
+    assert (mf.critical_at(own, q=3.0).sigma_b2, mf.critical_at(own, q=3.0).sigma_w2) == pytest.approx(
+        (0.0, expected.sigma_w2)
+    )
+    assert mf.MeanField(own, sigma_w2=net.sigma_w2, sigma_b2=0.0).q == 1.0
+    diagram = mf.phase_diagram(own, sigma_w2=[0.5 * net.sigma_w2, net.sigma_w2], sigma_b2=[0.0, 0.1])
+    np.testing.assert_allclose(diagram.q, [[np.nan, 0.2], [1.0, np.nan]], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("phi", "bracket"),
+    [
+        (act.sigmoid(), (20.0, 80.0)),
+        (
+            act.from_callable(lambda z: np.tanh(z + 0.5), lambda z: 1 / np.cosh(np.clip(z + 0.5, -9, 9)) ** 2),
+            (0.5, 2.0),
+        ),
+    ],
+    ids=["sigmoid", "tanh(z + 1/2)"],
+)
+def test_a_function_that_is_not_zero_at_zero_can_be_critical_without_bias(phi, bracket):
+    """Against W from the trapezoidal rule, which is exact to rounding for analytic integrands."""
+    from scipy.optimize import brentq
+
+    z = np.linspace(-14, 14, 40001)
+    weight = gaussian.density(z)
+
+    def excess(q):
+        u = np.sqrt(q) * z
+        return np.sum(weight * phi.function(u) ** 2) / np.sum(weight * phi.gradient(u) ** 2) - q
+
+    net = mf.edge_of_chaos(phi, sigma_b2=0.0)
+    assert net.q == pytest.approx(brentq(excess, *bracket, xtol=1e-14), rel=1e-12)
+    assert mf.MeanField(phi, sigma_w2=net.sigma_w2, sigma_b2=0.0, start=net.q).q == pytest.approx(net.q, rel=1e-10)
+    assert mf.edge_of_chaos(phi, sigma_b2=1e-9).q == pytest.approx(net.q, rel=1e-6)
+
+
+@given(st.lists(st.floats(0.1, 3.0), min_size=2, max_size=5), st.lists(st.floats(-3, 3), min_size=6, max_size=6))
+def test_a_function_that_is_zero_at_zero_is_not_critical_without_bias(lengths, slopes):
+    """W(q) <= q + sigma_b2, odd or not, by the Poincare inequality on each half of the line."""
+    knots = np.cumsum(lengths) - lengths[0] - lengths[1] / 2
+    height = np.concatenate([[0.0], np.cumsum(slopes[1 : len(knots)] * np.diff(knots))])
+
+    def line(z):
+        ends = np.concatenate([[knots[0] - 1e3], knots, [knots[-1] + 1e3]])
+        tails = height[0] - 1e3 * slopes[0], height[-1] + 1e3 * slopes[-1]
+        return np.interp(z, ends, np.concatenate([[tails[0]], height, [tails[1]]]))
+
+    def slope(z):
+        return np.array([slopes[0], *slopes[1 : len(knots)], slopes[-1]])[np.searchsorted(knots, z)]
+
+    phi = act.from_callable(lambda z: line(z) - line(0.0), slope, kinks=knots)
+    q = np.geomspace(1e-2, 1e2, 7)
+    square, slope2 = (
+        gaussian.expectation(f, q, kinks=phi.kinks) for f in (lambda u: phi(u) ** 2, lambda u: slope(u) ** 2)
+    )
+    assert (square <= q * slope2 * (1 + 1e-12)).all()
+
+
+@pytest.mark.parametrize(
+    "phi",
+    [
+        act.symmetrised(act.abs_()),
+        act.scaled(act.symmetrised(act.from_callable(np.cos)), 3.0),
+        act.from_callable(np.ones_like, np.zeros_like),
+    ],
+    ids=label,
+)
+def test_a_constant_has_no_critical_map(phi):
+    calls = [
+        lambda: mf.critical_map(phi, [1.0, 2.0], sigma_b2=0.1),
+        lambda: mf.critical_at(phi, q=1.0),
+        *(lambda b=b: mf.edge_of_chaos(phi, sigma_b2=b) for b in (0.0, 0.1)),
+    ]
+    for call in calls:
+        with pytest.raises(
+            ValueError, match=r"E\[phi'\(sqrt\(q\) Z\)\^2\] must be > 0 and finite, got 0 for .* at q=1"
+        ):
+            call()
 
 
 def test_a_function_that_overflows_far_out_still_has_its_small_fixed_point():
@@ -463,10 +554,13 @@ def test_a_bias_variance_too_small_for_a_float_is_refused(phi):
         (lambda: mf.MeanField(RELU, sigma_w2=2.5, sigma_b2=0.0), r"V\(q\) = 1.25 q \+ 0.* grows without bound"),
         (lambda: mf.MeanField(RELU, sigma_w2=1.5, sigma_b2=0.0), r"V\(q\) = 0.75 q \+ 0.* shrinks to 0"),
         (lambda: mf.MeanField(RELU, sigma_w2=2.0, sigma_b2=0.1), r"V\(q\) = 1 q \+ 0.1.* grows without bound"),
-        (lambda: mf.edge_of_chaos(TANH, sigma_b2=0.0), r"W\(q\) = q only at q = 0"),
+        (lambda: mf.edge_of_chaos(TANH, sigma_b2=0.0), r"phi\(0\) = 0, so W\(q\) = q only at q = 0"),
+        (lambda: mf.edge_of_chaos(act.gelu(), sigma_b2=0.0), r"phi\(0\) = 0, so W\(q\) = q only at q = 0"),
+        (lambda: mf.edge_of_chaos(act.softplus(), sigma_b2=0.0), r"with q from 1e-16 to 1e9: W\(q\) > q there"),
         (lambda: mf.edge_of_chaos(RELU, sigma_b2=0.1), r"relu has no critical point at sigma_b2=0.1: W\(q\) = q \+"),
         (lambda: mf.edge_of_chaos(act.softplus(), sigma_b2=0.1), "softplus has no critical point at sigma_b2=0.1"),
-        (lambda: mf.edge_of_chaos(act.from_callable(lambda z: z), sigma_b2=0.1), "nearly linear"),
+        (lambda: mf.edge_of_chaos(act.from_callable(lambda z: z), sigma_b2=0.1), r"W\(q\) = q \+ sigma_b2 for every q"),
+        (lambda: mf.edge_of_chaos(odd_piecewise_linear([1.0], [1.0, 1 + 1e-6]), sigma_b2=0.1), "nearly linear"),
         (lambda: mf.critical_at(act.sigmoid(), q=1.0), "critical at q=1 only for the negative bias variance"),
     ],
 )

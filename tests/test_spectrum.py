@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import special
 
 from afli import activations as act
 from afli import isometry, sampling, spectrum
@@ -76,3 +77,23 @@ def test_other_networks_are_refused():
         spectrum.density(network(1.0), 1, 1.0)
     with pytest.raises(ValueError, match="x"):
         spectrum.density(network(1.0), 3, 0.0)
+
+
+def test_a_depth_at_which_the_top_leaves_the_range_of_a_float_is_refused():
+    net = network(0.1)
+    with pytest.raises(ValueError, match=r"depth=1000 is too deep for B=0.21\d*: B\^-depth leaves the range"):
+        spectrum.atoms(net, 1000)
+    assert np.isfinite(spectrum.edge(net, 1000))
+
+
+@pytest.mark.parametrize("weights", ["orthogonal", "gaussian"])
+@pytest.mark.parametrize("a", [1.0, 100.0])
+def test_the_density_is_a_power_of_x_down_to_the_smallest_float(a, weights):
+    """M + B ~ x^(1 / depth) as x falls, with the factor that z = (1 - B)^r / (-B) ((M + B) / B)^depth gives."""
+    net, depth = mf.edge_of_chaos(act.shtanh(a), sigma_b2=1e-4), 5
+    x = np.array([1e-300, 1e-200, 1e-120])
+    outside = special.erfc(a / np.sqrt(2 * net.q))
+    inside, power = 1 - outside, 1 if weights == "gaussian" else 1 - depth
+    log_w = (np.log(inside) - power * np.log(outside) + np.log(x)) / depth + np.log(inside)
+    expected = np.sin(np.pi / depth) * np.exp(log_w - np.log(x)) / np.pi
+    np.testing.assert_allclose(spectrum.density(net, depth, x, weights=weights), expected, rtol=1e-8)
