@@ -7,6 +7,7 @@ import pytest
 from zoo import label
 
 from afli import activations as act
+from afli import correlation
 from afli import meanfield as mf
 from afli.errors import ConvergenceError, NoFixedPointError
 
@@ -85,6 +86,18 @@ def test_on_either_side_of_the_edge_of_chaos():
         assert (rho[:2] == 1).all()
         assert (np.diff(rho[1:]) < 0).all()
         assert rho[2] > 1 - 1e-8
+
+
+@pytest.mark.parametrize("phi", [act.tanh(), act.sin(), act.elu(), act.sexp(1.0)], ids=label)
+def test_just_beyond_the_edge_a_curved_activation_has_the_rho_of_its_network(phi):
+    """Above 0.999 the gap is integrated from the end 1: cells from there to well below, in one diagram."""
+    edge = mf.edge_of_chaos(phi, sigma_b2=0.1)
+    weights = edge.sigma_w2 * (1 + np.array([1e-9, 1e-7, 1e-5, 1e-3, 1e-2, 1e-1]))
+    diagram = mf.phase_diagram(phi, sigma_w2=weights, sigma_b2=0.1)
+    rho = [mf.MeanField(phi, sigma_w2=w, sigma_b2=0.1).correlation_fixed_point() for w in weights]
+    assert rho[0] > correlation.NEAR_ONE > rho[-1]
+    np.testing.assert_allclose(diagram.rho[:, 0], rho, rtol=0, atol=5e-12)
+    assert (diagram.rho[1:] < 1).all()
 
 
 def test_more_weight_less_correlation_more_bias_more():
