@@ -276,10 +276,15 @@ def _decode_jpegs(jpeg: NDArray[np.uint8], offsets: NDArray[Any], path: Path) ->
 def _split(
     x_train: NDArray[Any], y_train: NDArray[Any], x_test: NDArray[Any], y_test: NDArray[Any]
 ) -> tuple[Images, Labels, Images, Labels]:
-    """Byte images as float32 rows in [0, 1]; labels as int64."""
+    """Byte images as float32 rows in [0, 1]; labels as int64. Raises DataError where they are not that."""
     for x, y in ((x_train, y_train), (x_test, y_test)):
         if x.dtype != np.uint8 or y.shape != (len(x),) or len(x) == 0:
             raise DataError(f"images must be uint8 with one label each, got {x.dtype}{x.shape} and labels {y.shape}")
+        if y.dtype.kind not in "iu" or int(y.min()) < 0:
+            raise DataError(f"labels must be integers from 0 on, got {y.dtype}, the lowest {y.min()}")
+    if x_train.shape[1:] != x_test.shape[1:]:
+        sizes = f"{x_train.shape[1:]} to train and {x_test.shape[1:]} to test"
+        raise DataError(f"all images must be of one size, got {sizes}")
     pixels, test_pixels = (np.divide(x.reshape(len(x), -1), 255, dtype=np.float32) for x in (x_train, x_test))
     return pixels, y_train.astype(np.int64), test_pixels, y_test.astype(np.int64)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -40,6 +40,14 @@ class Activation:
     piece_slopes: tuple[float, ...] | None = None
     base: Activation | None = None
     rounding: float = 1e-15
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """How to pickle it: by family and parameters, since the formulas are closures; from a callable, as it is."""
+        from afli.activations import FAMILIES
+
+        if self.base is None and self.family not in FAMILIES:
+            return Activation, tuple(getattr(self, each.name) for each in fields(self))
+        return _again, (self.family, self.base, dict(self.params))
 
     @property
     def name(self) -> str:
@@ -80,6 +88,14 @@ class Activation:
                 step = max(8 * float(np.spacing(abs(kink))), 1e-150)
                 slope = np.where(at_kink, np.mean(self.gradient(np.array([kink - step, kink + step]))), slope)
         return like(slope)
+
+
+def _again(family: str, base: Activation | None, params: dict[str, float]) -> Activation:
+    from afli import activations
+
+    if base is None:
+        return activations.get(family, **params)
+    return activations.scaled(base, **params) if family == "scaled" else activations.symmetrised(base)
 
 
 def require(phi: Any) -> Activation:

@@ -105,6 +105,22 @@ def test_npz_of_raw_images(raw):
     assert dataset.y_test.tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_train": np.array([0.9, 1, 2, 0, 1, 2])}, "labels must be integers from 0 on, got float64"),
+        ({"y_test": np.array([0, -1, 2])}, "labels must be integers from 0 on, got int64, the lowest -1"),
+        ({"x_test": np.zeros((3, 5, 5, 3), np.uint8)}, r"all images must be of one size, got \(4, 4, 3\) to train"),
+    ],
+)
+def test_labels_and_images_that_cannot_be_meant_are_refused(raw, change, message):
+    path, arrays = raw
+    labels = {"y_train": np.arange(6) % 3, "y_test": np.arange(3)}
+    np.savez(path, **(arrays | labels | change))
+    with pytest.raises(data.DataError, match=message):
+        data.load(f"npz:{path}")
+
+
 def test_npz_of_jpegs(tmp_path):
     from PIL import Image
 

@@ -78,14 +78,25 @@ def test_one_setting_has_one_key_however_it_is_written():
         ({"depth": 0}, "depth must be at least 1, got 0"),
         ({"weights": "uniform"}, "weights must be orthogonal or gaussian, got 'uniform'"),
         ({"normalisation": "cube"}, "normalisation must be one of"),
-        ({"learning_rate": 0.0}, "learning_rate > 0"),
-        ({"record": (5,)}, r"record within 0\.\.2"),
+        ({"learning_rate": 0.0}, "learning_rate must be finite and > 0, got 0.0"),
+        ({"learning_rate": float("inf")}, "learning_rate must be finite and > 0, got inf"),
+        ({"head_variance": float("nan")}, "head_variance must be finite and > 0, got nan"),
+        ({"sigma_b2": -1.0}, r"sigma_b2 must be finite and >= 0, got -1\.0"),
+        ({"trial": -1}, "trial must be at least 0, got -1"),
+        ({"record": (5,)}, r"record must lie within 0\.\.2, got \(2, 5\)"),
+        ({"record": (-1,)}, "record must be at least 0, got -1"),
         ({"schedule": LinearSchedule(10.0, 2.0, 2)}, "must start at the initial a"),
         ({"activation": "shtan"}, "family must be one of"),
     ],
 )
 def test_impossible_settings_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
+        small(**settings)
+
+
+@pytest.mark.parametrize("settings", [{"depth": 2.5}, {"epochs": 2.0}, {"width": True}, {"trial": 1.5}], ids=str)
+def test_what_must_be_an_integer_is_one(settings):
+    with pytest.raises(TypeError, match=f"{next(iter(settings))} must be an integer"):
         small(**settings)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 import torch
@@ -90,3 +92,22 @@ def test_mlp_is_the_network_of_equation_one():
     np.testing.assert_allclose(model(x).detach(), expected, atol=1e-14)
     with pytest.raises(ValueError, match="depth must be at least 1, got 0"):
         mlp(0, 7, in_features=5, out_features=2, activation=phi)
+
+
+ARCTAN = act.from_callable(np.arctan, np.cos, name="arctan with a slope that numpy can name")
+
+
+@pytest.mark.parametrize("phi", [*ALL[:-1], ARCTAN], ids=lambda phi: phi.name)
+def test_a_network_can_be_saved_and_loaded(phi, tmp_path):
+    model = mlp(2, 6, in_features=4, out_features=3, activation=phi)
+    torch.save(model, tmp_path / "model.pt")
+    again = torch.load(tmp_path / "model.pt", weights_only=False)
+    x = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(again(x), model(x))
+    assert pickle.loads(pickle.dumps(phi)) == phi
+
+
+@pytest.mark.parametrize("wrong", ["tanh", torch.nn.Tanh(), None, [act.tanh(), "relu"], []])
+def test_what_is_no_activation_is_refused_by_name(wrong):
+    with pytest.raises(TypeError, match=r"phi must be an activation of afli\.activations"):
+        Elementwise(wrong)

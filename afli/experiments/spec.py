@@ -11,6 +11,7 @@ from typing import Any
 
 from afli import activations as act
 from afli import meanfield as mf
+from afli._inputs import integer, scalar
 from afli.data import NORMALISATIONS
 
 __all__ = ["Experiment", "Grid", "LinearSchedule", "edge_of_chaos"]
@@ -25,10 +26,9 @@ class LinearSchedule:
     epochs: int
 
     def __post_init__(self) -> None:
-        if not (self.start > 0 and self.stop > 0 and self.epochs >= 1):
-            raise ValueError(f"start and stop must be > 0 and epochs >= 1, got {self}")
-        object.__setattr__(self, "start", float(self.start))
-        object.__setattr__(self, "stop", float(self.stop))
+        for name in ("start", "stop"):
+            object.__setattr__(self, name, scalar(name, getattr(self, name), low=0.0, open_low=True))
+        object.__setattr__(self, "epochs", integer("epochs", self.epochs, low=1))
 
     def __call__(self, epoch: int) -> float:
         """The value during epoch 1, 2, ...: `start` in the first, `stop` after `epochs` of them."""
@@ -47,6 +47,7 @@ class Experiment:
     trial: the seed. Standardised draws and batch order depend on it and on the epoch alone, so trials pair up.
     schedule: how `a` moves (it starts at the initial a), or None.
     record: the epochs after which the network is tested, 0 for the untrained one; the last epoch is always among them.
+    Raises TypeError or ValueError naming the setting, its value and what is allowed.
     """
 
     dataset: str = "digits"
@@ -66,30 +67,28 @@ class Experiment:
     record: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
-        for name in ("depth", "width", "batch", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be at least 1, got {getattr(self, name)!r}")
         if self.normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {self.normalisation!r}")
         if self.weights not in ("orthogonal", "gaussian"):
             raise ValueError(f"weights must be orthogonal or gaussian, got {self.weights!r}")
-        if not self.learning_rate > 0 or not (self.head_variance is None or self.head_variance > 0):
-            raise ValueError(f"need learning_rate > 0 and head_variance > 0, got {self}")
-        if self.trial < 0 or any(not 0 <= epoch <= self.epochs for epoch in self.record):
-            raise ValueError(f"need trial >= 0 and record within 0..{self.epochs}, got {self.trial!r}, {self.record!r}")
+        self._normalise()
+        if max(self.record) > self.epochs:
+            raise ValueError(f"record must lie within 0..{self.epochs}, got {self.record!r}")
         if self.schedule is not None and dict(self.parameters).get("a") != self.schedule.start:
             raise ValueError(f"the schedule must start at the initial a, got {self.parameters!r} and {self.schedule!r}")
-        self._normalise()
         _ = self.phi  # raises for an unknown family or parameter
 
     def _normalise(self) -> None:
-        """One spelling for equal settings, so that they have one key: 1 and 1.0, records in any order."""
-        settings = {
-            "record": tuple(sorted({*self.record, self.epochs})),
-            "parameters": tuple(sorted((name, float(value)) for name, value in self.parameters)),
-            "sigma_b2": float(self.sigma_b2),
-            "learning_rate": float(self.learning_rate),
-            "head_variance": None if self.head_variance is None else float(self.head_variance),
+        """Check the numbers, and spell equal settings in one way, so that they have one key: 1 and 1.0, any order."""
+        lowest = {"depth": 1, "width": 1, "batch": 1, "epochs": 1, "trial": 0}
+        settings: dict[str, Any] = {name: integer(name, getattr(self, name), low=low) for name, low in lowest.items()}
+        head = self.head_variance
+        settings |= {
+            "record": tuple(sorted({*(integer("record", epoch, low=0) for epoch in self.record), settings["epochs"]})),
+            "parameters": tuple(sorted((name, scalar(name, value)) for name, value in self.parameters)),
+            "sigma_b2": scalar("sigma_b2", self.sigma_b2, low=0.0),
+            "learning_rate": scalar("learning_rate", self.learning_rate, low=0.0, open_low=True),
+            "head_variance": None if head is None else scalar("head_variance", head, low=0.0, open_low=True),
         }
         for name, value in settings.items():
             object.__setattr__(self, name, value)

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afli._inputs import integer
 from afli.activations import Activation
 
 Params = Mapping[str, Tensor]
@@ -95,12 +96,14 @@ class Elementwise(nn.Module):
     phi: one activation, or a sequence of E that differ in their parameters only.
     Calling it: any shape for one activation, (E, batch, width) for E of them. `slope(z)` is phi'(z), same shapes.
     The parameters are buffers of shape () or (E, 1, 1), see `params`; `.to(...)` moves them.
-    Raises ValueError if the activations are of different families.
+    Raises TypeError for anything else, ValueError if the activations are of different families.
     """
 
     def __init__(self, phi: Activation | Sequence[Activation], dtype: torch.dtype = torch.float64) -> None:
         super().__init__()
-        members = [phi] if isinstance(phi, Activation) else list(phi)
+        members = list(phi) if isinstance(phi, Sequence) else [phi]
+        if not members or not all(isinstance(member, Activation) for member in members):
+            raise TypeError(f"phi must be an activation of afli.activations, or several, got {phi!r}")
         families = sorted({member.family for member in members})
         if len(families) != 1:
             raise ValueError(f"phi must be one activation or several of one family, got {families}")
@@ -113,7 +116,7 @@ class Elementwise(nn.Module):
                 self.register_buffer(f"{key}_", torch.tensor(values, dtype=dtype).reshape(shape))
         bases = [member.base for member in members if member.base is not None]
         self.base = Elementwise(bases if shape else bases[0], dtype) if bases else None
-        self._formula = _custom(members) if self.family == "custom" else FORMULAS.get(self.family)
+        self._custom = _the_only_one(members) if self.family == "custom" else None
 
     @property
     def params(self) -> dict[str, Tensor]:
@@ -138,48 +141,52 @@ class Elementwise(nn.Module):
 
     @property
     def _rule(self) -> Formula:
-        if self._formula is None:
+        phi = self._custom
+        if phi is not None:
+            return Formula(lambda z, p: _ThroughNumpy.apply(z, phi), lambda z, p: _through_numpy(phi.gradient, z))
+        if self.family not in FORMULAS:
             raise ValueError(f"phi must be of one of the families {', '.join(FORMULAS)}, got {self.family!r}")
-        return self._formula
+        return FORMULAS[self.family]
 
     def extra_repr(self) -> str:
         return ", ".join(self.names)
 
 
-def _custom(members: Sequence[Activation]) -> Formula:
-    """A function of the user's, evaluated by numpy on the CPU: slow, but the same function."""
+def _the_only_one(members: Sequence[Activation]) -> Activation:
     if len({(member.params, member.kinks) for member in members}) != 1:
         names = [member.name for member in members]
         raise ValueError(f"activations from a callable must be the same for all networks, got {names}")
-    phi = members[0]
+    return members[0]
 
-    def through_numpy(function: Callable[[Any], Any], z: Tensor) -> Tensor:
-        return torch.from_numpy(function(z.detach().double().cpu().numpy())).to(z)
 
-    class Value(torch.autograd.Function):
-        @staticmethod
-        def forward(ctx: Any, z: Tensor) -> Tensor:
-            ctx.save_for_backward(z)
-            return through_numpy(phi.function, z)
+def _through_numpy(function: Callable[[Any], Any], z: Tensor) -> Tensor:
+    return torch.from_numpy(function(z.detach().double().cpu().numpy())).to(z)
 
-        @staticmethod
-        def backward(ctx: Any, *grad: Tensor) -> Tensor:
-            (z,) = ctx.saved_tensors
-            return grad[0] * through_numpy(phi.gradient, z)
 
-    return Formula(lambda z, p: Value.apply(z), lambda z, p: through_numpy(phi.gradient, z))
+class _ThroughNumpy(torch.autograd.Function):
+    """A function of the user's, evaluated by numpy on the CPU: slow, but the same function."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, phi: Activation) -> Tensor:
+        ctx.phi = phi
+        ctx.save_for_backward(z)
+        return _through_numpy(phi.function, z)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, None]:
+        (z,) = ctx.saved_tensors
+        return grad[0] * _through_numpy(ctx.phi.gradient, z), None
 
 
 def mlp(depth: int, width: int, *, in_features: int, out_features: int, activation: Activation) -> nn.Sequential:
     """The network of eq. (1): `depth` hidden layers of `width` units, then a linear head of `out_features`.
 
     Its weights are torch's own; `afli.networks.init.edge_of_chaos_` draws them as the theory asks.
-    Raises ValueError if a size is below 1.
+    Raises TypeError if a size is no integer or `activation` none of afli.activations, ValueError for a size below 1.
     """
     sizes = {"depth": depth, "width": width, "in_features": in_features, "out_features": out_features}
     for name, size in sizes.items():
-        if size < 1:
-            raise ValueError(f"{name} must be at least 1, got {size!r}")
+        integer(name, size, low=1)
     layers: list[nn.Module] = []
     for fan_in in (in_features, *[width] * (depth - 1)):
         layers += [nn.Linear(fan_in, width), Elementwise(activation, torch.get_default_dtype())]
