@@ -117,12 +117,17 @@ def clear(root: Path = BUILD) -> None:
 def release(root: Path = BUILD) -> None:
     """Write root/source and, from it, root/release: the notebooks that students get. Grades in root stay as they are.
 
+    root/nbgrader_config.py lets nbgrader's own commands and its formgrader find the course, started in root.
     Raises RuntimeError with nbgrader's log if it refuses a source.
     """
     for name in ("source", "release"):
         shutil.rmtree(root / name, ignore_errors=True)
     for set_name in SETS:
         write(read_source(set_name), root / "source" / set_name / f"{set_name}.ipynb")
+    settings = (
+        f"load_subconfig('nbgrader_config.py', path={str(HERE)!r})\nc.CourseDirectory.root = {str(root.resolve())!r}\n"
+    )
+    (root / "nbgrader_config.py").write_text(settings, encoding="utf-8")
     api = nbgrader(root)
     for set_name in SETS:
         result = api.generate_assignment(set_name)

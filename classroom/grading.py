@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,9 +18,9 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from course import IDENTIFIER, SETS, nbgrader, released, write
+from course import SETS, check_student, nbgrader, points, released, write
 from submissions import normalised, read_submission
-from variant import course_name, parameters
+from variant import parameters
 
 
 @dataclass(frozen=True)
@@ -46,34 +47,71 @@ class Mark:
     trouble: str = ""
 
 
-def find(folder: Path) -> list[Submission]:
-    """All submissions in a folder: one folder per student, in it one per set. Other names are left out.
+def find(folder: Path) -> tuple[list[Submission], dict[Path, str]]:
+    """All submissions in a folder, FOLDER/STUDENT/SET/SET.ipynb, and what was passed over, with the reason.
 
-    A set's folder without the right file is a submission too, of nothing.
+    A set's folder without the right file is a submission too, of nothing. Hidden files are not mentioned, nor is what a
+    student has put beside the folders of the sets, unless it is a folder or a notebook.
     """
-    students = sorted(p for p in folder.iterdir() if p.is_dir() and IDENTIFIER.fullmatch(p.name))
-    return [
-        Submission(student.name, name, student / name / f"{name}.ipynb")
-        for student in students
-        for name in SETS
-        if (student / name).is_dir()
-    ]
+    found, passed = [], {}
+    for student in sorted(path for path in folder.iterdir() if path.name[0] != "."):
+        try:
+            if not student.is_dir():
+                raise ValueError("not the folder of a student")
+            check_student(student.name)
+        except ValueError as error:
+            passed[student] = str(error)
+            continue
+        sent = [p for p in student.iterdir() if p.name[0] != "." and (p.is_dir() or p.suffix == ".ipynb")]
+        if not sent:
+            passed[student] = "neither a folder nor a notebook in it"
+        for entry in sorted(sent):
+            if entry.is_dir() and entry.name in SETS:
+                found.append(Submission(student.name, entry.name, entry / f"{entry.name}.ipynb"))
+            else:
+                passed[entry] = f"not a folder named {', '.join(SETS[:-1])} or {SETS[-1]}"
+    return found, passed
 
 
 def grade(
-    root: Path, submissions: Iterable[Submission], *, variants: bool = False, jobs: int = 2, **limits: int
+    root: Path, submissions: Iterable[Submission], *, course: str | None = None, jobs: int = 2, **limits: int
 ) -> Iterator[Mark]:
     """Grade submissions against the release in `root`; yields a mark as soon as it is there, never stops the class.
 
-    variants: whether every student had numbers of their own, see variant.py. limits: traits of guard.GuardedExecute.
+    course: the name that decided the numbers, where every student had their own, see variant.py; None if all had the
+    same. limits: traits of guard.GuardedExecute. A submission that the grader itself fails on gets no points, and the
+    reason as its trouble.
     """
     submissions = list(submissions)
     register(root, {submission.student for submission in submissions})
-    work = partial(grade_one, root, variants=variants, limits=limits)
+    work = partial(grade_one, root, course=course, limits=limits)
+    killed = []
+    for submission, outcome in _outcomes(work, submissions, jobs):
+        if isinstance(outcome, BrokenProcessPool):
+            killed.append(submission)
+        else:
+            yield _mark(submission, outcome)
+    for again in killed:  # one of these took the process down and the others with it: once more, each on its own
+        for submission, outcome in _outcomes(work, [again], 1):
+            yield _mark(submission, outcome)
+
+
+def _outcomes(
+    work: Callable[[Submission], Mark], submissions: list[Submission], jobs: int
+) -> Iterator[tuple[Submission, Mark | BaseException]]:
+    """Each submission with its mark, or with what grading it raised."""
     with ProcessPoolExecutor(jobs, mp_context=get_context("spawn")) as pool:
         pending = {pool.submit(work, submission): submission for submission in submissions}
         for future in as_completed(pending):
-            yield future.result()
+            yield pending[future], future.exception() or future.result()
+
+
+def _mark(submission: Submission, outcome: Mark | BaseException) -> Mark:
+    if isinstance(outcome, Mark):
+        return outcome
+    reason = (str(outcome).strip() or type(outcome).__name__).splitlines()[-1]
+    name = submission.set_name
+    return Mark(submission.student, name, 0.0, points(name), 0, f"NOT GRADED, grade it again: {reason}")
 
 
 def register(root: Path, students: Iterable[str]) -> None:
@@ -88,12 +126,13 @@ def register(root: Path, students: Iterable[str]) -> None:
 
 
 def grade_one(
-    root: Path, submission: Submission, *, variants: bool = False, limits: Mapping[str, int] | None = None
+    root: Path, submission: Submission, *, course: str | None = None, limits: Mapping[str, int] | None = None
 ) -> Mark:
     """Repair, execute and mark one submission, and write its feedback page.
 
     If nbgrader itself fails, it tries once more, since the cause may be the machine and not the student: a full disk, a
     locked gradebook. If it fails again, the empty release is graded in its place, with the reason in the feedback.
+    Raises RuntimeError if that fails too.
     """
     student, name = submission.student, submission.set_name
     api, release = nbgrader(root, **(limits or {})), released(root, name)
@@ -102,7 +141,7 @@ def grade_one(
     for failures in range(3):
         shutil.rmtree(submitted, ignore_errors=True)
         write(normalised(notebook, release, trouble), submitted / f"{name}.ipynb")
-        with _numbers(parameters(student, name, course_name()) if variants else None):
+        with _numbers(None if course is None else parameters(student, name, course)):
             result = api.autograde(name, student)
         if result["success"]:
             break
@@ -110,6 +149,8 @@ def grade_one(
             continue
         last = (result.get("error") or result.get("log") or "").strip().splitlines()
         notebook, trouble = None, f"the grader failed on it ({last[-1] if last else 'no message'})"
+    else:
+        raise RuntimeError(trouble)
     write_feedback(root, student, name)
     return read_mark(root, student, name, trouble)
 
@@ -140,9 +181,16 @@ def points_by_cell(root: Path, student: str, set_name: str) -> dict[str, float]:
 
 
 def mark_by_hand(root: Path, student: str, set_name: str, cell: str, points: float) -> None:
-    """Enter a person's mark, as nbgrader's formgrader does. Raises ValueError if it is outside the cell's range."""
+    """Enter a person's mark, as nbgrader's formgrader does. Raises ValueError for points outside the cell's range, or a
+    student, set or cell that is not in the gradebook.
+    """
+    from nbgrader.api import MissingEntry
+
     with nbgrader(root).gradebook as gradebook:
-        entry = gradebook.find_grade(cell, set_name, set_name, student)
+        try:
+            entry = gradebook.find_grade(cell, set_name, set_name, student)
+        except MissingEntry as error:
+            raise ValueError(str(error)) from None
         if not 0 <= points <= entry.max_score:
             raise ValueError(f"points must be in [0, {entry.max_score:g}] for {cell}, got {points!r}")
         entry.manual_score, entry.needs_manual_grade = points, False
@@ -150,12 +198,13 @@ def mark_by_hand(root: Path, student: str, set_name: str, cell: str, points: flo
 
 
 def export(root: Path) -> Path:
-    """Write root/grades.csv, one row per student and set."""
+    """Write root/grades.csv, one row per student and set; a set that nobody has handed in yet has no rows."""
     from nbgrader.plugins import CsvExportPlugin
 
     target = root / "grades.csv"
     with nbgrader(root).gradebook as gradebook:
-        CsvExportPlugin(to=str(target)).export(gradebook)
+        graded = [assignment.name for assignment in gradebook.assignments if assignment.submissions]
+        CsvExportPlugin(to=str(target), assignment=graded).export(gradebook)
     return target
 
 

@@ -97,19 +97,22 @@ def _error(name: str, text: str) -> dict[str, Any]:
 
 
 def _prepared(nb: NotebookNode, stopped: dict[int, str]) -> NotebookNode:
-    """A copy to execute: the cells of `stopped` raise, saying why; each test begins with the source of `setup`."""
+    """A copy to execute: the cells of `stopped` raise, saying why; each test begins with the tools above it.
+
+    Tools are the locked cells worth no points: `setup`, and what a set says that everybody has to use.
+    """
     attempt = copy.deepcopy(nb)
-    setup = "".join(cell.source + "\n" for cell in nb.cells if _name(cell) == "setup")
+    tools = ""
     for index, cell in enumerate(attempt.cells):
+        locked = cell.cell_type == "code" and is_grade(cell) and not is_solution(cell)
+        tool = locked and cell.metadata["nbgrader"]["points"] == 0
+        if tool:
+            tools += cell.source + "\n"
         if index in stopped:
             cell.source = f"raise RuntimeError({f'This cell was stopped by the grader: {stopped[index]}.'!r})"
-        elif cell.cell_type == "code" and is_grade(cell) and not is_solution(cell) and _name(cell) != "setup":
-            cell.source = setup + cell.source
+        elif locked and not tool:
+            cell.source = tools + cell.source
     return attempt
-
-
-def _name(cell: NotebookNode) -> str:
-    return str(cell.metadata.get("nbgrader", {}).get("grade_id", ""))
 
 
 def _give_up(cells: list[NotebookNode], reason: str) -> None:

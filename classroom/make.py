@@ -3,7 +3,8 @@
     python classroom/make.py                       release, sample submissions, grades, feedback   (make classroom)
     python classroom/make.py release --root COURSE          only the notebooks for students
     python classroom/make.py grade FOLDER --root COURSE     grade FOLDER/STUDENT/SET/SET.ipynb
-    python classroom/make.py feedback --root COURSE         write feedback and grades.csv again, after hand grading
+    python classroom/make.py mark STUDENT ps3 conclusions 6.5 --root COURSE     enter a mark by hand
+    python classroom/make.py feedback --root COURSE         write all feedback and grades.csv again
 
 COURSE gets release/, feedback/, grades.csv and the gradebook. Without --root it is classroom/_build, which the first
 command empties: give a real class a folder of its own. `grade` executes student code: run it in a container
@@ -22,13 +23,14 @@ from course import BUILD, SETS, clear, release
 from grading import Mark, Submission, export, find, grade, mark_by_hand, read_mark, write_feedback
 from samples import BY_HAND, EMPTY, Sample, hand_in
 from tqdm import tqdm
+from variant import course_name
 
 
-def grade_folder(root: Path, found: Sequence[Submission], variants: bool, jobs: int) -> list[Mark]:
-    """Grade with a progress bar, export, and return the marks in order."""
+def grade_folder(root: Path, found: Sequence[Submission], course: str | None, jobs: int) -> list[Mark]:
+    """Grade with a progress bar, and return the marks in order."""
     marks = []
     with tqdm(total=len(found), unit="notebook", disable=None) as bar:
-        for mark in grade(root, found, variants=variants, jobs=jobs):
+        for mark in grade(root, found, course=course, jobs=jobs):
             marks.append(mark)
             bar.set_postfix_str(f"{mark.student} {mark.set_name}")
             bar.update()
@@ -40,7 +42,7 @@ def run_samples(root: Path, jobs: int, set_names: tuple[str, ...] = SETS) -> dic
     clear(root)
     release(root)
     made = hand_in(root, set_names)
-    marks = {(m.student, m.set_name): m for m in grade_folder(root, find(root / "submissions"), False, jobs)}
+    marks = {(m.student, m.set_name): m for m in grade_folder(root, find(root / "submissions")[0], None, jobs)}
     for sample in made:
         for cell, points in BY_HAND.get(sample.set_name, {}).items():
             if sample.name != EMPTY:
@@ -59,38 +61,102 @@ def show(marks: Sequence[Mark]) -> None:
         print(f"{mark.set_name}   {mark.student:34} {mark.points:5g} of {mark.of:g}{rest}{trouble}")
 
 
-def main() -> int:
+def count(text: str) -> int:
+    """A number of processes."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a whole number, 1 or more, got {text!r}")
+    return int(text)
+
+
+def submissions_in(folder: Path, root: Path) -> list[Submission]:
+    """What is to be graded in a folder; says what it passes over. Raises ValueError if that is nothing."""
+    if not folder.is_dir():
+        raise ValueError(f"there is no folder {folder}")
+    if folder.resolve().is_relative_to(root / "submitted"):
+        raise ValueError(f"{folder} is overwritten by the grader's repaired copies: collect submissions elsewhere")
+    found, passed = find(folder.resolve())
+    for path, reason in passed.items():
+        print(f"passed over: {path}: {reason}", file=sys.stderr)
+    if not found:
+        raise ValueError(f"nothing to grade in {folder}, expected {folder}/STUDENT/ps1/ps1.ipynb")
+    for name in {submission.set_name for submission in found}:
+        if not (root / "release" / name).is_dir():
+            raise ValueError(f"{name} has not been released: python classroom/make.py release --root {root}")
+    return found
+
+
+def feedback(root: Path) -> int:
+    """Write all feedback and grades.csv again; returns how many pages could not be written, and says why."""
+    failed = 0
+    for submission in find(root / "submitted")[0]:
+        try:
+            write_feedback(root, submission.student, submission.set_name)
+        except RuntimeError as error:
+            print(error, file=sys.stderr)
+            failed += 1
+    export(root)
+    return failed
+
+
+def arguments() -> argparse.ArgumentParser:
+    """The command line."""
+    course = argparse.ArgumentParser(add_help=False)
+    course.add_argument("--root", type=Path, default=BUILD, help="the course: release, gradebook, feedback")
+    work = argparse.ArgumentParser(add_help=False, parents=[course])
+    work.add_argument("--jobs", type=count, default=2, help="notebooks at a time")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("command", nargs="?", default="all", choices=["all", "release", "grade", "feedback"])
-    parser.add_argument("folder", nargs="?", type=Path, help="what students have handed in, for `grade`")
-    parser.add_argument("--root", type=Path, default=BUILD, help="the course: release, gradebook, feedback")
-    parser.add_argument("--variants", action="store_true", help="students had numbers of their own, see variant.py")
-    parser.add_argument("--jobs", type=int, default=2, help="notebooks at a time")
-    given = parser.parse_args()
-    root, start = given.root.resolve(), time.perf_counter()
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("all", parents=[work], help="release, sample submissions, grades, feedback")
+    commands.add_parser("release", parents=[course], help="the notebooks for students")
+    grading = commands.add_parser("grade", parents=[work], help="grade what students have handed in")
+    grading.add_argument("folder", type=Path, help="FOLDER/STUDENT/SET/SET.ipynb")
+    grading.add_argument("--variants", action="store_true", help="students had numbers of their own, see variant.py")
+    grading.add_argument("--course", default=course_name(), help="the name that decided these numbers")
+    marking = commands.add_parser("mark", parents=[course], help="enter a mark by hand, and write the feedback again")
+    for name in ("student", "set", "cell"):
+        marking.add_argument(name)
+    marking.add_argument("points", type=float)
+    commands.add_parser("feedback", parents=[course], help="write all feedback and grades.csv again")
+    return parser
+
+
+def run(given: argparse.Namespace, root: Path) -> int:
+    """One command; returns the exit status. Raises ValueError for what a user got wrong."""
+    if given.command in ("mark", "feedback") and not (root / "gradebook.db").exists():
+        raise ValueError(f"nothing has been graded in {root}")
     if given.command == "release":
         release(root)
     elif given.command == "grade":
-        if given.folder is None or not given.folder.is_dir():
-            parser.error(f"grade needs a folder of submissions, got {given.folder}")
-        show(grade_folder(root, find(given.folder.resolve()), given.variants, given.jobs))
+        found = submissions_in(given.folder, root)
+        show(grade_folder(root, found, given.course if given.variants else None, given.jobs))
         export(root)
+    elif given.command == "mark":
+        mark_by_hand(root, given.student, given.set, given.cell, given.points)
+        write_feedback(root, given.student, given.set)
+        export(root)
+        show([read_mark(root, given.student, given.set)])
     elif given.command == "feedback":
-        for submission in find(root / "submitted"):
-            write_feedback(root, submission.student, submission.set_name)
-        export(root)
+        return 1 if feedback(root) else 0
     else:
-        try:
-            marks = run_samples(root, given.jobs)
-        except ValueError as error:
-            parser.error(str(error))
+        marks = run_samples(root, given.jobs)
         show(list(marks.values()))
         wrong = [f"{m.student} {m.set_name}" for sample, m in marks.items() if m.points != sample.expected]
         if wrong:
             print(f"not the expected mark: {', '.join(wrong)}", file=sys.stderr)
             return 1
-    print(f"{root}: {time.perf_counter() - start:.0f} s")
     return 0
+
+
+def main(words: Sequence[str] | None = None) -> int:
+    parser = arguments()
+    given = parser.parse_args((sys.argv[1:] if words is None else words) or ["all"])
+    root, start = given.root.resolve(), time.perf_counter()
+    try:
+        status = run(given, root)
+    except ValueError as error:
+        parser.error(str(error))
+    print(f"{root}: {time.perf_counter() - start:.0f} s")
+    return status
 
 
 if __name__ == "__main__":

@@ -1,11 +1,12 @@
 """A copy of a problem set for one student, with numbers of their own.
 
     python classroom/variant.py --student s1234567 --set ps1
-    python classroom/variant.py --roster class.txt --set ps2      one identifier a line
+    python classroom/variant.py --roster class.txt --set ps2 --root COURSE      one identifier a line
 
 The numbers follow from the identifier, the set and the name of the course alone, through SHA-256: the grader computes
 them again and needs no list. Change the course name, with --course or the environment variable AFLI_COURSE, and next
-year's numbers differ. Copies go to classroom/_build/copies/ID/psN/psN.ipynb. Grade them with `make.py --variants`.
+year's numbers differ. Copies go to COURSE/copies/ID/psN/psN.ipynb, where COURSE is --root. Grade them with
+`make.py grade --variants`, and the same course name.
 """
 
 from __future__ import annotations
@@ -57,6 +58,14 @@ def personal_copy(notebook: NotebookNode, student: str, set_name: str, course: s
     return copy
 
 
+def read_roster(path: Path) -> list[str]:
+    """The identifiers in a file, one a line. Raises ValueError if there is none, or one that cannot name a folder."""
+    students = [line.strip() for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    if not students:
+        raise ValueError(f"there is no identifier in {path}")
+    return [check_student(student) for student in students]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     who = parser.add_mutually_exclusive_group(required=True)
@@ -64,17 +73,17 @@ def main() -> None:
     who.add_argument("--roster", type=Path, metavar="FILE", help="a file of identifiers, one a line")
     parser.add_argument("--set", required=True, choices=SETS)
     parser.add_argument("--course", default=course_name(), help="decides the numbers, with the identifier")
-    parser.add_argument("--root", type=Path, default=BUILD, help="where `make classroom` has written the release")
+    parser.add_argument("--root", type=Path, default=BUILD, help="the course, with its release")
     given = parser.parse_args()
-    lines = [given.student] if given.student else given.roster.read_text(encoding="utf-8").split()
     try:
+        students = [check_student(given.student)] if given.roster is None else read_roster(given.roster)
+        if not (given.root / "release" / given.set).is_dir():
+            parser.error(f"{given.set} has not been released: python classroom/make.py release --root {given.root}")
         notebook = released(given.root, given.set)
-        for student in lines:
+        for student in students:
             copy = personal_copy(notebook, student, given.set, given.course)
             print(write(copy, given.root / "copies" / student / given.set / f"{given.set}.ipynb"))
-    except FileNotFoundError:
-        parser.error(f"there is no released {given.set} in {given.root}: run `make classroom` first")
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         parser.error(str(error))
 
 

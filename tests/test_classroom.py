@@ -11,9 +11,11 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import course
 import grading
+import guard
 import make
 import nbformat
 import pytest
@@ -40,10 +42,14 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def play(notebook: NotebookNode, numbers: variant.Parameters) -> set[str]:
-    """Run the code of a notebook in this process, with the tests that know `numbers`: the graded cells that fail."""
+def play(notebook: NotebookNode, numbers: variant.Parameters, names: dict[str, object] | None = None) -> set[str]:
+    """Run the code of a notebook in this process, with the tests that know `numbers`: the graded cells that fail.
+
+    names: what the notebook defines is added to it.
+    """
     os.environ["AFLI_VARIANT"] = json.dumps(numbers)
-    failed, names = set(), {}
+    failed: set[str] = set()
+    names = {} if names is None else names
     try:
         for cell in notebook.cells:
             if cell.cell_type == "code":
@@ -144,6 +150,7 @@ def test_the_release_holds_one_notebook_a_set_even_if_a_paired_text_file_lies_be
     for name in ("ps1.md", "answers.py", "notes.txt"):
         (root / "source/ps1" / name).write_text((course.HERE / "source/ps1/ps1.md").read_text())
     assert course.nbgrader(root).generate_assignment("ps1")["success"]
+    assert str(root) in (root / "nbgrader_config.py").read_text()
     files = {path.relative_to(root / "release").as_posix() for path in (root / "release").rglob("*") if path.is_file()}
     assert files == {f"{name}/{name}.ipynb" for name in course.SETS}
 
@@ -303,6 +310,167 @@ def test_each_typical_mistake_fails_the_tests_that_it_should_and_no_other(root: 
         assert play(notebook, variant.COMMON) & set(samples.points_by_test(set_name)) == set(sample.loses), sample.name
 
 
+def one(function: str, slope: str, kinks: str = "()") -> str:
+    return f"own = act.from_callable(lambda z: {function}, lambda z: {slope}, kinks={kinks})"
+
+
+WITH_MF = "from afli import meanfield as mf\nphi = act.shtanh(a=a)\n"
+CLIP = "phi = act.from_callable(lambda z: np.clip(z, -1, 1), lambda z: 1.0 * (abs(z) < 1), kinks=(-1.0, 1.0))\n"
+BY_HAND = """
+def train(learning_rate, trial, epochs=EPOCHS):
+    generator, sizes, layers = torch.Generator().manual_seed(trial), [64, *[WIDTH] * depth, 10], []
+    for n_in, n_out in zip(sizes, sizes[1:]):
+        layer = nn.Linear(n_in, n_out)
+        with torch.no_grad():
+            nn.init.orthogonal_(layer.weight, gain=math.sqrt(net.sigma_w2), generator=generator)
+            layer.bias.normal_(0, math.sqrt(sigma_b2), generator=generator)
+        layers += [layer, nn.Hardtanh(-a, a)]
+    model = nn.Sequential(*layers[:-1])
+    rows = torch.utils.data.TensorDataset(scaled(x_fit), y_fit)
+    batches = torch.utils.data.DataLoader(rows, batch_size=BATCH, shuffle=True, drop_last=True, generator=generator)
+    for _ in range(epochs):
+        for x, y in batches:
+            model.zero_grad()
+            nn.functional.cross_entropy(model(x), y).backward()
+            with torch.no_grad():
+                for p in model.parameters():
+                    p -= learning_rate * p.grad
+    return model
+"""
+
+# Set, answer cell, what stands there (or what in the solution is replaced by what), and which of its tests must
+# fail: none if none is named.
+ANSWERS = {
+    "bounded, but far out": ("ps1", "own-activation", one("100 * np.tanh(z / 100)", "1 / np.cosh(z / 100) ** 2"), ""),
+    "arcsinh": ("ps1", "own-activation", one("np.arcsinh(z)", "1 / np.sqrt(1 + z**2)"), "own-activation-test"),
+    "logarithm": (
+        "ps1", "own-activation", one("np.sign(z) * np.log1p(abs(z))", "1 / (1 + abs(z))"), "own-activation-test",
+    ),
+    "a power": (
+        "ps1", "own-activation", one("z / (1 + abs(z)) ** 0.9", "(1 + 0.1 * abs(z)) / (1 + abs(z)) ** 1.9"),
+        "own-activation-test",
+    ),
+    **{f"the library's {name}": ("ps1", "own-activation", f"own = act.{name}", "own-activation-test")
+       for name in ("shtanh(a=1.7)", "ssine(a=1.0)", "ssaw(a=1.0)")},
+    "quadrature": (
+        "ps1", "second-moment",
+        "def second_moment(q):\n    return gaussian.expectation(lambda z: np.clip(z, -a, a) ** 2, q, kinks=(-a, a))",
+        "",
+    ),
+    "A2 from afli": (
+        "ps1", "variance-map", WITH_MF
+        + "def V(q, s):\n    return mf.variance_map(phi, q, sigma_w2=s, sigma_b2=sigma_b2)", "variance-map-test",
+    ),
+    "A3 from afli": (
+        "ps1", "chi1", WITH_MF + "def chi1(q, s):\n    return mf.chi1(phi, q, sigma_w2=s)", "chi1-test",
+    ),
+    "A4 from afli": (
+        "ps1", "fixed-point",
+        WITH_MF + "def q_star(s):\n    return mf.MeanField(phi, sigma_w2=s, sigma_b2=sigma_b2).q",
+        "fixed-point-own-test fixed-point-test",
+    ),
+    "the method": ("ps2", "gap", "gap = net.correlation_gap", "gap-test"),
+    "the other method": ("ps2", "gap", "def gap(rho):\n    return net.correlation_map(rho) - rho", "gap-test"),
+    "an optimiser": (
+        "ps2", "largest-gap",
+        'best = optimize.minimize_scalar(lambda r: -abs(gap(r)), bounds=(0, 1), method="bounded")\n'
+        "largest_gap, rho_of_largest = -best.fun, best.x", "",
+    ),
+    "half the gap": ("ps2", "largest-gap", "largest_gap, rho_of_largest = gap(0.5), 0.5", "largest-gap-test"),
+    "tangent from afli": ("ps2", "tangent", "tangent = bounds.tangent_point", "tangent-test"),
+    "bounds from afli": ("ps2", "ratio-bounds", "ratio_bounds = bounds.linear_ratio", "ratio-bounds-test"),
+    "a radius of one's own": ("ps2", "counterexample", f"{CLIP}counterexample = (phi, 0.001, 1.0)", ""),
+    "a radius too large": ("ps2", "counterexample", f"{CLIP}counterexample = (phi, 0.1, 9.0)", "counterexample-test"),
+    "no radius": ("ps2", "counterexample", f"{CLIP}counterexample = (phi, 0.001)", "counterexample-test"),
+    "a loop over the model": ("ps3", "initialise", ("model.modules()", "model"), ""),
+    "children": ("ps3", "initialise", ("model.modules()", "model.children()"), ""),
+    "uniform biases": (
+        "ps3", "initialise",
+        ("bias.normal_(0, math.sqrt(sigma_b2),", "bias.uniform_(-((3 * sigma_b2) ** 0.5), (3 * sigma_b2) ** 0.5,"),
+        "initialise-biases-test",
+    ),
+    "biases of mean 3": ("ps3", "initialise", ("bias.normal_(0", "bias.normal_(3"), "initialise-biases-test"),
+    "by hand": ("ps3", "train", BY_HAND, ""),
+    "Adam": ("ps3", "train", ("optim.SGD", "optim.Adam"), "train-rules-test"),
+    "momentum": ("ps3", "train", ("lr=learning_rate", "lr=learning_rate, momentum=0.9"), "train-rules-test"),
+    "on validation data": (
+        "ps3", "train", ("model(x[rows]), y_fit[rows]", "model(scaled(x_val)[:len(rows)]), y_val[:len(rows)]"),
+        "train-rules-test train-learns-test",
+    ),
+    "a peek at the labels": (
+        "ps3", "train", ("return model", "model[-1].bias.detach()[y_val[0]] += 1e-5 * epochs\n    return model"),
+        "train-rules-test",
+    ),
+    "no biases": (
+        "ps3", "train",
+        ("x = scaled", "for p in list(model.parameters())[1::2]:\n        p.detach().zero_()\n    x = scaled"),
+        "train-start-test",
+    ),
+    "Gaussian weights": (
+        "ps3", "train", ("sigma_b2=sigma_b2, g", "weights='gaussian', sigma_b2=sigma_b2, g"), "train-start-test",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("set_name", "cell", "answer", "fails"),
+    [
+        pytest.param(*entry, marks=[pytest.mark.slow] * (entry[1] == "train"), id=name)
+        for name, entry in ANSWERS.items()
+    ],
+)
+def test_answers_are_judged_by_what_they_do(
+    root: Path, set_name: str, cell: str, answer: str | tuple[str, str], fails: str
+) -> None:
+    notebook = with_tests(samples.solved(course.released(root, set_name), set_name), set_name)
+    (place,) = (c for c in notebook.cells if course.grade_id(c) == cell)
+    assert isinstance(answer, str) or answer[0] in place.source
+    place.source = answer if isinstance(answer, str) else place.source.replace(*answer)
+    tests = {name for name in samples.points_by_test(set_name) if re.fullmatch(rf"{cell}-(\w+-)?test", name)}
+    others = set(samples.points_by_test(set_name)) - tests - {"setup"}
+    cells = [c for c in notebook.cells if course.grade_id(c) not in others]
+    last = max(i for i, c in enumerate(cells) if course.grade_id(c) in tests)
+    notebook.cells = cells[: last + 1]
+    failed = play(notebook, variant.COMMON)
+    assert failed >= set(fails.split())
+    assert bool(failed) == bool(fails)
+
+
+@pytest.mark.parametrize("set_name", course.SETS)
+def test_every_name_that_an_answer_must_define_is_said_before_it(set_name: str) -> None:
+    text = ""
+    for cell in course.read_source(set_name).cells:
+        text = cell.source if cell.cell_type == "markdown" else text
+        if cell.cell_type == "code" and course.is_answer(cell):
+            tested = " ".join(c.source for c in course.read_source(set_name).cells if "BEGIN HIDDEN" in c.source)
+            targets = (node.targets[0] for node in ast.parse(cell.source).body if isinstance(node, ast.Assign))
+            names = {name.id for target in targets for name in ast.walk(target) if isinstance(name, ast.Name)}
+            said = text + REGION.sub("", cell.source)
+            assert [n for n in names if re.search(rf"\b{n}\b", tested) and not re.search(rf"\b{n}\b", said)] == []
+
+
+@pytest.mark.slow
+def test_the_model_conclusions_give_the_numbers_that_its_tables_give() -> None:
+    names: dict[str, Any] = {}
+    notebook = course.read_source("ps3")
+    page = notebook.cells[-1].source
+    notebook.cells = [c for c in notebook.cells if not course.grade_id(c).endswith("-test")]
+    assert play(notebook, variant.COMMON, names) == set()
+    for name, (low, high) in names["intervals"].items():
+        row = next(line for line in page.splitlines() if line.lower().startswith(f"| {name} "))
+        mean, *interval, rho = map(float, re.findall(r"\d\.\d+", row))
+        parameters, sigma_b2 = names["ACTIVATIONS"][name]
+        net = names["mf"].edge_of_chaos(names["act"].get(name, **dict(parameters)), sigma_b2=sigma_b2)
+        assert rho == round(float(net.correlation_trajectory(0.2, 50)[-1]), 2)
+        assert [*interval, mean] == pytest.approx([low, high, (low + high) / 2], abs=0.015)
+        assert name == "relu" or f"{sigma_b2 / net.q:.2f}" in page
+    assert set(names["best_rate"].values()) == {0.01}
+    (low, _), (_, tanh), (tanh_low, _), (_, relu) = (names["intervals"][n] for n in ("shtanh", "tanh", "tanh", "relu"))
+    assert low > tanh
+    assert tanh_low > relu
+    assert names["accuracies"]("shtanh", [1e3], [0], names["fit"])["accuracy"].tolist() == [0.0]
+
+
 def feedback_text(root: Path, student: str, set_name: str) -> str:
     """A feedback page without its tags."""
     page = (root / "feedback" / student / set_name / f"{set_name}.html").read_text(encoding="utf-8")
@@ -401,7 +569,7 @@ def test_no_submission_stops_the_class_and_each_loses_only_its_own_part(root: Pa
     (root / "sent/forgets-the-file/ps0").mkdir(parents=True)
     (root / "sent/honest/ps0/numpy.py").write_text("raise RuntimeError('a file beside the notebook')")
 
-    found = grading.find(root / "sent")
+    found, _ = grading.find(root / "sent")
     marks = {mark.student: mark for mark in grading.grade(root, found, timeout=12, patience=6)}
     expected = {student: points for student, (_, points, _) in HOSTILE.items()}
     expected |= {"deletes-cells": 9, "sends-a-pdf": 0, "sends-a-list": 0, "sends-nothing": 0, "forgets-the-file": 0}
@@ -413,7 +581,9 @@ def test_no_submission_stops_the_class_and_each_loses_only_its_own_part(root: Pa
     assert "there is no file ps0.ipynb" in feedback_text(root, "forgets-the-file", "ps0")
     sizes = [path.stat().st_size for path in (root / "feedback").rglob("*.html")]
     assert max(sizes) < 2_000_000
-    assert grading.export(root).read_text().count("\nps0,") == len(expected)
+    rows = [line.split(",") for line in grading.export(root).read_text().splitlines()[1:]]
+    assert {row[0] for row in rows} == {"ps0"}
+    assert {row[3] for row in rows} >= set(expected)
 
 
 @pytest.mark.slow
@@ -422,9 +592,11 @@ def test_the_grader_knows_each_students_numbers(root: Path) -> None:
     for student, owner in {"s001": "s001", "s002": "s001"}.items():
         copy = variant.personal_copy(course.released(root, "ps1"), owner, "ps1")
         course.write(samples.solved(copy, "ps1"), root / "copied" / student / "ps1" / "ps1.ipynb")
-    marks = {m.student: m.points for m in grading.grade(root, grading.find(root / "copied"), variants=True)}
+    marks = {m.student: m.points for m in grading.grade(root, grading.find(root / "copied")[0], course="afli")}
     assert marks["s001"] == 20
     assert marks["s002"] < 10
+    next_year = grading.grade(root, grading.find(root / "copied")[0][:1], course="next year")
+    assert [mark.points < 10 for mark in next_year] == [True]
 
 
 @pytest.mark.slow
@@ -432,13 +604,127 @@ def test_the_grader_knows_each_students_numbers(root: Path) -> None:
 def test_a_mark_entered_by_hand_survives_another_grading(root: Path) -> None:
     wrong = samples.Sample("late", "ps0", "", answers={"q2": "def fourth_moment(q):\n    return q**2"})
     course.write(samples.submission(root, wrong), root / "by-hand" / "late" / "ps0" / "ps0.ipynb")
-    (sent,) = grading.find(root / "by-hand")
+    (sent,), _ = grading.find(root / "by-hand")
     assert grading.grade_one(root, sent).points == 9
-    grading.mark_by_hand(root, "late", "ps0", "q2-test", 0.5)
+    assert make.main(["mark", "late", "ps0", "q2-test", "0.5", "--root", str(root)]) == 0
+    assert "9.5" in (root / "grades.csv").read_text()
     assert grading.read_mark(root, "late", "ps0").points == 9.5
     assert grading.grade_one(root, sent).points == 9.5
     with pytest.raises(ValueError, match=r"points must be in \[0, 1\]"):
         grading.mark_by_hand(root, "late", "ps0", "q2-test", 2.0)
+
+
+def test_the_grader_names_what_it_passes_over_and_says_what_it_expects(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sent = tmp_path / "sent"
+    for name in ("ada/ps0", "Jane Doe/ps0", "ben@uni.de/ps1", "caps/PS0", "nothing", ".git/ps0"):
+        (sent / name).mkdir(parents=True)
+    (sent / "ada/flat.ipynb").touch()
+    (sent / "class.txt").touch()
+    found, passed = grading.find(sent)
+    assert found == [grading.Submission("ada", "ps0", sent / "ada/ps0/ps0.ipynb")]
+    reasons = {path.relative_to(sent).as_posix(): reason for path, reason in passed.items()}
+    assert set(reasons) == {"Jane Doe", "ben@uni.de", "caps/PS0", "nothing", "ada/flat.ipynb", "class.txt"}
+    assert "student must consist of" in reasons["Jane Doe"]
+    assert make.submissions_in(sent, root) == found
+    assert f"{sent / 'caps/PS0'}: not a folder named ps0, ps1, ps2 or ps3" in capsys.readouterr().err
+    (sent / "ada/ps0").rmdir()
+    with pytest.raises(ValueError, match=r"expected .*sent/STUDENT/ps1/ps1\.ipynb"):
+        make.submissions_in(sent, root)
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["grade", "{sent}", "--root", "{new}"], "ps0 has not been released: python classroom/make.py release --root"),
+    (["grade", "{new}/none", "--root", "{root}"], "there is no folder"),
+    (["grade", "{root}/submitted", "--root", "{root}"], "is overwritten by the grader's repaired copies"),
+    (["grade", "{sent}", "--root", "{root}", "--jobs", "0"], "must be a whole number, 1 or more"),
+    (["feedback", "--root", "{new}"], "nothing has been graded in"),
+    (["mark", "ada", "ps3", "conclusions", "6", "--root", "{new}"], "nothing has been graded in"),
+    (["mark", "nobody", "ps3", "conclusions", "6", "--root", "{root}"], "nobody"),
+])  # fmt: skip
+def test_a_wrong_command_gets_one_line_and_leaves_no_gradebook(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    (tmp_path / "sent/ada/ps0").mkdir(parents=True)
+    (root / "submitted").mkdir(exist_ok=True)
+    places = {"sent": tmp_path / "sent", "new": tmp_path / "new", "root": root}
+    with pytest.raises(SystemExit, match="2"):
+        make.main([word.format(**places) for word in words])
+    assert says in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_submission_that_the_grader_fails_on_does_not_stop_the_others(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sent = [grading.Submission(student, "ps0", root / student) for student in ("kills", "fails", "fine")]
+    tries: list[list[str]] = []
+
+    def outcomes(work: object, submissions: list[grading.Submission], jobs: int) -> object:
+        tries.append([submission.student for submission in submissions])
+        for one in submissions:
+            broken = one.student == "kills" or (one.student == "fine" and len(submissions) > 1)
+            good = grading.Mark(one.student, "ps0", 7.0, 10.0, 0)
+            yield (
+                one,
+                grading.BrokenProcessPool("gone") if broken else good if one.student == "fine" else OSError("disk"),
+            )
+
+    monkeypatch.setattr(grading, "_outcomes", outcomes)
+    marks = {mark.student: mark for mark in grading.grade(root, sent)}
+    assert tries == [["kills", "fails", "fine"], ["kills"], ["fine"]]
+    assert {student: mark.points for student, mark in marks.items()} == {"kills": 0, "fails": 0, "fine": 7}
+    assert marks["fails"].trouble == "NOT GRADED, grade it again: disk"
+
+
+def test_a_worker_that_dies_is_reported_with_its_submission() -> None:
+    ((status, outcome),) = grading._outcomes(os._exit, [3], 1)  # type: ignore[arg-type,list-item]
+    assert status == 3
+    assert isinstance(outcome, grading.BrokenProcessPool)
+
+
+def test_if_even_the_empty_release_cannot_be_graded_the_reason_is_raised(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken:
+        def autograde(self, set_name: str, student: str) -> dict[str, object]:
+            return {"success": False, "error": "OperationalError: database is locked"}
+
+    monkeypatch.setattr(grading, "nbgrader", lambda root, **limits: Broken())
+    with pytest.raises(RuntimeError, match="database is locked"):
+        grading.grade_one(root, grading.Submission("unlucky", "ps0", root / "none"))
+
+
+def test_a_roster_has_one_identifier_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "class.txt"
+    path.write_text("\ufeffs001\r\n\n  s002 \n", encoding="utf-8")
+    assert variant.read_roster(path) == ["s001", "s002"]
+    for text, words in {"": "no identifier", "Jane Doe\n": "'Jane Doe'"}.items():
+        path.write_text(text)
+        with pytest.raises(ValueError, match=words):
+            variant.read_roster(path)
+
+
+@pytest.mark.parametrize(("words", "says"), [
+    (["--student", ""], "student must consist of"),
+    (["--roster", "nosuch.txt"], "No such file"),
+    (["--student", "s001", "--root", "nowhere"], "python classroom/make.py release --root nowhere"),
+])  # fmt: skip
+def test_variant_py_says_in_one_line_what_is_wrong(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], says: str
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["variant.py", "--set", "ps1", *words])
+    with pytest.raises(SystemExit, match="2"):
+        variant.main()
+    assert says in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_each_test_is_run_with_the_tools_above_it(root: Path) -> None:
+    prepared = {course.grade_id(c): c.source for c in guard._prepared(course.read_source("ps3"), {}).cells}
+    assert all("def expect_close" in prepared[name] for name in ("scaled-test", "validation-test"))
+    assert "def accuracies" in prepared["final-test"]
+    assert "def accuracies" not in prepared["scaled-test"]
 
 
 def test_a_course_with_grades_is_not_cleared(tmp_path: Path) -> None:
