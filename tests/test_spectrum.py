@@ -1,4 +1,4 @@
-"""The spectrum of Shtanh with orthogonal weights: a probability law with the moments of eqs. (12) and (13)."""
+"""The spectrum of Shtanh, orthogonal or Gaussian weights: a probability law with the moments of eqs. (12) and (13)."""
 
 from __future__ import annotations
 
@@ -17,23 +17,24 @@ def network(a):
     return mf.edge_of_chaos(act.shtanh(a=a), sigma_b2=0.1)
 
 
-def moments(net, depth):
+def moments(net, depth, weights):
     """Mass, mean and variance of the whole law: atoms and density, integrated in ln x."""
-    zero, top, position = spectrum.atoms(net, depth)
-    u = np.log(spectrum.edge(net, depth)) - 60 * max(1, depth / 5) * np.linspace(1, 0, 4001) ** 3
+    zero, top, position = spectrum.atoms(net, depth, weights=weights)
+    u = np.log(spectrum.edge(net, depth, weights=weights)) - 60 * max(1, depth / 5) * np.linspace(1, 0, 4001) ** 3
     x = np.exp(u)
-    mass = spectrum.density(net, depth, x) * x
+    mass = spectrum.density(net, depth, x, weights=weights) * x
     mean = top * position + np.trapezoid(mass * x, u)
     return zero + top + np.trapezoid(mass, u), mean, top * position**2 + np.trapezoid(mass * x**2, u) - mean**2
 
 
+@pytest.mark.parametrize("weights", sampling.WEIGHTS)
 @pytest.mark.parametrize(("a", "depth"), CASES)
-def test_mass_mean_and_variance_are_one_one_and_equation_13(a, depth):
+def test_mass_mean_and_variance_are_one_one_and_equation_13(a, depth, weights):
     net = network(a)
-    mass, mean, variance = moments(net, depth)
+    mass, mean, variance = moments(net, depth, weights)
     assert mass == pytest.approx(1.0, abs=1e-5)
     assert mean == pytest.approx(1.0, abs=1e-5)
-    assert variance == pytest.approx(isometry.jacobian_variance(net, depth, weights="orthogonal"), abs=1e-4)
+    assert variance == pytest.approx(isometry.jacobian_variance(net, depth, weights=weights), rel=1e-4, abs=1e-4)
 
 
 @pytest.mark.parametrize("a", [0.5, 1.0, 2.0])
