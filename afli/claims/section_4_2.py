@@ -104,7 +104,7 @@ def cifar(clearly: bool = False, epoch: int = 1) -> Evidence:
     from afli.experiments import statistics
 
     rows = only(statistics.load("fig7-small-cifar-10-jpeg-copy"), weights="orthogonal", epoch=epoch)
-    domain = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 100, rate 0.001, 1 epoch, 2 trials, CPU"
+    domain = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 100, rate 0.001, 1 epoch, 4 trials, CPU"
     if clearly:
         leads = statistics.ridges(rows)
         return at_most(

@@ -78,5 +78,5 @@ def gap_ratio(quantity: str = "ratio") -> Evidence:
 )
 def cifar_gap(table: str = "fig7-small-cifar-10-jpeg-copy", depth: int = 20) -> Evidence:
     means = final_rows(table, depth=depth).groupby("weights")["test_accuracy"].mean()
-    domain = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 100, rate 0.001, 1 epoch, 40 cells, 2 trials, CPU"
+    domain = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 100, rate 0.001, 1 epoch, 40 cells, 4 trials, CPU"
     return at_most(means["orthogonal"] - means["gaussian"], 0.02, strict=True, domain=domain)
