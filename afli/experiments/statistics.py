@@ -70,7 +70,9 @@ def load(name: str, folder: Path = RESULTS) -> pd.DataFrame:
     known = {experiment.key: experiment for experiment in grid_of(table.manifest)}
     if not table.done <= known.keys():
         raise TableError(f"{table.path} holds {len(table.done - known.keys())} experiments that its preset has not")
-    settings = pd.DataFrame([known[key].settings() for key in table.frame["experiment"]], index=table.frame.index)
+    keys = table.frame["experiment"]
+    settings = pd.DataFrame([known[key].settings() for key in keys.unique()], index=keys.unique())
+    settings = settings.loc[keys].set_axis(table.frame.index)
     wrong = [
         column for column in settings if not settings[column].equals(table.frame[column].astype(settings[column].dtype))
     ]
