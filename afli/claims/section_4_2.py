@@ -156,7 +156,7 @@ def scaled_rate(constants: tuple[float, ...] = (0.01, 0.03)) -> Evidence:
 
 @LEDGER.claim(
     "section-4.2.stable-rate-falls-with-q",
-    statement="Along every row of the map, as a and with it q* grows, the best of six learning rates never rises.",
+    statement="On digits, along every row of the map, as a and q* grow, the best of six learning rates never rises.",
     source="this companion",
     page=_PAGE,
     mutants={"it never falls": {"sign": -1}},
