@@ -138,41 +138,53 @@ def test_five_members_equal_five_ensembles_of_one_bit_for_bit(name, shape, dtype
         assert all(torch.equal(one[0], many[e]) for one, many in zip(alone, together, strict=True))
 
 
-wide = pytest.mark.skipif(not products._has_wide_onednn(), reason="torch's own products are used on this machine")
+# oneDNN's products where this torch has them; torch's own, everywhere.
+HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+PRODUCTS = [products.Products, *([products.OneDnnProducts] if HAS_ONEDNN else [])]
 
 
-@wide
-def test_the_products_of_wide_float32_networks_are_onednns_and_no_others():
+@pytest.mark.parametrize("here", [True, False])
+def test_only_wide_float32_networks_on_a_processor_that_gains_from_it_get_onednns_products(monkeypatch, here):
+    class Fast(products.Products):
+        pass
+
+    monkeypatch.setattr(products, "OneDnnProducts", Fast)
+    monkeypatch.setattr(products, "_has_wide_onednn", lambda: here)
     chosen = {
         (shape, dtype): type(products.products_for(torch.empty(2, *shape, dtype=dtype)))
         for shape in ((300, 300), (3072, 300), (300, 10), (64, 64))
         for dtype in (torch.float32, torch.float64)
     }
-    fast = {key for key, kind in chosen.items() if kind is products.OneDnnProducts}
-    assert fast == {((300, 300), torch.float32), ((3072, 300), torch.float32)}
+    fast = {key for key, kind in chosen.items() if kind is Fast}
+    assert fast == ({((300, 300), torch.float32), ((3072, 300), torch.float32)} if here else set())
 
 
-@wide
-@pytest.mark.parametrize(("n_in", "n_out", "batch"), [(300, 300, 64), (513, 256, 33), (200, 407, 7)])
-def test_onednns_products_are_those_of_torch(n_in, n_out, batch):
+@pytest.mark.parametrize("kind", PRODUCTS)
+@pytest.mark.parametrize(("n_in", "n_out", "batch"), [(300, 300, 64), (513, 256, 33), (200, 407, 7), (3, 2, 1)])
+def test_products_are_those_of_the_formula(kind, n_in, n_out, batch):
     g = torch.Generator().manual_seed(3)
-    z, delta, bias = (torch.randn(3, n, m, generator=g) for n, m in ((batch, n_in), (batch, n_out), (1, n_out)))
-    first, second = (weight := torch.randn(3, n_in, n_out, generator=g)), weight.clone()
-    (out, other), (below, beneath) = ([torch.empty(3, batch, n) for _ in range(2)] for n in (n_out, n_in))
-    for which, w, y, d in (
-        (products.Products(), first, out, below),
-        (products.OneDnnProducts(), second, other, beneath),
-    ):
-        which.forward(bias, z, w, y)
-        which.back(delta, w, d)
-        which.update(w, z, delta)
-    for expected, found in ((out, other), (below, beneath), (first, second)):
-        torch.testing.assert_close(found, expected, rtol=0, atol=1e-6 * float(expected.abs().max()) * n_in**0.5)
+    z, delta, bias, weight = (
+        torch.randn(3, *shape, generator=g) for shape in ((batch, n_in), (batch, n_out), (1, n_out), (n_in, n_out))
+    )
+    out, below, updated = torch.empty(3, batch, n_out), torch.empty(3, batch, n_in), weight.clone()
+    multiply = kind()
+    multiply.forward(bias, z, weight, out)
+    multiply.back(delta, weight, below)
+    multiply.update(updated, z, delta)
+    z, delta, bias, weight = (each.double() for each in (z, delta, bias, weight))
+    exact = (
+        bias + torch.einsum("ebi,eio->ebo", z, weight),
+        torch.einsum("ebo,eio->ebi", delta, weight),
+        weight + torch.einsum("ebi,ebo->eio", z, delta),
+    )
+    for expected, found in zip(exact, (out, below, updated), strict=True):
+        torch.testing.assert_close(found.double(), expected, rtol=0, atol=1e-6 * float(expected.abs().max()))
 
 
-@wide
+@pytest.mark.parametrize("kind", PRODUCTS)
 @pytest.mark.parametrize("name", ["shtanh", "ssine"])
-def test_wide_members_do_not_see_each_other_and_follow_autograd(name):
+def test_wide_members_do_not_see_each_other_and_follow_autograd(monkeypatch, name, kind):
+    monkeypatch.setattr("afli.networks.ensemble.products_for", lambda weight: kind())
     data, team = images(256, 4, train=70, test=50, dtype=torch.float32), members(family(name, 5))
     order = orders(5, data, 4, 16)
     together, *alone = (
