@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afli.claims.ledger import LEDGER, Evidence, at_most
-from afli.claims.tables import final_rows, only
+from afli.claims.tables import DIGITS_MAP, SMALL_BIAS_VARIANCES, clearly_ahead, final_rows, only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from afli.experiments import statistics
 
 _PAGE = "4_2_figure_7"
-_MAP = "digits, Shtanh, width 64, 10 epochs, rate 0.001, 5 paired trials, CPU"
 _RATES = "digits, Shtanh, depth 20, orthogonal, width 64, 10 epochs, six rates, 4 paired trials, CPU"
-SMALL = (0.1, 0.01, 1e-3, 1e-4)
 
 
 @LEDGER.claim(
@@ -31,15 +29,19 @@ SMALL = (0.1, 0.01, 1e-3, 1e-4)
     mutants={
         "Gaussian weights": {"weights": "gaussian"},
         "depth 20": {"depth": 20},
-        "sigma_b2 = 1 too": {"variances": (1.0, *SMALL)},
+        "sigma_b2 = 1 too": {"variances": (1.0, *SMALL_BIAS_VARIANCES)},
     },
 )
-def ridge(depth: int = 50, weights: str = "orthogonal", variances: tuple[float, ...] = SMALL) -> Evidence:
+def ridge(
+    depth: int = 50, weights: str = "orthogonal", variances: tuple[float, ...] = SMALL_BIAS_VARIANCES
+) -> Evidence:
     from afli.experiments import statistics
 
     found = statistics.ridges(final_rows("fig7-laptop-digits", depth=depth, weights=weights))
     found = found[found["sigma_b2"].isin(variances)]
-    return at_most(found["half_width"], found["lead"], strict=True, domain=f"{_MAP}; half-width of the lead, and lead")
+    return at_most(
+        found["half_width"], found["lead"], strict=True, domain=f"{DIGITS_MAP}; half-width of the lead, and lead"
+    )
 
 
 @LEDGER.claim(
@@ -56,12 +58,12 @@ def more_bias(depth: int = 50, turn: float = 1.0) -> Evidence:
     last = final_rows("fig7-laptop-digits", depth=depth, weights="orthogonal")
     leads = {
         v: statistics.paired_difference(only(last, sigma_b2=v, a=8.0), only(last, sigma_b2=v, a=30.0))
-        for v in (1.0, *SMALL)
+        for v in (1.0, *SMALL_BIAS_VARIANCES)
     }
     # The sign that the statement gives to each lead; the interval must exclude 0 where sigma_b2 is small.
     signed = [(lead.mean if v < turn else -lead.mean) for v, lead in leads.items()]
     needed = [(lead.half_width if v < 1 else 0.0) for v, lead in leads.items()]
-    return at_most(needed, signed, strict=True, domain=f"{_MAP}; half-width of the lead (at 1: zero), and lead")
+    return at_most(needed, signed, strict=True, domain=f"{DIGITS_MAP}; half-width of the lead (at 1: zero), and lead")
 
 
 @LEDGER.claim(
@@ -76,9 +78,8 @@ def bias_variance(too_large: float = 1.0, most: int = 1) -> Evidence:
     rows = final_rows("fig7-laptop-digits")
     against_large, against_small = bias_leads(rows, too_large), bias_leads(rows, 1e-4)
     clear = sum(lead.low > 0 for lead in against_small.values())
-    at_most(clear, most, domain=f"{_MAP}; maps on which 0.01 clearly beats 1e-4")
-    halves, leads = [x.half_width for x in against_large.values()], [x.mean for x in against_large.values()]
-    return at_most(halves, leads, strict=True, domain=f"{_MAP}; half-width of the lead of 0.01 over 1, and lead")
+    at_most(clear, most, domain=f"{DIGITS_MAP}; maps on which 0.01 clearly beats 1e-4")
+    return clearly_ahead(against_large.values(), domain=f"{DIGITS_MAP}; 0.01 over 1")
 
 
 def bias_leads(rows: pd.DataFrame, other: float) -> dict[tuple[int, str], statistics.Interval]:
@@ -146,12 +147,17 @@ def scaled_rate(constants: tuple[float, ...] = (0.01, 0.03)) -> Evidence:
 
     counts = []
     for dataset in ("digits", "digit-parity"):
-        last = final_rows(f"scaled-rate-laptop-{dataset}")
-        c = [float(f"{rate * q:.3g}") for rate, q in zip(last["learning_rate"], last["q"], strict=True)]
-        last = last.assign(c=c)
+        last = scaled_rows(f"scaled-rate-laptop-{dataset}")
         counts += [int(statistics.ridges(only(last, c=value))["ridge"].sum()) for value in constants]
     domain = f"{_RATES.replace('six rates', 'rates c / q*')}; the same on digit parity; ridges stated, and found"
     return at_most(4, counts, domain=domain)
+
+
+def scaled_rows(name: str) -> pd.DataFrame:
+    """The rows of a `scaled-rate` table after the last epoch, with c = learning rate times q* as a column."""
+    last = final_rows(name)
+    c = [float(f"{rate * q:.3g}") for rate, q in zip(last["learning_rate"], last["q"], strict=True)]
+    return last.assign(c=c)
 
 
 @LEDGER.claim(

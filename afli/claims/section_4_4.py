@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afli.claims.ledger import LEDGER, Evidence, at_most
-from afli.claims.tables import only
+from afli.claims.tables import clearly_ahead, only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,8 +62,7 @@ def accuracy(depth: int = 200, others: tuple[tuple[str, float], ...] = USUAL) ->
     runs = race(depth)
     families = [runs[f"{family}(a=12)", 1.0] for family in FAMILIES]
     leads = [statistics.paired_difference(ours, runs[usual]) for ours in families for usual in others]
-    domain = f"{_RACE}; families at sigma_b2 = 1, ReLU at 0, the others at 0.1; half-width of a lead, and lead"
-    return at_most([lead.half_width for lead in leads], [lead.mean for lead in leads], strict=True, domain=domain)
+    return clearly_ahead(leads, domain=f"{_RACE}; families at sigma_b2 = 1, ReLU at 0, the others at 0.1")
 
 
 @LEDGER.claim(
@@ -112,5 +111,4 @@ def large_bias(sigma_b2: float = 1.0) -> Evidence:
     runs = race(50)
     families = [runs[f"{family}(a={a})", 1.0] for family in FAMILIES for a in (5, 12)]
     leads = [statistics.paired_difference(ours, runs["tanh", sigma_b2]) for ours in families]
-    halves, means = [lead.half_width for lead in leads], [lead.mean for lead in leads]
-    return at_most(halves, means, strict=True, domain=f"{_RACE}; half-width of a lead, and lead")
+    return clearly_ahead(leads, domain=_RACE)

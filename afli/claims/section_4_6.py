@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afli.claims.ledger import LEDGER, Evidence, at_most
-from afli.claims.tables import final_rows, only
+from afli.claims.tables import DIGITS_MAP, final_rows, only
 
 if TYPE_CHECKING:
     import pandas as pd
 
 _PAGE = "4_6_theory_meets_training"
 _DIGITS, _PHOTOGRAPHS = "fig7-laptop-digits", "fig7-small-cifar-10-jpeg-copy"
-_MAP = "digits, Shtanh, width 64, 10 epochs, rate 0.001, 5 paired trials, CPU"
 
 
 def predictions(rows: pd.DataFrame) -> pd.DataFrame:
@@ -59,7 +58,7 @@ def isometry_predicts(best_rate: bool = False, most: float = -0.5, table: str = 
         rows = only(statistics.load(table), epoch=1)
     groups = predictions(rows).groupby(["depth", "weights"])
     found = [float(spearmanr(g["jacobian"], g["test_accuracy"])[0]) for _, g in groups]
-    return at_most(found, most, domain=f"{_MAP}; both depths, both initialisations, 40 cells each")
+    return at_most(found, most, domain=f"{DIGITS_MAP}; both depths, both initialisations, 40 cells each")
 
 
 @LEDGER.claim(
@@ -79,5 +78,5 @@ def q_predicts_better(by: float = 0.0, table: str = _DIGITS) -> Evidence:
     groups = [g for _, g in predictions(rows).groupby(["depth", "weights"])]
     jacobian = [abs(float(spearmanr(g["jacobian"], g["test_accuracy"])[0])) for g in groups]
     q = [abs(float(spearmanr(g["q"], g["test_accuracy"])[0])) for g in groups]
-    domain = f"{_MAP}; |rank correlation| of the variance (plus what is asked), and of q*"
+    domain = f"{DIGITS_MAP}; |rank correlation| of the variance (plus what is asked), and of q*"
     return at_most([value + by for value in jacobian], q, strict=True, domain=domain)
