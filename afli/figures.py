@@ -238,20 +238,22 @@ def small_maps(
     """
     titles = list(next(iter(maps.values())))
     fig, axes = figure(len(titles), len(maps), height=1.7, squeeze=False, sharex=True, sharey=True)
+    fig.set_size_inches(6.0, 1.5 * len(maps) + 0.9)  # one column wide, however many maps: it must fit a phone
     for line, (name, stages) in zip(axes, maps.items(), strict=True):
         for ax, title in zip(line, titles, strict=True):
             mean = 100 * np.asarray(stages[title], dtype=float)
             image = ax.imshow(mean, cmap="cividis", vmin=100 * low, vmax=100 * high, aspect="auto")
             ax.scatter(mean.argmax(axis=1), range(len(mean)), s=26, color="#D55E00", edgecolors="white", linewidths=0.8)
             ax.grid(visible=False)
-            ax.set_xticks(range(0, len(columns), 2), [f"{c:g}" for c in columns[::2]], fontsize=8)
-            ax.set_yticks(range(0, len(rows), 2), [f"{r:g}" for r in rows[::2]], fontsize=8)
-        line[0].set_ylabel(name, fontsize=9)
+            ax.set_xticks(range(0, len(columns), 3), [f"{c:g}" for c in columns[::3]], fontsize=9)
+            ax.set_yticks(range(0, len(rows), 2), [f"{r:g}" for r in rows[::2]], fontsize=9)
+        line[0].set_ylabel(name, fontsize=10)
     for ax, title in zip(axes[0], titles, strict=True):
         ax.set_title(title, fontsize=10)
-    fig.supxlabel(xlabel, fontsize=10)
+    for ax in axes[-1]:
+        ax.set_xlabel(xlabel, fontsize=10)
     fig.supylabel(ylabel, fontsize=10)
-    fig.colorbar(image, ax=axes, label="test accuracy (%)")
+    fig.colorbar(image, ax=axes, label="test accuracy (%)", location="bottom", shrink=0.7, aspect=40)
     return fig
 
 
