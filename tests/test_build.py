@@ -267,7 +267,7 @@ def test_every_page_is_in_the_table_of_contents_once():
 
 
 @pytest.mark.parametrize("source", pairs.sources(ROOT), ids=lambda path: path.stem)
-def test_each_notebook_equals_its_source_and_starts_with_the_install_cell(source):
+def test_each_notebook_equals_its_source(source):
     assert pairs.complaint(source) is None
 
 
@@ -278,10 +278,6 @@ def test_cell_ids_are_the_same_at_every_reading(book):
 
 
 def test_the_pair_check_finds_edits_orphans_and_missing_pairs(book, capsys):
-    for page in ("first", "second"):
-        source = book.source(page)
-        install = f"```{{code-cell}}\n:tags: [remove-cell]\n\n{pairs.INSTALL_CELL}\n```"
-        source.write_text(f"{install}\n\n{source.read_text()}")
     arguments = ["--root", str(book.root)]
     assert pairs.main([*arguments, "--check"]) == 1
     assert "first.ipynb is missing" in capsys.readouterr().out
@@ -299,15 +295,16 @@ def test_the_pair_check_finds_edits_orphans_and_missing_pairs(book, capsys):
     assert "second" not in printed
 
 
-def test_only_the_published_copy_names_a_repository(book):
-    source = book.source("first")
-    source.write_text(f"```{{code-cell}}\n{pairs.INSTALL_CELL}\n```\n")
-    here, published = (
-        nbformat.reads(pairs.stripped(source, url), as_version=4).cells[0].source
-        for url in (None, "https://forge.example/someone/somewhere")
-    )
-    assert here == pairs.INSTALL_CELL
-    assert 'AFLI_SOURCE = "https://forge.example/someone/somewhere"' in published
+def test_the_published_copy_installs_before_its_first_code_and_is_the_same_otherwise(book):
+    source, url = book.source("first"), "https://forge.example/someone/somewhere"
+    texts = pairs.stripped(source), pairs.stripped(source, url)
+    here, published = (nbformat.reads(text, as_version=4).cells for text in texts)
+    install = published.pop(1)
+    assert published == here
+    assert here[1].cell_type == "code"
+    assert install.metadata.tags == ["remove-cell"]
+    assert url in install.source
+    assert url not in str(here)
 
 
 class Recorded(dict):
@@ -325,12 +322,12 @@ class Recorded(dict):
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_on_colab_and_only_there_the_published_cell_clones_installs_and_goes_to_the_pages(monkeypatch, there):
+def test_on_colab_and_only_there_the_install_cell_clones_installs_and_goes_to_the_pages(monkeypatch, there):
     monkeypatch.setattr(sys, "path", list(sys.path))
     if there:
         monkeypatch.setitem(sys.modules, "google.colab", object())
     url = "https://forge.example/someone/somewhere"
-    exec(TransformerManager().transform_cell(pairs.PUBLISHED_CELL.format(repository=url)), shell := Recorded())
+    exec(TransformerManager().transform_cell(pairs.INSTALL_CELL.format(repository=url)), shell := Recorded())
     assert [line.split("|| ")[-1] for line in shell.asked] == there * [
         f'git clone --quiet --depth 1 "{url}" /content/companion',
         'pip install -q -e "/content/companion[notebooks]"',
@@ -339,7 +336,7 @@ def test_on_colab_and_only_there_the_published_cell_clones_installs_and_goes_to_
     assert ("/content/companion" in sys.path) == there
 
 
-def test_the_extra_of_the_published_cell_has_all_that_pages_import():
+def test_the_extra_of_the_install_cell_has_all_that_pages_import():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     named = {name for extra in ("figures", "networks", "notebooks") for name in extras[extra]}
     named = {name.split(">")[0].replace("-", "_") for name in named} | {"numpy", "scipy", "afli", "sklearn"}

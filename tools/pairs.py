@@ -3,7 +3,7 @@
     python tools/pairs.py             write every .ipynb            (make sync)
     python tools/pairs.py --check     compare, change nothing       (part of make lint)
     python tools/pairs.py --install-from https://github.com/OWNER/REPOSITORY
-                                      the copy that Colab opens: its first cell clones and installs the repository
+                                      the copy that Colab opens, with a cell that installs the repository
 
 Pairs are compared by content: modification times mean nothing after a clone.
 """
@@ -21,22 +21,13 @@ from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# The first code cell of every notebook, tagged remove-cell. It does nothing outside Colab, and nothing in the
-# repository's own notebooks, whose AFLI_SOURCE is empty; CONTRIBUTING.md shows it to authors. The published copy has
-# PUBLISHED_CELL in its place.
-INSTALL_CELL = '''\
+# Only the published copy has this cell, before its first code cell; it does nothing outside Colab. A clone, not the
+# package alone: pages read tables of the repository, some from the folder they are in. Python finds an editable install
+# only when it starts, so the running kernel is told where it is.
+INSTALL_CELL = """\
 import sys
-AFLI_SOURCE = ""  # the published copy names its repository here
-if AFLI_SOURCE and "google.colab" in sys.modules:
-    %pip install -q "{AFLI_SOURCE}"'''
-
-# A clone, not the package alone: pages read tables of the repository, some from the folder they are in. Python finds an
-# editable install only when it starts, so the running kernel is told where it is.
-PUBLISHED_CELL = """\
-import sys
-AFLI_SOURCE = "{repository}"
-if AFLI_SOURCE and "google.colab" in sys.modules:
-    !test -d /content/companion || git clone --quiet --depth 1 "{{AFLI_SOURCE}}" /content/companion
+if "google.colab" in sys.modules:
+    !test -d /content/companion || git clone --quiet --depth 1 "{repository}" /content/companion
     %pip install -q -e "/content/companion[notebooks]"
     %cd -q /content/companion/notebooks
     sys.path.insert(0, "/content/companion")"""
@@ -65,22 +56,25 @@ def read_source(path: Path) -> NotebookNode:
     return notebook
 
 
+def with_install_cell(notebook: NotebookNode, repository: str) -> NotebookNode:
+    """The notebook with a cell that installs the repository on Colab, before its first code cell."""
+    first = next((n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells))
+    source = INSTALL_CELL.format(repository=repository)
+    notebook.cells.insert(first, nbformat.v4.new_code_cell(source, id="install", metadata={"tags": ["remove-cell"]}))
+    return notebook
+
+
 def stripped(path: Path, install_from: str | None = None) -> str:
-    """The text of the .ipynb that belongs beside a source."""
+    """The text of the .ipynb that belongs beside a source; with a repository to install from, of its published copy."""
     notebook = read_source(path)
     if install_from:
-        for cell in notebook.cells:
-            if cell.source == INSTALL_CELL:
-                cell.source = PUBLISHED_CELL.format(repository=install_from)
+        notebook = with_install_cell(notebook, install_from)
     return nbformat.writes(notebook) + "\n"
 
 
 def complaint(path: Path) -> str | None:
-    """What is wrong with a source or its pair, or None."""
+    """What is wrong with the pair of a source, or None."""
     pair = path.with_suffix(".ipynb")
-    code = [cell for cell in read_source(path).cells if cell.cell_type == "code"]
-    if not code or code[0].source != INSTALL_CELL or "remove-cell" not in code[0].metadata.get("tags", []):
-        return f"{path.name}: the first code cell is not the install cell that CONTRIBUTING.md shows"
     if not pair.exists():
         return f"{pair.name} is missing: run `make sync`"
     if pair.read_text(encoding="utf-8") != stripped(path):
@@ -91,7 +85,7 @@ def complaint(path: Path) -> str | None:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write or check the .ipynb beside each notebook source.")
     parser.add_argument("--check", action="store_true", help="compare, change nothing")
-    parser.add_argument("--install-from", metavar="URL", help="repository that the first cell clones")
+    parser.add_argument("--install-from", metavar="URL", help="repository that a cell of each copy clones on Colab")
     parser.add_argument("--root", type=Path, default=ROOT)
     options = parser.parse_args(argv)
     pages = sources(options.root)
