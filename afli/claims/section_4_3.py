@@ -1,4 +1,4 @@
-"""Section 4.3, Figure 8: an a that stays, and an a that falls."""
+"""Section 4.2, Figure 8: an a that stays, and an a that falls."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 from afli.claims.ledger import LEDGER, Evidence, at_most
 from afli.claims.tables import DIGITS_MAP, SMALL_BIAS_VARIANCES, clearly_ahead, final_rows, only
 
-_PAGE = "4_3_figure_8"
+_PAGE = "4_2_figure_8"
 _SCHEDULES = (
     "digits, Shtanh, sigma_b2 = 1, orthogonal, depths 20 and 50, width 64, rate 0.001, 40 epochs, 5 trials, CPU"
 )

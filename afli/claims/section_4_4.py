@@ -10,7 +10,7 @@ from afli.claims.tables import clearly_ahead, only
 if TYPE_CHECKING:
     import pandas as pd
 
-_PAGE = "4_4_which_activation"
+_PAGE = "II_1_which_activation"
 _RACE = "digits, orthogonal, width 64, 10 epochs, best of 4 rates (6 at depth 200), 3 paired trials, CPU"
 USUAL = (("relu", 0.0), ("tanh", 0.1), ("elu(alpha=1)", 0.1), ("gelu", 0.1))
 FEW_BIASES = (("relu", 0.0), ("tanh", 0.001), ("elu(alpha=1)", 0.001), ("gelu", 0.001))

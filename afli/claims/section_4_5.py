@@ -10,7 +10,7 @@ from afli.claims.tables import final_rows, only
 if TYPE_CHECKING:
     import pandas as pd
 
-_PAGE = "4_5_gaussian_or_orthogonal"
+_PAGE = "II_2_gaussian_or_orthogonal"
 _WIDTHS = "digits, Shtanh a = 5, sigma_b2 = 1, widths 32 to 128, depths 20 to 100, rate 0.001, 10 epochs, 5 trials, CPU"
 
 

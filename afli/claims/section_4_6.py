@@ -10,7 +10,7 @@ from afli.claims.tables import DIGITS_MAP, final_rows, only
 if TYPE_CHECKING:
     import pandas as pd
 
-_PAGE = "4_6_theory_meets_training"
+_PAGE = "II_3_theory_meets_training"
 _DIGITS, _PHOTOGRAPHS = "fig7-laptop-digits", "fig7-small-cifar-10-jpeg-copy"
 
 
