@@ -78,7 +78,8 @@ def _check_all() -> Exit:
     refuted = unchecked = 0
     for entry in claims.LEDGER.values():
         try:
-            verdict = f"{entry.status}  (margin {claims.verify(entry.id).margin:.3g})"
+            margin = claims.verify(entry.id).margin  # NaN: not tested here
+            verdict = entry.status if margin != margin else f"{entry.status}  (margin {margin:.3g})"
         except claims.ClaimRefuted as error:
             verdict, refuted = f"REFUTED: {error}", refuted + 1
         except _lacking() as error:

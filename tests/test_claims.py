@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+import sys
+import traceback
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import numpy as np
 import pytest
 
 from afli import claims
+from afli.claims import ledger
 from afli.claims.ledger import STATUSES, Evidence, Ledger, at_most, equal
 
 ROOT = Path(__file__).resolve().parents[1]
-MUTANTS = [(id, mutant) for id, claim in claims.LEDGER.items() for mutant in claim.mutants]
+TESTED = [id for id, claim in claims.LEDGER.items() if claim.status != "not tested here"]
 
 
-@pytest.mark.parametrize("id", list(claims.LEDGER))
-def test_every_claim_holds(id: str) -> None:
+def clause(frame: FrameType | None) -> str:
+    """Where a comparison was called: the innermost frame outside the ledger, as "module:line"."""
+    while frame is not None and frame.f_code.co_filename in (ledger.__file__, __file__):
+        frame = frame.f_back
+    assert frame is not None
+    return f"{Path(frame.f_code.co_filename).name}:{frame.f_lineno}"
+
+
+def killer(error: BaseException) -> str:
+    """The clause that raised; an exception that no comparison raised has none."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
+    if frames[-1][0] != ledger.__file__:
+        return "no comparison"
+    file, line = next(entry for entry in reversed(frames) if entry[0] not in (ledger.__file__, __file__))
+    return f"{Path(file).name}:{line}"
+
+
+@pytest.mark.parametrize("id", TESTED)
+def test_a_claim_holds_and_each_of_its_clauses_refutes_a_mutant(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A comparison that refutes no mutant could be replaced by "true", and nothing would be noticed."""
+    made: set[str] = set()
+    decide = ledger._decide
+
+    def recording(*arguments: Any) -> Evidence:
+        made.add(clause(sys._getframe(1)))
+        return decide(*arguments)
+
+    monkeypatch.setattr(ledger, "_decide", recording)
     evidence = claims.verify(id)
     assert np.isfinite([evidence.measured, evidence.bound, evidence.margin]).all()
     assert evidence.margin >= 0
     assert evidence.domain
-
-
-@pytest.mark.parametrize(("id", "mutant"), MUTANTS, ids=[f"{id}: {mutant}" for id, mutant in MUTANTS])
-def test_every_mutant_is_refuted(id: str, mutant: str) -> None:
-    assert claims.refute(id, mutant=mutant).found
-
-
-@pytest.mark.parametrize("id", [id for id in claims.LEDGER if not id.startswith("definition")])
-def test_every_claim_but_a_definition_could_have_failed(id: str) -> None:
-    assert claims.LEDGER[id].mutants
+    asserted, killers = set(made), set()
+    for mutant, changed in claims.LEDGER[id].mutants.items():
+        with pytest.raises(claims.ClaimRefuted) as refuted:
+            claims.LEDGER[id].check(**changed)
+        killers.add(killer(refuted.value))
+        assert str(refuted.value), mutant
+    idle = asserted - killers
+    assert not idle, f"{id}: {sorted(idle)} refute none of {list(claims.LEDGER[id].mutants)}"
 
 
 @pytest.mark.parametrize("id", list(claims.LEDGER))
 def test_every_claim_is_shown_on_its_page(id: str) -> None:
     source = ROOT / "notebooks" / f"{claims.LEDGER[id].page}.md"
-    assert f'claims.verify("{id}")' in source.read_text(encoding="utf-8")
+    assert f'claims.verify("{id}"' in source.read_text(encoding="utf-8")
 
 
 def small_ledger() -> Ledger:
@@ -96,6 +125,63 @@ def test_ids_and_statuses_are_guarded() -> None:
     with pytest.raises(KeyError, match="did you mean"):
         ledger["truth"]
     assert all(claim.status in STATUSES for claim in claims.LEDGER.values())
+
+
+def test_a_former_id_finds_its_claim_and_cannot_be_taken_again() -> None:
+    ledger = small_ledger()
+    ledger.claim("new", statement="", source="", page="", formerly=("old",))(lambda: at_most(0, 1, domain=""))
+    assert ledger["old"].id == "new"
+    assert "old" not in list(ledger)
+    with pytest.raises(ValueError, match="'old' is already in the ledger"):
+        ledger.claim("old", statement="", source="", page="")
+
+
+def test_one_registrar_says_page_and_source_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = Ledger()
+    monkeypatch.setattr("afli.claims.ledger.LEDGER", found)
+    claim = claims.on("a_page", "Section 9")
+    claim("x", "X.", at="eq. (99)")(lambda: at_most(0, 1, domain=""))
+    claim("y", "Y.", ours="Section 9 leaves it open")(lambda: at_most(0, 1, domain=""))
+    claim.untested("z", "Z.", "it would take a year")
+    assert [c.page for c in found.values()] == ["a_page"] * 3
+    assert [c.source for c in found.values()] == [
+        "Section 9, eq. (99)", "this companion (Section 9 leaves it open)", "Section 9",
+    ]  # fmt: skip
+    assert "it would take a year" in str(claims.verify("z"))
+    assert "it would take a year" in claims.verify("z")._repr_html_()
+
+
+def test_mutants_can_be_run_with_their_claim(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("afli.claims.ledger.LEDGER", small_ledger())
+    evidence = claims.verify("true", "1")
+    assert [r.mutant for r in evidence.mutants] == ["1"]
+    assert "refuted, as it should be" in str(evidence)
+    assert "refuted, as it should be" in evidence._repr_html_()
+    with pytest.raises(claims.MutantSurvived):
+        claims.verify("true", "4")
+
+
+def test_evidence_is_computed_once_per_build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A page leaves what it found; the Claims page reads it, and runs only what no page has left."""
+    runs: list[str] = []
+    found = Ledger()
+    for id, page in (("x", "first"), ("y", "second")):
+
+        @found.claim(id, statement="2 <= 3", source="test", page=page)
+        def check(id: str = id) -> Evidence:
+            runs.append(id)
+            return at_most(2.0, 3.0, domain="one number", values={"two": np.float64(2.0)})
+
+    monkeypatch.setattr("afli.claims.ledger.LEDGER", found)
+    monkeypatch.setenv("AFLI_EVIDENCE", str(tmp_path / "first"))
+    claims.verify("x")
+    monkeypatch.setenv("AFLI_EVIDENCE", str(tmp_path / "claims"))
+    table = claims.ledger_table()
+    assert runs == ["x", "y"]
+    assert 'href="first.html#evidence-x"' in table
+    monkeypatch.delenv("AFLI_EVIDENCE")
+    assert claims.ledger_table() == table
+    assert runs == ["x", "y", "x", "y"]
 
 
 def test_a_claim_sees_the_function_that_is_there_when_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:

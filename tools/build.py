@@ -35,6 +35,7 @@ from afli.experiments.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE_BUDGET_SECONDS = 60
+LEDGER_PAGE = "claims"  # reads the evidence that the other pages have found
 CELL_LIMIT_SECONDS = 600  # a cell that hangs must end the build, not hold it
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -70,6 +71,10 @@ class Book:
 
     def record(self, page: str) -> Path:
         return self.build / "runs" / f"{page}.json"
+
+    def evidence(self, page: str) -> Path:
+        """The folder where a page leaves what its claims have found, for the page that lists them all."""
+        return self.build / "evidence" / page
 
 
 def files_of(toc: Any) -> Iterable[str]:
@@ -130,8 +135,9 @@ def run_page(book: Book, page: str, key: str) -> Run:
     os.environ.update(
         OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1",
         CUDA_VISIBLE_DEVICES="",  # what is published is what a machine without a GPU shows
-        PYTHONHASHSEED="0", IPYTHONDIR=str(book.build / "ipython"),
+        PYTHONHASHSEED="0", IPYTHONDIR=str(book.build / "ipython"), AFLI_EVIDENCE=str(book.evidence(page)),
     )  # fmt: skip
+    shutil.rmtree(book.evidence(page), ignore_errors=True)
     work = book.build / "work"
     work.mkdir(parents=True, exist_ok=True)
     source, executed = work / f"{page}.source.ipynb", work / f"{page}.ipynb"
@@ -272,6 +278,8 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     """Run the pages that changed and typeset the book where anything changed; returns the page to open."""
     settings = config(book, repository)
     keys = {page: page_key(book, page) for page in book.pages}
+    if LEDGER_PAGE in keys:
+        keys[LEDGER_PAGE] = hashlib.sha256(f"{keys}".encode()).hexdigest()
     stale = {page: key for page, key in keys.items() if not is_fresh(book, page, key)}
     index, stamp = book.build / "html" / "index.html", book.build / "html.key"
     key = html_key(book, settings, keys)
@@ -280,7 +288,8 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
         return index
     stamp.unlink(missing_ok=True)
     print(f"{len(stale)} of {len(keys)} pages to run.")
-    run_pages(book, stale, jobs)
+    run_pages(book, {page: key for page, key in stale.items() if page != LEDGER_PAGE}, jobs)
+    run_pages(book, {page: key for page, key in stale.items() if page == LEDGER_PAGE}, jobs)
     stage(book, book.build / "src", book.pages, book.toc, settings)
     runs = [run for page in book.pages if (run := Run.load(book.record(page)))]
     (book.build / "src" / "provenance_table.md").write_text(table(runs, executed_now=set(stale)), encoding="utf-8")
@@ -297,6 +306,9 @@ def preview(book: Book, prefix: str, jobs: int) -> Path:
     pages = [path.stem for path in sorted((book.root / "notebooks").glob(f"{prefix}*.md"))]
     if not pages:
         raise BuildError(f"--only {prefix}: no notebooks/{prefix}*.md")
+    for page in book.pages:  # evidence of other code is none
+        if not is_fresh(book, page, page_key(book, page)):
+            shutil.rmtree(book.evidence(page), ignore_errors=True)
     run_pages(book, {page: page_key(book, page) for page in pages}, jobs)
     folder = book.build / "preview"
     chapters = [{"file": f"notebooks/{page}"} for page in pages[1:]] + [{"file": "book/bibliography"}]

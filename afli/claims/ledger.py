@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-STATUSES = ("holds", "holds, and sharpened", "corrected", "holds under a condition", "not reproduced")
+STATUSES = (
+    "holds",
+    "holds, and sharpened",
+    "corrected",
+    "holds under a condition",
+    "not reproduced",
+    "not tested here",
+)
 
 
 class ClaimRefuted(AssertionError):
@@ -28,7 +38,8 @@ class Evidence:
     measured: the worst value seen of the quantity that the statement bounds. bound: what the statement allows there.
     margin: what was left before the statement would have been false, >= 0. domain: what was searched.
     oracle: the independent source of the comparison ("48-digit reference", "sampling, width 1000", ...), if any.
-    values: named numbers for the prose of a page.
+    values: named numbers for the prose of a page. mutants: those that were run beside the claim, and refuted.
+    A statement that is not tested here has NaN in place of its three numbers, and its domain says why.
     """
 
     measured: float
@@ -38,28 +49,32 @@ class Evidence:
     oracle: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
     claim: Claim | None = field(default=None, compare=False, repr=False)
+    mutants: tuple[Refutation, ...] = field(default=(), compare=False, repr=False)
 
     def _repr_html_(self) -> str:
         claim = self.claim
         assert claim is not None, "evidence is shown after verify() has attached its claim"
         link = f'<a href="claims.html#{claim.anchor}">{html.escape(claim.id)}</a>'
-        statement = (
-            f'<p class="statement">{link}, <em>{html.escape(claim.status)}</em>: {html.escape(claim.statement)}</p>'
-        )
+        verdict = f"{link}, <em>{html.escape(claim.status)}</em>: {html.escape(claim.statement)}"
+        statement = f'<p class="statement" id="evidence-{claim.anchor}">{verdict}</p>'
+        if np.isnan(self.measured):
+            return statement + _table([("why", html.escape(self.domain))])
         cells = [
             ("measured", f"{self.measured:.6g}"),
             ("bound", f"{self.bound:.6g}"),
             ("margin", f"{self.margin:.3g}"),
             ("searched", html.escape(self.domain + (f"; against {self.oracle}" if self.oracle else ""))),
         ]
-        return statement + _table(cells)
+        return statement + _table(cells) + "".join(mutant._repr_html_() for mutant in self.mutants)
 
     def __str__(self) -> str:
         claim = self.claim
         head = f"{claim.id} ({claim.source}): {claim.status}\n  {claim.statement}\n" if claim else ""
         against = f"; against {self.oracle}" if self.oracle else ""
+        if np.isnan(self.measured):
+            return f"{head}  {self.domain}"
         numbers = f"measured {self.measured:.6g}, bound {self.bound:.6g}, margin {self.margin:.3g}"
-        return f"{head}  {numbers}\n  {self.domain}{against}"
+        return "\n".join([f"{head}  {numbers}\n  {self.domain}{against}", *map(str, self.mutants)])
 
 
 @dataclass(frozen=True)
@@ -106,10 +121,11 @@ class Claim:
 
 
 class Ledger(Mapping[str, Claim]):
-    """All claims by id, in the order of the paper."""
+    """All claims by id, in the order of the paper. A former id still finds its claim, but is not listed."""
 
     def __init__(self) -> None:
         self._claims: dict[str, Claim] = {}
+        self._former: dict[str, str] = {}
 
     def claim(
         self,
@@ -120,20 +136,27 @@ class Ledger(Mapping[str, Claim]):
         page: str,
         status: str = "holds",
         mutants: Mapping[str, Mapping[str, Any]] | None = None,
+        formerly: Sequence[str] = (),
     ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
-        """Register the check below it. Raises ValueError for an id already taken or an unknown status."""
-        if id in self._claims:
-            raise ValueError(f"id {id!r} is already in the ledger")
+        """Register the check below it. Raises ValueError for an id already taken or an unknown status.
+
+        formerly: ids that the claim had before, or that of another claim that it has taken in.
+        """
+        for name in (id, *formerly):
+            if name in self._claims or name in self._former:
+                raise ValueError(f"id {name!r} is already in the ledger")
         if status not in STATUSES:
             raise ValueError(f"status must be one of {STATUSES}, got {status!r}")
 
         def register(check: Callable[..., Evidence]) -> Callable[..., Evidence]:
             self._claims[id] = Claim(id, statement, source, status, page, check, dict(mutants or {}))
+            self._former.update(dict.fromkeys(formerly, id))
             return check
 
         return register
 
     def __getitem__(self, id: str) -> Claim:
+        id = self._former.get(id, id)
         if id not in self._claims:
             close = [known for known in self._claims if known.split("-")[0] == str(id).split("-")[0]] or list(
                 self._claims
@@ -151,14 +174,60 @@ class Ledger(Mapping[str, Claim]):
 LEDGER = Ledger()
 
 
-def verify(id: str) -> Evidence:
-    """Run the claim and return its evidence. Raises ClaimRefuted if it does not hold, KeyError for an unknown id."""
+@dataclass(frozen=True)
+class Registrar:
+    """Registers claims that share a page and a source: `claim = on("3_3_uniform_gap", "Section 3.3")`."""
+
+    page: str
+    source: str
+
+    def __call__(
+        self,
+        id: str,
+        statement: str,
+        *,
+        at: str = "",
+        ours: str = "",
+        status: str = "holds",
+        mutants: Mapping[str, Mapping[str, Any]] | None = None,
+        formerly: Sequence[str] = (),
+    ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
+        """Register the check below it.
+
+        at: the place within the source, "eq. (22)". ours: for a statement of this companion, what it has to do with
+        the paper. The rest is as in `Ledger.claim`.
+        """
+        source = f"this companion ({ours})" if ours else ", ".join(filter(None, (self.source, at)))
+        return LEDGER.claim(
+            id, statement=statement, source=source, page=self.page, status=status, mutants=mutants, formerly=formerly
+        )
+
+    def untested(self, id: str, statement: str, why: str, *, at: str = "", formerly: Sequence[str] = ()) -> None:
+        """Enter a statement that nothing here tests, with the reason."""
+        self(id, statement, at=at, status="not tested here", formerly=formerly)(
+            lambda: Evidence(float("nan"), float("nan"), float("nan"), why)
+        )
+
+
+def on(page: str, source: str) -> Registrar:
+    """What registers the claims of one page: page and source are said once. page: the notebook's name."""
+    return Registrar(page, source)
+
+
+def verify(id: str, *mutants: str) -> Evidence:
+    """Run the claim, and the mutants named, and return the evidence.
+
+    Raises ClaimRefuted if the claim does not hold, MutantSurvived if one of the mutants does, KeyError for unknown
+    names.
+    """
     claim = LEDGER[id]
     try:
-        evidence = claim.check()
+        evidence = replace(claim.check(), claim=claim)
     except ClaimRefuted as refuted:
         raise ClaimRefuted(f"{claim.id} ({claim.source}) is refuted: {refuted}") from None
-    return Evidence(**{**evidence.__dict__, "claim": claim})
+    if folder := os.environ.get(RECORDS):
+        _record(evidence, Path(folder))
+    return replace(evidence, mutants=tuple(refute(id, mutant=name) for name in mutants))
 
 
 def refute(id: str, *, mutant: str) -> Refutation:
@@ -191,6 +260,19 @@ def at_most(
     at: describes the point of an index, for the message. Raises ClaimRefuted at the worst entry; NaN never passes.
     """
     measured, bound = np.broadcast_arrays(np.asarray(measured, dtype=float), np.asarray(bound, dtype=float))
+    return _decide(measured, bound, strict, at, domain, oracle, values or {})
+
+
+def _decide(
+    measured: NDArray[np.float64],
+    bound: NDArray[np.float64],
+    strict: bool,
+    at: Callable[[tuple[int, ...]], str] | None,
+    domain: str,
+    oracle: str,
+    values: Mapping[str, float],
+) -> Evidence:
+    """The one place where a comparison is made; the tests replace it to see which comparisons a claim makes."""
     margin = bound - measured
     worst = np.unravel_index(int(np.argmin(np.where(np.isfinite(margin), margin, -np.inf))), margin.shape)
     least = float(margin[worst])
@@ -198,7 +280,7 @@ def at_most(
     if not np.isfinite(least) or least < 0 or (strict and least == 0):
         sign = "<" if strict else "<="
         raise ClaimRefuted(f"{measured[worst]:.6g} {sign} {bound[worst]:.6g} fails{where}")
-    return Evidence(float(measured[worst]), float(bound[worst]), least, domain, oracle, values or {})
+    return Evidence(float(measured[worst]), float(bound[worst]), least, domain, oracle, values)
 
 
 def equal(
@@ -216,6 +298,30 @@ def equal(
     return at_most(difference, tolerance, domain=domain, at=at, oracle=oracle, values=values)
 
 
+# --- Evidence that a page has found, kept for the Claims page ---
+
+# Names a folder. While it is set, verify() writes there what it finds; tools/build.py sets it when it runs a page.
+RECORDS = "AFLI_EVIDENCE"
+
+
+def _record(evidence: Evidence, folder: Path) -> None:
+    assert evidence.claim is not None
+    kept = {
+        "measured": evidence.measured, "bound": evidence.bound, "margin": evidence.margin, "domain": evidence.domain,
+        "oracle": evidence.oracle, "values": {name: float(value) for name, value in evidence.values.items()},
+    }  # fmt: skip
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{evidence.claim.anchor}.json").write_text(json.dumps(kept), encoding="utf-8")
+
+
+def recorded(claim: Claim, pages: Path) -> Evidence | None:
+    """What the claim's page found when it last ran. pages: holds a folder of records for each page."""
+    path = pages / claim.page / f"{claim.anchor}.json"
+    if not path.exists():
+        return None
+    return Evidence(**json.loads(path.read_text(encoding="utf-8")), claim=claim)
+
+
 # --- The whole ledger ---
 
 
@@ -226,18 +332,24 @@ def status_counts() -> dict[str, int]:
 
 
 def ledger_table() -> str:
-    """The Claims page as HTML: every claim is run. Raises ClaimRefuted at the first that fails."""
+    """The Claims page as HTML; each row leads to the evidence on its page.
+
+    In a build the numbers are those that the pages have found; a claim without a record is run here. Raises
+    ClaimRefuted at the first that fails.
+    """
+    here = os.environ.get(RECORDS)
     names = ("claim", "statement", "measured", "bound", "mutants")
     rows = []
     for id, claim in LEDGER.items():
-        evidence = verify(id)
+        evidence = (recorded(claim, Path(here).parent) if here else None) or verify(id)
+        tested = not np.isnan(evidence.measured)
         cells = [
-            f'<a href="{claim.page}.html">{html.escape(id)}</a>',
+            f'<a href="{claim.page}.html#evidence-{claim.anchor}">{html.escape(id)}</a>',
             f"<em>{html.escape(claim.status)}</em>: {html.escape(claim.statement)}<br>"
             f"<small>{html.escape(claim.source)}</small>",
-            f"{evidence.measured:.4g}",
-            f"{evidence.bound:.4g}",
-            f"{len(claim.mutants)}",
+            f"{evidence.measured:.4g}" if tested else "",
+            f"{evidence.bound:.4g}" if tested else "",
+            f"{len(claim.mutants)}" if tested else "",
         ]
         body = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(names, cells, strict=True))
         rows.append(f'<tr id="{claim.anchor}">{body}</tr>')
