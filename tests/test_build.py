@@ -15,8 +15,11 @@ import nbformat
 import pairs
 import pytest
 import yaml
+from docutils import nodes
+from docutils.core import publish_doctree
 from IPython.core.inputtransformer2 import TransformerManager
 from provenance import Run, table
+from sphinx.ext.napoleon import Config, NumpyDocstring
 from sphinx_ext import afli_book
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -49,7 +52,16 @@ print("the answer is", 6 * 7)
 """
 SECOND = """# Second
 
-See {prf:ref}`lem-3-3` and {eq}`eq-22` on [the first page](first.md).
+See {prf:ref}`lem-3-3` and {eq}`eq-22` on [the first page](first.md), {prf:ref}`thm-ours` and {eq}`eq-also-ours`.
+
+```{prf:theorem} (attraction)
+:label: thm-ours
+:nonumber:
+
+$$
+y = 2
+$$ (eq-also-ours)
+```
 
 $$
 x = 1
@@ -165,7 +177,9 @@ def test_the_book_is_built_once_and_then_only_where_it_changed(book, run):
     assert "Lemma 3.3" in second  # the paper's numbers, in the words of a reference
     assert ">(22)<" in second
     assert 'href="first.html"' in second
-    assert "(C1)" in second
+    assert re.search(r"Theorem *</span>\s*C1 \(attraction\)", second)  # what is not the paper's bears a C
+    assert re.search(r"Theorem\s+C1\b", second.split("C1 (attraction)")[0])
+    assert second.index("(C1)") < second.index("(C2)")
     runs = [Run.load(book.record(page)) for page in book.pages]
 
     status, printed = run()
@@ -394,3 +408,42 @@ def test_plain_docstrings_become_paragraphs_lists_and_code():
 
 def test_an_indented_paragraph_of_a_docstring_is_code():
     assert "\n".join(afli_book.plain_to_rst(["Use:", "", "    f(2 * a)"])).endswith("::\n\n    f(2 * a)\n")
+
+
+NUMPY_STYLE = """\
+The gap |R(rho) - rho| of `phi`, q_ and 2 * a.
+
+Parameters
+----------
+rho : array_like
+    Correlation in [-1, 1]; at 1 * 1 it is |0|.
+**options : float
+    More.
+
+Returns
+-------
+float or ndarray
+    The gap, eq. (22).
+
+Notes
+-----
+.. math:: |R(\\rho)| * 2
+
+Examples
+--------
+>>> abs(-1) * 2 | 1
+3
+"""
+
+
+def test_words_of_a_numpy_docstring_are_plain_text_and_its_code_is_left_alone():
+    lines = afli_book.escaped(NUMPY_STYLE.splitlines())
+    assert lines[0] == r"The gap \|R(rho) - rho\| of ``phi``, q\_ and 2 \* a."
+    assert [line for line in lines if line not in NUMPY_STYLE.splitlines()] == [
+        lines[0],
+        r"    Correlation in [-1, 1]; at 1 \* 1 it is \|0\|.",
+    ]
+    document = publish_doctree(str(NumpyDocstring(lines, Config(napoleon_use_param=False))))
+    assert not list(document.findall(nodes.system_message))
+    assert "2 * a." in document.astext()
+    assert "**options" in document.astext()
