@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import threading
+import time
 import tomllib
 from pathlib import Path
 
@@ -13,12 +18,13 @@ import build
 import check_html
 import nbformat
 import pairs
+import psutil
 import pytest
 import yaml
 from docutils import nodes
 from docutils.core import publish_doctree
 from IPython.core.inputtransformer2 import TransformerManager
-from provenance import Run, table
+from provenance import Run, commit, table
 from sphinx.ext.napoleon import Config, NumpyDocstring
 from sphinx_ext import afli_book
 
@@ -204,6 +210,103 @@ def test_an_executed_page_holds_no_path_of_the_machine_that_ran_it(book):
     assert "the answer is 42" in executed
 
 
+# --- what runs a page ------------------------------------------------------------------------------------------------
+
+
+def test_a_page_runs_in_this_interpreter_whatever_kernels_are_installed(book, tmp_path, monkeypatch):
+    spec = tmp_path / "jupyter/kernels/python3/kernel.json"
+    spec.parent.mkdir(parents=True)
+    spec.write_text('{"argv": ["false", "{connection_file}"], "display_name": "another", "language": "python"}')
+    monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "jupyter"))
+    book.source("first").write_text(FIRST.replace("6 * 7", "__import__('sys').executable"))
+    record = build.run_page(book, "first", key="k")
+    assert f"the answer is {sys.executable}" in book.executed("first").read_text()
+    assert record.packages["numpy"] == importlib.metadata.version("numpy")
+    assert "importlib.metadata" not in book.executed("first").read_text()  # the question to the kernel is no part of it
+
+
+def test_a_page_that_imported_another_library_is_refused_and_leaves_no_record(book, tmp_path, monkeypatch):
+    other = tmp_path.parent / f"{tmp_path.name}-other/afli/__init__.py"
+    other.parent.mkdir(parents=True)
+    other.write_text("")
+    monkeypatch.setenv("PYTHONPATH", str(other.parents[1]))
+    book.source("first").write_text(FIRST.replace("print(", "import afli\nprint("))
+    with pytest.raises(build.BuildError, match=r"notebooks/first.md ran with another library: .*-other/afli/"):
+        build.run_page(book, "first", key="k")
+    assert not book.record("first").exists()
+    assert not book.executed("first").exists()
+
+
+def test_asserts_on_a_page_count_even_where_python_is_told_to_skip_them(book, monkeypatch):
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    book.source("first").write_text(FIRST.replace("print(", "assert False, 'seen'\nprint("))
+    with pytest.raises(build.BuildError, match="AssertionError: seen"):
+        build.run_page(book, "first", key="k")
+
+
+def test_the_commit_is_that_of_the_repository_which_tracks_the_book_or_unknown(book, tmp_path, monkeypatch):
+    def git(*arguments: str) -> str:
+        identity = ["-c", "user.name=n", "-c", "user.email=e"]
+        done = subprocess.run(["git", *identity, *arguments], cwd=tmp_path, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
+
+    assert commit(tmp_path) == "unknown"
+    git("init", "--quiet")
+    git("commit", "--quiet", "--allow-empty", "--message", "somebody else's")
+    assert commit(tmp_path) == "unknown"  # their repository, around an environment or a download
+    git("add", "_toc.yml", "afli", "notebooks")
+    git("commit", "--quiet", "--message", "the book")
+    ours = git("rev-parse", "HEAD")
+    assert ours.startswith(commit(tmp_path))
+    (tmp_path / "_toc.yml").write_text(TOC + "\n")
+    assert commit(tmp_path).endswith("-dirty")
+    monkeypatch.setenv("GIT_DIR", str(ROOT / ".git"))  # as a hook of another repository would set it
+    assert ours.startswith(commit(tmp_path).removesuffix("-dirty"))
+
+
+def test_a_second_build_waits_for_the_first(book, capsys):
+    entered = threading.Event()
+
+    def second() -> None:
+        with build.alone(book):
+            entered.set()
+
+    with build.alone(book):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert not entered.wait(0.3)
+    assert entered.wait(30)
+    thread.join()
+    assert "Another build is at work" in capsys.readouterr().out
+
+
+def test_a_signal_to_the_build_leaves_no_process_behind(book):
+    book.source("first").write_text(
+        FIRST.replace("print(", "open('started', 'w').close()\nimport time\ntime.sleep(600)\nprint(")
+    )
+    command = [sys.executable, str(ROOT / "tools/build.py"), "--root", str(book.root), "--only", "first"]
+    process = psutil.Popen(command, stderr=subprocess.PIPE, encoding="utf-8")
+    while not (book.root / "notebooks/started").exists():
+        assert process.poll() is None
+        time.sleep(0.1)
+    below = process.children(recursive=True)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(30) == 128 + signal.SIGTERM
+    assert "Stopped by SIGTERM" in process.stderr.read()
+    assert len(below) >= 2  # the page's process, and its kernel
+    assert psutil.wait_procs(below, timeout=30)[1] == []
+
+
+def test_a_console_with_few_letters_and_a_folder_with_many(book, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # as on Windows, where a pipe has the encoding of the system
+    there = tmp_path / "学 José"
+    shutil.copytree(book.root, there, ignore=shutil.ignore_patterns("学*"))
+    command = [sys.executable, str(ROOT / "tools/build.py"), "--root", str(there)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert b"The book is ready" in done.stdout
+
+
 # --- what a page depends on ------------------------------------------------------------------------------------------
 
 
@@ -283,6 +386,22 @@ def test_every_page_is_in_the_table_of_contents_once():
 @pytest.mark.parametrize("source", pairs.sources(ROOT), ids=lambda path: path.stem)
 def test_each_notebook_equals_its_source(source):
     assert pairs.complaint(source) is None
+
+
+def test_a_byte_order_mark_is_no_part_of_a_page(book):
+    source = book.source("first")
+    plain = pairs.stripped(source)
+    source.write_bytes(b"\xef\xbb\xbf" + source.read_bytes())
+    assert pairs.stripped(source) == plain
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+@pytest.mark.parametrize("option", [[], ["--check"]])
+def test_a_page_in_another_encoding_is_named(book, capsys, encoding, option):
+    pairs.main(["--root", str(book.root)])
+    book.source("second").write_text(SECOND + "é", encoding=encoding)
+    assert pairs.main(["--root", str(book.root), *option]) == 1
+    assert re.search(r"notebooks/second.md must be saved as UTF-8, which byte \d+ is not", capsys.readouterr().out)
 
 
 def test_cell_ids_are_the_same_at_every_reading(book):

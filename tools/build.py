@@ -13,25 +13,31 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import io
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing import get_context
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import nbformat
+import psutil
 import yaml
+from filelock import FileLock, Timeout
+from kernel import execute, prepare_environment
 from pairs import read_source
-from provenance import PACKAGES, Run, commit, device, table
+from provenance import Run, commit, device, table
 from tqdm import tqdm
-
-from afli.experiments.provenance import versions
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE_BUDGET_SECONDS = 60
@@ -125,40 +131,36 @@ def is_fresh(book: Book, page: str, key: str) -> bool:
 
 
 def run_page(book: Book, page: str, key: str) -> Run:
-    """Execute one page with papermill in this process's kernel; keep the result and a record of the run.
+    """Execute one page; keep the result and a record of the run.
 
-    Raises BuildError with the page's name and the traceback of the failing cell.
+    Raises BuildError with the page's name and the traceback of the failing cell, or if the page imported an `afli` that
+    is not the book's own.
     """
-    import nbformat
-    import papermill
-
-    os.environ.update(
-        OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1",
-        CUDA_VISIBLE_DEVICES="",  # what is published is what a machine without a GPU shows
-        PYTHONHASHSEED="0", IPYTHONDIR=str(book.build / "ipython"), AFLI_EVIDENCE=str(book.evidence(page)),
-    )  # fmt: skip
+    prepare_environment()
+    os.environ.update(IPYTHONDIR=str(book.build / "ipython"), AFLI_EVIDENCE=str(book.evidence(page)))
     shutil.rmtree(book.evidence(page), ignore_errors=True)
-    work = book.build / "work"
-    work.mkdir(parents=True, exist_ok=True)
-    source, executed = work / f"{page}.source.ipynb", work / f"{page}.ipynb"
-    nbformat.write(read_source(book.source(page)), source)
+    executed = book.build / "work" / f"{page}.ipynb"
+    executed.parent.mkdir(parents=True, exist_ok=True)
     try:
-        notebook = papermill.execute_notebook(
-            source, executed, cwd=book.root / "notebooks", kernel_name="python3", progress_bar=False,
-            log_output=False, execution_timeout=CELL_LIMIT_SECONDS,
-        )  # fmt: skip
+        notebook, kernel = execute(
+            read_source(book.source(page)), executed, folder=book.root / "notebooks", cell_limit=CELL_LIMIT_SECONDS
+        )
     except Exception as error:
         # The executed copy shows how far it came; errors of the kernel itself leave none.
         where = f"\nAs far as it ran: {executed}" if executed.exists() else ""
         raise BuildError(f"notebooks/{page}.md failed.{where}\n{ANSI.sub('', str(error))}") from None
+    if kernel.library and not Path(kernel.library).resolve().is_relative_to(book.root):
+        raise BuildError(
+            f"notebooks/{page}.md ran with another library: {kernel.library}, which is not below {book.root}.\n"
+            "Use an environment in which this checkout is installed (`make` creates one), and no PYTHONPATH."
+        )
     clock = notebook.metadata.pop("papermill")  # holds paths of this machine, which are not published
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
         cell.metadata.pop("execution", None)
-    packages = versions(PACKAGES)
     run = Run(
         page, key, started=clock["start_time"][:19].replace("T", " "), seconds=round(clock["duration"], 2),
-        python=packages.pop("python"), packages=packages, device=device(), commit=commit(book.root),
+        python=kernel.python, packages=kernel.packages, device=device(), commit=commit(book.root),
     )  # fmt: skip
     book.executed(page).parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(notebook, book.executed(page))
@@ -257,11 +259,16 @@ def typeset(source: Path, output: Path, *, strict: bool) -> Path:
     """
     for left in ("html", ".doctrees"):
         shutil.rmtree(output / "_build" / left, ignore_errors=True)
-    program = Path(sys.executable).with_name("jupyter-book")
-    command = [str(program), "build", str(source), "--path-output", str(output)]
+    # Not the program jupyter-book: where it lies depends on the system.
+    command = [sys.executable, "-c", "from jupyter_book.cli.main import main; main()"]
+    command += ["build", str(source), "--path-output", str(output)]
     command += ["-W", "-n", "--keep-going"] if strict else []
     warnings = []
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8")
+    # A program that writes into a pipe uses the encoding of the system, which need not know the letters of a path.
+    utf8 = os.environ | {"PYTHONUTF8": "1", "PYTHONIOENCODING": "utf-8"}
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, encoding="utf-8", errors="replace", env=utf8
+    )
     assert process.stdout is not None
     for line in process.stdout:
         line = ANSI.sub("", line)
@@ -317,18 +324,49 @@ def preview(book: Book, prefix: str, jobs: int) -> Path:
     return typeset(folder / "src", folder, strict=False)
 
 
+@contextmanager
+def alone(book: Book) -> Iterator[None]:
+    """Hold the lock of a book's products; wait for another build of it to end."""
+    book.build.mkdir(exist_ok=True)
+    lock = FileLock(book.build / "lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        print(f"Another build is at work in {book.build}; this one starts when it has ended.", flush=True)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stop(signum: int, frame: FrameType | None) -> None:
+    """End what runs below this process, too: the signal to it spares its pages, their kernels and Jupyter Book."""
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    print(f"\nStopped by {signal.Signals(signum).name}. Pages that had run are kept.", file=sys.stderr, flush=True)
+    os._exit(128 + signum)
+
+
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run every notebook and build the book into _build/html.")
     parser.add_argument("--only", metavar="PREFIX", help="run and show only the pages whose names start so")
     parser.add_argument("--jobs", type=int, default=2, help="pages that run at once (default 2)")
     parser.add_argument("--root", type=Path, default=ROOT, help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
+    if options.jobs < 1:
+        parser.error(f"--jobs must be at least 1, got {options.jobs}")
     book = Book(options.root.resolve())
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter must not end the build
     try:
-        if options.only:
-            page = preview(book, options.only, options.jobs)
-        else:
-            page = build(book, options.jobs, os.environ.get("GITHUB_REPOSITORY"))
+        with alone(book):
+            if options.only:
+                page = preview(book, options.only, options.jobs)
+            else:
+                page = build(book, options.jobs, os.environ.get("GITHUB_REPOSITORY"))
     except BuildError as error:
         print(f"\n{error}\n\nThe book was not built.", file=sys.stderr)
         return 1
@@ -337,4 +375,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    for name in ("SIGTERM", "SIGHUP"):  # Windows has no SIGHUP
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), stop)
     sys.exit(main())

@@ -43,9 +43,14 @@ def sources(root: Path) -> list[Path]:
 def read_source(path: Path) -> NotebookNode:
     """The notebook that a Markdown source describes; cell ids are positions, so two readings are equal.
 
-    A link to another source becomes one to its notebook: that is what lies beside it, here and in the book.
+    A link to another source becomes one to its notebook: that is what lies beside it, here and in the book. Some
+    editors put a byte order mark before UTF-8; it is no part of the text. ValueError for any other encoding.
     """
-    notebook = jupytext.read(path, fmt="md:myst")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} must be saved as UTF-8, which byte {error.start} is not: {error.reason}") from None
+    notebook = jupytext.reads(text, fmt="md:myst")
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     for position, cell in enumerate(notebook.cells):
         cell["id"] = f"cell-{position:03d}"
@@ -78,8 +83,25 @@ def complaint(path: Path) -> str | None:
     if not pair.exists():
         return f"{pair.name} is missing: run `make sync`"
     if pair.read_text(encoding="utf-8") != stripped(path):
-        return f"{pair.name} differs from {path.name}: edit the .md, then run `make sync`"
+        return f"{pair.name} differs from {path.name}: edit the .md, then run `make sync`, which overwrites the .ipynb"
     return None
+
+
+def check(root: Path, pages: list[Path]) -> int:
+    """Print what differs; 1 if anything does."""
+    orphans = {p.stem for p in (root / "notebooks").glob("*.ipynb")} - {p.stem for p in pages}
+    complaints = [f"{name}.ipynb has no source" for name in sorted(orphans)]
+    complaints += [found for page in pages if (found := complaint(page))]
+    print("\n".join(complaints) or f"{len(pages)} notebooks equal their sources")
+    return 1 if complaints else 0
+
+
+def write(pages: list[Path], install_from: str | None) -> int:
+    """Write the .ipynb of every source."""
+    for page in pages:
+        page.with_suffix(".ipynb").write_text(stripped(page, install_from), encoding="utf-8")
+    print(f"{len(pages)} notebooks written")
+    return 0
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -89,16 +111,11 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--root", type=Path, default=ROOT)
     options = parser.parse_args(argv)
     pages = sources(options.root)
-    if options.check:
-        orphans = {p.stem for p in (options.root / "notebooks").glob("*.ipynb")} - {p.stem for p in pages}
-        complaints = [f"{name}.ipynb has no source" for name in sorted(orphans)]
-        complaints += [found for page in pages if (found := complaint(page))]
-        print("\n".join(complaints) or f"{len(pages)} notebooks equal their sources")
-        return 1 if complaints else 0
-    for page in pages:
-        page.with_suffix(".ipynb").write_text(stripped(page, options.install_from), encoding="utf-8")
-    print(f"{len(pages)} notebooks written")
-    return 0
+    try:
+        return check(options.root, pages) if options.check else write(pages, options.install_from)
+    except ValueError as error:
+        print(error)
+        return 1
 
 
 if __name__ == "__main__":

@@ -12,9 +12,6 @@ from pathlib import Path
 
 from afli.experiments.provenance import machine
 
-# Their versions can change a number on a page.
-PACKAGES = ("afli", "numpy", "scipy", "matplotlib", "pandas", "scikit-learn", "torch")
-
 
 @dataclass(frozen=True)
 class Run:
@@ -52,15 +49,21 @@ def device() -> str:
 
 
 def commit(root: Path) -> str:
-    """The commit checked out at root, marked where tracked files differ from it; 'unknown' outside git."""
-    try:
+    """The commit checked out at root, marked where tracked files differ from it; 'unknown' outside git.
+
+    A repository that does not track the book's files is somebody else's, around it, and its commit says nothing. A hook
+    of git names its own repository in variables, which are not ours to follow.
+    """
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+
+    def git(*arguments: str) -> str:
         return subprocess.run(
-            ["git", "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"],
-            cwd=root,
-            capture_output=True,
-            text=True,
-            check=True,
+            ["git", *arguments], cwd=root, env=ours, capture_output=True, encoding="utf-8", check=True
         ).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", "_toc.yml", "afli", "notebooks")
+        return git("describe", "--always", "--dirty", "--abbrev=10", "--exclude=*")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
