@@ -1,4 +1,4 @@
-"""The command line: `afli check`, `afli run`, `afli show`, `afli merge`."""
+"""The command line: `afli check`, `afli run`, `afli kernel`, `afli show`, `afli merge`."""
 
 from __future__ import annotations
 
@@ -147,6 +147,41 @@ def run(
     )
     if report.missing:
         typer.echo(f"stopped early: {report.stopped}; the same command goes on from here")
+        raise typer.Exit(Exit.STOPPED_EARLY)
+
+
+@app.command()
+def kernel(
+    data: Annotated[str, typer.Option(help="The dataset: its name, or npz:/path/to/file.npz.")] = "digits",
+    images: Annotated[int, typer.Option(min=8, help="Training images, the first of a fixed shuffle.")] = 1000,
+    width: Annotated[int, typer.Option(min=1, help="Units of a hidden layer, for the tangent kernel.")] = 300,
+    rate: Annotated[
+        float, typer.Option(min=0.0, help="Predict the stages of training at this learning rate too; 0: do not.")
+    ] = 0.0,
+    depths: Annotated[str, typer.Option(help="Hidden layers, in the order of work.")] = "50,20,200,100",
+    out: Annotated[Path, typer.Option(help="The folder for the table and its manifest.")] = RUNS,
+    budget: Annotated[str, typer.Option(help="When to stop: 90s, 30m, 1h30m. Empty: no limit.")] = "",
+) -> None:
+    """The map of Figure 7 at infinite width: regression with both kernels in every cell, and no network trained.
+
+    Every finished cell is written at once; the same command goes on where it stopped.
+
+    Exit codes: 0 the map is complete; 1 an error; 2 a wrong option; 3 stopped early, run it again to go on.
+    """
+    with _errors_in_words(ValueError, OSError):
+        from afli.data import load
+        from afli.experiments import kernel_maps
+
+        if not re.fullmatch(r"\d+(,\d+)*", depths):
+            raise ValueError(f"depths must look like 50,20, got {depths!r}")
+        settings = kernel_maps.Settings(images=images, width=width, rate=rate or None)
+        chosen = [int(depth) for depth in depths.split(",")]
+        table, missing = kernel_maps.run(
+            load(data), settings, out, depths=chosen, budget=_seconds(budget), echo=typer.echo
+        )
+    typer.echo(f"{table}: {missing} cells missing")
+    if missing:
+        typer.echo("stopped early: the budget is used up; the same command goes on from here")
         raise typer.Exit(Exit.STOPPED_EARLY)
 
 

@@ -1,18 +1,14 @@
 """The infinitely wide network and its training: the kernels of one network, and regression with them.
 
-At infinite width the logits of a random network are a Gaussian process whose covariance is the NNGP kernel [1]_, and
-gradient descent on squared error moves them as kernel regression with the tangent kernel does [2]_. For inputs on the
-sphere of normalisation `sphere` (see `afli.data`) every layer starts at the fixed point q*, so both kernels are
-functions of one number, the cosine of two inputs: the correlation map R of Section 2.1 and its slope R' say all.
+At infinite width the logits of a random network are a Gaussian process whose covariance is the NNGP kernel (Lee et al.
+2018), and gradient descent on squared error moves them as kernel regression with the tangent kernel does (Jacot,
+Gabriel, Hongler 2018). For inputs on the sphere of normalisation `sphere` (see `afli.data`) every layer starts at the
+fixed point q*, so both kernels are functions of one number, the cosine of two inputs: the correlation map R of Section
+2.1 and its slope R' say all.
 
 Two things are done with care. Layers are iterated in the distance 1 - rho, not in rho: near rho = 1 the slope falls
 like its square root for activations with kinks, so that rounding of rho would be seen in the tangent kernel. And both
 maps are tabulated in the angle psi = arccos(rho), where they are smooth, kinks or not.
-
-References
-----------
-.. [1] Lee et al., Deep neural networks as Gaussian processes, 2018.
-.. [2] Jacot, Gabriel, Hongler, Neural tangent kernel: convergence and generalization in neural networks, 2018.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def test_version():
     assert ran.stdout.strip() == __version__
 
 
-@pytest.mark.parametrize("command", ["check", "run", "show", "merge"])
+@pytest.mark.parametrize("command", ["check", "run", "kernel", "show", "merge"])
 def test_every_option_has_a_help_text(command):
     import typer.main
 

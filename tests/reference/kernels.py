@@ -1,11 +1,12 @@
 """Compute kernels.json with mpmath: the kernels of infinitely wide networks, layer by layer at 40 digits.
 
     python tests/reference/kernels.py                        # all records, a few minutes
-    python tests/reference/kernels.py --only erf relu        # those of closed form, seconds
+    python tests/reference/kernels.py --only erf relu        # theirs, seconds; the others are kept
 
 Correlations: closed forms for ReLU, the absolute value, erf and sin; Price's theorem for hard tanh, whose integral is
 first compared with the two-dimensional one of generate.py; that one itself for the others, and then for few layers.
-Nothing here uses afli: rho itself is iterated, which 40 digits allow.
+Nothing here uses afli: rho itself is iterated, which 40 digits allow. A cosine is the float nearest to what is
+written.
 """
 
 from __future__ import annotations
@@ -142,11 +143,13 @@ def solve(case: dict[str, Any]) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", help="only these activations; nothing is written")
+    parser.add_argument("--only", nargs="+", help="only these activations")
     only = parser.parse_args().only
-    records = []
+    path, records = HERE / "kernels.json", []
+    kept = json.loads(path.read_text(encoding="utf-8")) if only else []
     for case in cases():
         if only and case["act"] not in only:
+            records += [r for r in kept if all(r[name] == case[name] for name in ("act", "a", "vb", "vw"))]
             continue
         solved = solve(case)
         phi, q = solved["phi"], solved["q"]
@@ -158,14 +161,13 @@ def main() -> None:
         moments = moments or two_dimensional(phi, q)
         square = mean(phi, lambda u, f=phi.f: f(u) ** 2, q)
         for cosine in case["cosines"]:
-            for found in kernels(square, moments, solved, mpf(cosine), case["depths"]):
+            for found in kernels(square, moments, solved, mpf(float(cosine)), case["depths"]):
                 record = {k: case[k] for k in ("act", "a", "vb", "vw")} | {"rho": cosine}
                 record |= {k: v if k == "depth" else mp.nstr(v, 20) for k, v in found.items()}
                 records.append(record)
         print(case["act"], case["a"], case["vb"], case["vw"], "q =", mp.nstr(q, 15), flush=True)
-    if not only:
-        lines = ",\n".join(json.dumps(record, separators=(",", ":")) for record in records)
-        (HERE / "kernels.json").write_text(f"[\n{lines}\n]\n", encoding="utf-8")
+    lines = ",\n".join(json.dumps(record, separators=(",", ":")) for record in records)
+    path.write_text(f"[\n{lines}\n]\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

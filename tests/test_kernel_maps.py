@@ -1,0 +1,97 @@
+"""The map at infinite width: what a row says, how the ridge is chosen, and that a table goes on where it stopped."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from afli import activations as act
+from afli import cli, data, kernels
+from afli import meanfield as mf
+from afli.experiments import kernel_maps
+from afli.experiments.table import TableError
+
+DIGITS = data.load("digits")
+SMALL = kernel_maps.Settings(images=200, width=64, rate=1e-3)
+KEY = (20, 0.1, 3.0, "ntk")
+
+
+@pytest.fixture(scope="module")
+def images() -> kernel_maps.Images:
+    return kernel_maps.Images(DIGITS, SMALL.images)
+
+
+def test_a_row_is_ridge_regression_at_the_best_left_out_error(images: kernel_maps.Images) -> None:
+    row = kernel_maps.cell(images, SMALL, *KEY)
+    net = mf.edge_of_chaos(act.shtanh(a=3.0), sigma_b2=0.1)
+    gram, cross = (kernels.ntk(net, rho, 20, width=64, in_features=64) for rho in (images.gram, images.cross))
+    ridges = row["diagonal"] * kernel_maps.RIDGES
+    errors = ((kernels.KernelRegression(gram).leave_one_out(images.targets, ridges) - images.targets) ** 2).sum(-1)
+    errors = errors.mean(axis=1)
+    assert row["ridge"] == kernel_maps.RIDGES[np.argmin(errors)]
+    assert row["left_out_error"] == pytest.approx(errors.min(), rel=1e-6)
+    ridge = row["ridge"] * row["diagonal"]
+    outputs = cross @ np.linalg.solve(gram + ridge * np.eye(len(gram)), images.targets)
+    assert row["test_accuracy"] == pytest.approx(np.mean(outputs.argmax(axis=1) == images.y_test))
+    assert row["stable_rate"] == pytest.approx(2 * len(gram) / np.linalg.eigvalsh(gram)[-1], rel=1e-6)
+
+
+def test_stages_are_gradient_descent(images: kernel_maps.Images) -> None:
+    row = kernel_maps.cell(images, SMALL, *KEY)
+    net = mf.edge_of_chaos(act.shtanh(a=3.0), sigma_b2=0.1)
+    gram, cross = (kernels.ntk(net, rho, 20, width=64, in_features=64) for rho in (images.gram, images.cross))
+    assert row["stable_rate"] > 2e-3, "or the row is gradient flow, in smaller steps"
+    steps = [epoch * (1437 // 64) for epoch in kernel_maps.EPOCHS]
+    stages = kernels.after_steps(gram, cross, images.targets, rate=1e-3, steps=steps)
+    for epoch, outputs in zip(kernel_maps.EPOCHS, stages, strict=True):
+        assert row[f"epoch_{epoch}"] == pytest.approx(np.mean(outputs.argmax(axis=1) == images.y_test), abs=0.003)
+    assert np.isnan(kernel_maps.cell(images, SMALL, *KEY[:3], "nngp")["epoch_1"])
+
+
+def test_images_are_a_fixed_shuffle_of_centred_inputs(images: kernel_maps.Images) -> None:
+    more = kernel_maps.Images(DIGITS, 300)
+    np.testing.assert_allclose(more.gram[:200, :200], images.gram, atol=1e-12)
+    assert len(set(images.y_train)) == 10
+    assert abs(images.targets.sum(axis=1)).max() < 1e-12
+    with pytest.raises(ValueError, match="images must be at most 1437"):
+        kernel_maps.Images(DIGITS, 1438)
+
+
+def test_a_stopped_table_goes_on_and_another_one_is_refused(tmp_path) -> None:
+    settings = kernel_maps.Settings(images=60)
+    path, missing = kernel_maps.run(DIGITS, settings, tmp_path, depths=[2], budget=0)
+    assert (missing, path.exists()) == (80, False)
+    path, missing = kernel_maps.run(DIGITS, settings, tmp_path, depths=[2], echo=lambda line: None)
+    rows, manifest = kernel_maps.load(path)
+    assert (missing, len(rows), manifest["rows"]) == (0, 80, 80)
+    assert manifest["dataset"]["sha256"] == DIGITS.sha256
+    assert manifest["settings"] == {"images": 60, "width": 300, "rate": None}
+    rows.iloc[:50].to_parquet(path)  # as if it had been stopped there
+    kernel_maps.run(DIGITS, settings, tmp_path, depths=[2], echo=lambda line: None)
+    again, manifest = kernel_maps.load(path)
+    numbers = [column for column in rows if column != "cell_seconds"]
+    assert again[numbers].equals(rows[numbers])
+    assert [entry["finished"] for entry in manifest["runs"]] == [80, 30]
+    manifest["dataset"]["sha256"] = "another"
+    path.with_suffix(".json").write_text(json.dumps(manifest))
+    with pytest.raises(TableError, match="cannot be continued: its dataset"):
+        kernel_maps.run(DIGITS, settings, tmp_path, depths=[2])
+    path.with_suffix(".json").unlink()
+    with pytest.raises(TableError, match="no table with rows and a manifest"):
+        kernel_maps.load(path)
+
+
+def test_the_command_says_what_it_did(tmp_path) -> None:
+    arguments = ["kernel", "--images", "40", "--depths", "1", "--out", str(tmp_path)]
+    runner = CliRunner()
+    stopped = runner.invoke(cli.app, [*arguments, "--budget", "0s"])
+    assert (stopped.exit_code, "80 cells missing" in stopped.output) == (cli.Exit.STOPPED_EARLY, True)
+    done = runner.invoke(cli.app, arguments)
+    assert (done.exit_code, "0 cells missing" in done.output) == (0, True)
+    assert (tmp_path / "kernel-40-digits.parquet").exists()
+    for wrong in (["--depths", "a"], ["--images", "5000"], ["--data", "nothing"], ["--depths", "0"]):
+        refused = runner.invoke(cli.app, [*arguments, *wrong])
+        assert (refused.exit_code, "error: " in refused.output) == (cli.Exit.FAILED, True)
