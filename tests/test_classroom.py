@@ -586,6 +586,12 @@ def test_no_submission_stops_the_class_and_each_loses_only_its_own_part(root: Pa
     assert {row[3] for row in rows} >= set(expected)
 
 
+def test_the_kernels_of_the_grader_do_not_skip_asserts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONOPTIMIZE", "1")
+    course.nbgrader(root)
+    assert "PYTHONOPTIMIZE" not in os.environ
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_grader_knows_each_students_numbers(root: Path) -> None:
