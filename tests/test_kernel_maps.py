@@ -51,6 +51,13 @@ def test_stages_are_gradient_descent(images: kernel_maps.Images) -> None:
     assert np.isnan(kernel_maps.cell(images, SMALL, *KEY[:3], "nngp")["epoch_1"])
 
 
+def test_the_linear_row_is_linear_regression(images: kernel_maps.Images) -> None:
+    row = kernel_maps.cell(images, SMALL, *kernel_maps.LINEAR)
+    gram = images.gram + row["ridge"] * np.eye(len(images.gram))
+    outputs = images.cross @ np.linalg.solve(gram, images.targets)
+    assert row["test_accuracy"] == pytest.approx(np.mean(outputs.argmax(axis=1) == images.y_test))
+
+
 def test_images_are_a_fixed_shuffle_of_centred_inputs(images: kernel_maps.Images) -> None:
     more = kernel_maps.Images(DIGITS, 300)
     np.testing.assert_allclose(more.gram[:200, :200], images.gram, atol=1e-12)
@@ -63,10 +70,10 @@ def test_images_are_a_fixed_shuffle_of_centred_inputs(images: kernel_maps.Images
 def test_a_stopped_table_goes_on_and_another_one_is_refused(tmp_path) -> None:
     settings = kernel_maps.Settings(images=60)
     path, missing = kernel_maps.run(DIGITS, settings, tmp_path, depths=[2], budget=0)
-    assert (missing, path.exists()) == (80, False)
+    assert (missing, path.exists()) == (81, False)
     path, missing = kernel_maps.run(DIGITS, settings, tmp_path, depths=[2], echo=lambda line: None)
     rows, manifest = kernel_maps.load(path)
-    assert (missing, len(rows), manifest["rows"]) == (0, 80, 80)
+    assert (missing, len(rows), manifest["rows"]) == (0, 81, 81)
     assert manifest["dataset"]["sha256"] == DIGITS.sha256
     assert manifest["settings"] == {"images": 60, "width": 300, "rate": None}
     rows.iloc[:50].to_parquet(path)  # as if it had been stopped there
@@ -74,7 +81,7 @@ def test_a_stopped_table_goes_on_and_another_one_is_refused(tmp_path) -> None:
     again, manifest = kernel_maps.load(path)
     numbers = [column for column in rows if column != "cell_seconds"]
     assert again[numbers].equals(rows[numbers])
-    assert [entry["finished"] for entry in manifest["runs"]] == [80, 30]
+    assert [entry["finished"] for entry in manifest["runs"]] == [81, 31]
     manifest["dataset"]["sha256"] = "another"
     path.with_suffix(".json").write_text(json.dumps(manifest))
     with pytest.raises(TableError, match="cannot be continued: its dataset"):
@@ -88,7 +95,7 @@ def test_the_command_says_what_it_did(tmp_path) -> None:
     arguments = ["kernel", "--images", "40", "--depths", "1", "--out", str(tmp_path)]
     runner = CliRunner()
     stopped = runner.invoke(cli.app, [*arguments, "--budget", "0s"])
-    assert (stopped.exit_code, "80 cells missing" in stopped.output) == (cli.Exit.STOPPED_EARLY, True)
+    assert (stopped.exit_code, "81 cells missing" in stopped.output) == (cli.Exit.STOPPED_EARLY, True)
     done = runner.invoke(cli.app, arguments)
     assert (done.exit_code, "0 cells missing" in done.output) == (0, True)
     assert (tmp_path / "kernel-40-digits.parquet").exists()

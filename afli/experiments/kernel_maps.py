@@ -35,7 +35,7 @@ from afli.experiments.provenance import commit, machine, versions
 from afli.experiments.spec import edge_of_chaos
 from afli.experiments.table import TableError, exclusive
 
-__all__ = ["DEPTHS", "EPOCHS", "KINDS", "RIDGES", "Images", "Settings", "cell", "cells", "load", "run"]
+__all__ = ["DEPTHS", "EPOCHS", "KINDS", "LINEAR", "RIDGES", "Images", "Settings", "cell", "cells", "load", "run"]
 
 DEPTHS = (50, 20, 200, 100)  # in the order of work
 KINDS = ("ntk", "nngp")
@@ -90,15 +90,19 @@ class Images:
         self.features, self.all_images = dataset.features, len(dataset.x_train)
 
 
+# What both flanks are measured against: an infinite linear radius without biases, whose kernel is the cosine itself.
+LINEAR = (1, 0.0, float("inf"), "nngp")
+
+
 def cells(depths: Sequence[int] = DEPTHS) -> list[tuple[int, float, float, str]]:
-    """(depth, sigma_b2, a, kind) of every row, in the order of work."""
-    return list(product(depths, BIAS_VARIANCES, LINEAR_RADII, KINDS))
+    """(depth, sigma_b2, a, kind) of every row, in the order of work: linear regression first, then the map."""
+    return [LINEAR, *product(depths, BIAS_VARIANCES, LINEAR_RADII, KINDS)]
 
 
 def cell(images: Images, settings: Settings, depth: int, sigma_b2: float, a: float, kind: str) -> dict[str, Any]:
-    """One row of a table: regression with one kernel of Shtanh on its edge of chaos."""
+    """One row of a table: regression with a kernel of Shtanh on its edge of chaos; a infinite: a linear network."""
     began = time.process_time()
-    net = edge_of_chaos(act.shtanh(a=a), sigma_b2)
+    net = edge_of_chaos(act.shtanh(a=a) if np.isfinite(a) else act.linear(), sigma_b2)
     if kind == "ntk":
         kernel = kernels.ntk_function(net, depth, width=settings.width, in_features=images.features)
     else:
@@ -119,7 +123,7 @@ def cell(images: Images, settings: Settings, depth: int, sigma_b2: float, a: flo
         flow = _Flow(gram, images.targets, settings.rate * scale, row["stable_rate"] / settings.rate, steps)
     found = [_on_block(kernel, block, scale, weights, flow) for block in _blocks(images.cross)]
     final, *stages = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    row["test_accuracy"] = _accuracy(final, images.y_test)
+    row |= {"test_accuracy": _accuracy(final, images.y_test), "test_images": len(images.y_test)}
     row |= {f"epoch_{epoch}": float("nan") for epoch in EPOCHS}
     row |= {f"epoch_{epoch}": _accuracy(outputs, images.y_test) for epoch, outputs in zip(EPOCHS, stages, strict=False)}
     return row | {"cell_seconds": round(time.process_time() - began, 2)}
