@@ -24,7 +24,7 @@ import io
 import os
 import tarfile
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,10 +32,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from afli._inputs import integer, scalar
+
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
-__all__ = ["NAMES", "NORMALISATIONS", "DataError", "Dataset", "cache_folder", "input_scale", "load", "normalised"]
+__all__ = ["NAMES", "NORMALISATIONS", "DataError", "Dataset", "cache_folder", "hold_out", "input_scale", "load", "normalised", "resplit"]
 
 NORMALISATIONS = ("sphere", "sphere-uncentred", "authors")
 
@@ -152,6 +154,50 @@ def input_scale(normalisation: str, *, q: float, sigma_w2: float, sigma_b2: floa
     if not (sigma_w2 > 0 and q >= sigma_b2 >= 0):
         raise ValueError(f"need sigma_w2 > 0 and q >= sigma_b2 >= 0, got {q=!r}, {sigma_w2=!r}, {sigma_b2=!r}")
     return float(np.sqrt(q if normalisation == "authors" else (q - sigma_b2) / sigma_w2))
+
+
+def resplit(dataset: Dataset, split: int) -> Dataset:
+    """Training and test images exchanged at random, their numbers kept: another look at the same images.
+
+    Parameters
+    ----------
+    dataset
+        As loaded.
+    split
+        0 leaves the dataset as it is; 1, 2, ... are other divisions, the same on every machine.
+    """
+    split = integer("split", split, low=0)
+    if split == 0:
+        return dataset
+    count = len(dataset.y_train)
+    order = np.random.default_rng([2021, split]).permutation(count + len(dataset.y_test))
+    x = np.concatenate([dataset.x_train, dataset.x_test])[order]
+    y = np.concatenate([dataset.y_train, dataset.y_test])[order]
+    return replace(dataset, x_train=x[:count], y_train=y[:count], x_test=x[count:], y_test=y[count:])
+
+
+def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Images, Labels]:
+    """The dataset with the last `share` of its training images taken away, and those images with their labels.
+
+    Parameters
+    ----------
+    dataset
+        As loaded; CIFAR-10's and the digits' training images come in no order, so that the last are like the others.
+    share
+        In [0, 1): the part to validate on.
+
+    Raises
+    ------
+    ValueError
+        If no image would be left to train on, or none to validate on although share > 0.
+    """
+    share = scalar("share", share, low=0.0)
+    held = round(share * len(dataset.y_train))
+    kept = len(dataset.y_train) - held
+    if kept < 1 or (share > 0 and held < 1):
+        raise ValueError(f"share must leave images on both sides, got {share!r} of {len(dataset.y_train)}")
+    less = replace(dataset, x_train=dataset.x_train[:kept], y_train=dataset.y_train[:kept])
+    return less, dataset.x_train[kept:], dataset.y_train[kept:]
 
 
 def _check_normalisation(normalisation: str) -> None:

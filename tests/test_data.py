@@ -257,3 +257,33 @@ def test_a_truncated_download_is_refused_and_never_read(server, tmp_path, monkey
         data.load("cifar10", root=tmp_path / "cache")
     kept.write_bytes(whole)
     assert data.load("cifar10", root=tmp_path / "cache").classes <= 10
+
+
+def test_another_split_exchanges_images_and_keeps_their_number():
+    digits = data.load("digits")
+    assert data.resplit(digits, 0) is digits
+    other, third = data.resplit(digits, 1), data.resplit(digits, 2)
+    assert (len(other.y_train), len(other.y_test)) == (len(digits.y_train), len(digits.y_test))
+
+    def rows(dataset):
+        x = np.concatenate([dataset.x_train, dataset.x_test])
+        y = np.concatenate([dataset.y_train, dataset.y_test])
+        return sorted(map(tuple, np.column_stack([x, y])))
+
+    assert rows(other) == rows(digits)
+    assert not np.array_equal(other.x_test, digits.x_test)
+    assert not np.array_equal(other.x_test, third.x_test)
+    assert data.resplit(digits, 1).sha256 == other.sha256
+
+
+def test_what_is_held_out_is_not_trained_on():
+    digits = data.load("digits")
+    less, x, y = data.hold_out(digits, 0.2)
+    assert len(y) == len(x) == round(0.2 * len(digits.y_train))
+    assert np.array_equal(np.concatenate([less.x_train, x]), digits.x_train)
+    assert np.array_equal(np.concatenate([less.y_train, y]), digits.y_train)
+    assert less.x_test is digits.x_test
+    whole, nothing, _ = data.hold_out(digits, 0.0)
+    assert (len(whole.y_train), len(nothing)) == (len(digits.y_train), 0)
+    with pytest.raises(ValueError, match="share must leave images on both sides"):
+        data.hold_out(digits, 1e-6)

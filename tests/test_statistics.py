@@ -2,13 +2,16 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
 
-from afli.experiments import Table, TableError, statistics
+from afli import meanfield
+from afli.experiments import Table, TableError, spec, statistics
 
 NAME = "fig7-laptop-digits"
 
@@ -16,7 +19,7 @@ NAME = "fig7-laptop-digits"
 def row(trial, accuracy, **settings):
     fixed = {
         "dataset": "digits", "depth": 20, "width": 64, "normalisation": "sphere", "weights": "orthogonal", "phi": "x",
-        "schedule": "", "sigma_b2": 1.0, "a": 1.0, "learning_rate": 1e-3, "epoch": 10, "epochs": 10, "diverged": False,
+        "optimiser": "sgd", "schedule": "", "sigma_b2": 1.0, "a": 1.0, "learning_rate": 1e-3, "epoch": 10, "epochs": 10, "diverged": False,
     }  # fmt: skip
     return fixed | {"trial": trial, "test_accuracy": accuracy} | settings
 
@@ -97,6 +100,78 @@ def test_a_table_whose_rows_say_other_settings_is_refused(copy, column, value):
         statistics.load(NAME, copy)
 
 
+def test_settings_that_no_experiment_has_are_refused(copy):
+    frame = Table(copy / NAME).frame
+    frame.loc[0, ["experiment", "sigma_b2"]] = ["0" * 16, 0.5]
+    frame.to_parquet(copy / f"{NAME}.parquet")
+    with pytest.raises(TableError, match="holds 1 experiments with other settings than its preset"):
+        statistics.load(NAME, copy)
+
+
+def test_keys_follow_from_the_settings_so_that_old_tables_keep_their_rows(copy):
+    frame = Table(copy / NAME).frame
+    known = frame["experiment"].copy()
+    frame["experiment"] = "an older key " + frame["experiment"]
+    frame.to_parquet(copy / f"{NAME}.parquet")
+    assert statistics.load(NAME, copy)["experiment"].tolist() == known.tolist()
+
+
+@pytest.mark.parametrize("column", ["q", "sigma_w2"])
+def test_a_table_of_another_theory_is_refused(copy, column):
+    frame = Table(copy / NAME).frame
+    frame.loc[frame["experiment"] == frame["experiment"].iloc[7], column] *= 1.1
+    frame.to_parquet(copy / f"{NAME}.parquet")
+    with pytest.raises(TableError, match=f"has {column} = .*the theory now gives"):
+        statistics.load(NAME, copy)
+
+
+def test_a_wrong_theory_is_refused_by_every_table(copy, monkeypatch):
+    """q* ten per cent too large, where it is computed."""
+    right = meanfield.critical_variance
+    monkeypatch.setattr(meanfield, "critical_variance", lambda *args, **options: 1.1 * right(*args, **options))
+    spec.edge_of_chaos.cache_clear()
+    with pytest.raises(TableError, match="has q = .*the theory now gives"):
+        statistics.load(NAME, copy)
+    monkeypatch.undo()
+    spec.edge_of_chaos.cache_clear()
+
+
+def test_an_incomplete_table_is_refused_unless_the_part_is_named(copy):
+    frame = Table(copy / NAME).frame
+    gone = (frame["trial"] == 4) & (frame["depth"] == 50) & (frame["a"] == 30.0)
+    frame[~gone].to_parquet(copy / f"{NAME}.parquet")
+    with pytest.raises(TableError, match="has 790 of 800 experiments: say which part"):
+        statistics.load(NAME, copy)
+    assert set(statistics.load(NAME, copy, part={"depth": 20})["depth"]) == {20}
+    assert len(statistics.load(NAME, copy, part={"trial": range(4)})) == 3200
+    with pytest.raises(TableError, match="has 390 of 400 experiments of the part"):
+        statistics.load(NAME, copy, part={"depth": 50})
+    with pytest.raises(TableError, match="part must name settings, got depths"):
+        statistics.load(NAME, copy, part={"depths": 50})
+
+
+def test_stages_of_unfinished_experiments_are_a_part(copy):
+    frame = Table(copy / NAME).frame
+    late = (frame["trial"] == 4) & (frame["epoch"] > 2)
+    frame[~late].to_parquet(copy / f"{NAME}.parquet")
+    early = statistics.load(NAME, copy, part={"trial": 4, "epoch": [0, 1, 2]})
+    assert len(early) == 160 * 3
+    with pytest.raises(TableError, match="has 0 of 160"):
+        statistics.load(NAME, copy, part={"trial": 4, "epoch": [0, 5]})
+
+
+def test_reading_a_table_loads_no_torch():
+    code = "import sys; from afli.experiments import statistics as s; s.load('fig8-laptop-digits'); print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+def test_rates_are_chosen_on_the_validation_part_where_there_is_one():
+    rows = [
+        row(0, 0.9, learning_rate=1.0, validation_accuracy=0.5), row(0, 0.6, validation_accuracy=0.7),
+    ]  # fmt: skip
+    assert set(statistics.at_best_rate(pd.DataFrame(rows))["learning_rate"]) == {1e-3}
+
+
 def test_an_absent_table_is_refused(tmp_path):
     with pytest.raises(TableError, match="there is no table"):
         statistics.load(NAME, tmp_path)
@@ -110,9 +185,10 @@ def test_without_the_repository_the_message_says_where_tables_are(tmp_path):
 def test_a_stored_row_can_be_trained_again_and_a_false_one_is_found_out(copy):
     cell = {"depth": 20, "a": 12.0, "sigma_b2": 1.0}
     compared = statistics.train_again(NAME, folder=copy, **cell)
+    assert compared["epoch"].tolist() == [0, 1, 2]
     assert (compared["stored"] - compared["again"]).abs().max() <= 0.01
     frame = Table(copy / NAME).frame
-    frame.loc[frame["epoch"] == 10, "test_accuracy"] -= 0.03
+    frame.loc[frame["epoch"] == 2, "test_accuracy"] -= 0.03
     frame.to_parquet(copy / f"{NAME}.parquet")
     with pytest.raises(TableError, match=r"cannot be reproduced here: test accuracy differs by 0\.0[23]"):
         statistics.train_again(NAME, folder=copy, **cell)

@@ -21,16 +21,18 @@ if TYPE_CHECKING:
     from afli.experiments.runner import Report, run
     from afli.experiments.table import Table, TableError, merge, same_rows, summary
     from afli.experiments.training import Setup, train
+    from afli.experiments.verification import Verification, verify
 
 __all__ = [
     "PRESETS", "PROFILES", "Experiment", "Grid", "LinearSchedule", "Report", "Setup", "Table", "TableError",
-    "grid", "merge", "run", "same_rows", "summary", "train",
+    "Verification", "grid", "merge", "run", "same_rows", "summary", "train", "verify",
 ]  # fmt: skip
 
 _LATER = {
     "runner": ("Report", "run"),
     "table": ("Table", "TableError", "merge", "same_rows", "summary"),
     "training": ("Setup", "train"),
+    "verification": ("Verification", "verify"),
 }
 
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-__all__ = ["CheckpointFile", "Checkpoints", "Progress", "replace_file"]
+from afli.experiments.files import replace_file
+
+__all__ = ["CheckpointFile", "Checkpoints", "Progress"]
 
 
 @dataclass
@@ -76,18 +76,3 @@ class CheckpointFile(Checkpoints):
     def delete(self) -> None:
         """Forget the progress: the chunk is finished."""
         self.path.unlink(missing_ok=True)
-
-
-def replace_file(path: Path, write: Callable[[IO[bytes]], object]) -> None:
-    """Write a file so that, whenever the process or the machine stops, either the old or the new content is there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as stream:
-        write(stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(draft, path)
-    if os.name == "posix":  # the rename itself reaches the disk with the folder
-        folder = os.open(path.parent, os.O_RDONLY)
-        os.fsync(folder)
-        os.close(folder)

@@ -34,6 +34,7 @@ class Work:
     source: str | None
     setup: Setup
     folder: Path
+    on_stage: Callable[[pd.DataFrame], None] = lambda rows: None  # told the rows of a chunk that is not finished
 
     def checkpoint(self, chunk: Chunk) -> CheckpointFile:
         """The file that keeps a chunk's progress."""
@@ -89,8 +90,9 @@ def _one_by_one(
         checkpoint = work.checkpoint(chunk)
         progress = partial(_in_networks, on_progress, len(chunk))
         rows = train(
-            chunk, work.dataset, work.setup, checkpoints=checkpoint, should_stop=should_stop, on_progress=progress
-        )
+            chunk, work.dataset, work.setup, checkpoints=checkpoint, should_stop=should_stop, on_progress=progress,
+            on_stage=work.on_stage,
+        )  # fmt: skip
         if rows is None:
             return
         yield chunk, rows

@@ -2,13 +2,14 @@
 
 Profiles: `smoke` runs in seconds and `laptop` in minutes on one core, both on digits; `small` is a first look at
 CIFAR-10 on a CPU, `wide` a longer one at the paper's width; `gpu` is a shorter `paper`; `paper` has the paper's own
-dataset, depths, width and epochs. The order within a grid is the order of work: what a run that is stopped early should
+dataset, depths, width and epochs. `splits` asks the digits again: ten divisions into training, validation and test
+images, rates chosen on the validation part. The order within a grid is the order of work: what a run that is stopped early should
 have done first, with every cell of one trial before the next trial.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 
@@ -30,15 +31,21 @@ class Profile:
     epochs: int
     trials: int
     learning_rate: float
+    validation: float = 0.0
 
     def experiment(self, family: str, **settings: object) -> Experiment:
-        """An experiment of this size; `a` and other parameters of the activation are given as `parameters`."""
+        """An experiment of this size; `a` and other parameters of the activation are given as `parameters`.
+
+        With a validation part, every trial is on a division of the images of its own.
+        """
         chosen = {
             "width": self.width,
             "epochs": self.epochs,
             "learning_rate": self.learning_rate,
             "record": self.stages,
         }
+        if self.validation:
+            chosen |= {"validation": self.validation, "split": settings["trial"]}
         return Experiment(dataset=self.dataset, activation=family, **(chosen | settings))  # type: ignore[arg-type]
 
     @property
@@ -52,10 +59,13 @@ PROFILES = {
     for profile in (
         Profile("smoke", "digits", depths=(10,), width=32, epochs=2, trials=1, learning_rate=1e-3),
         Profile("laptop", "digits", depths=(50, 20), width=64, epochs=10, trials=5, learning_rate=1e-3),
+        Profile(
+            "splits", "digits", depths=(20, 50), width=64, epochs=13, trials=10, learning_rate=1e-3, validation=0.2
+        ),
         Profile("small", "cifar10", depths=(20,), width=100, epochs=1, trials=4, learning_rate=1e-3),
         Profile("wide", "cifar10", depths=(20,), width=300, epochs=3, trials=3, learning_rate=1e-3),
         Profile("gpu", "cifar10", depths=(50, 20), width=300, epochs=20, trials=5, learning_rate=1e-4),
-        Profile("paper", "cifar10", depths=(50, 20, 100, 200), width=300, epochs=100, trials=10, learning_rate=1e-4),
+        Profile("paper", "cifar10", depths=(20, 50, 100, 200), width=300, epochs=100, trials=10, learning_rate=1e-4),
     )
 }
 
@@ -64,6 +74,7 @@ BIAS_VARIANCES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 WEIGHTS = ("orthogonal", "gaussian")
 FAMILIES = ("shtanh", "ssine", "sexp", "ssaw")
 
+Variant = tuple[float, LinearSchedule | None]
 Candidate = tuple[str, tuple[tuple[str, float], ...], float]  # family, parameters, sigma_b2
 
 
@@ -85,14 +96,30 @@ def _map(profile: Profile) -> list[tuple[float, float]]:
 
 
 def _fig7(profile: Profile) -> list[Experiment]:
-    """Test accuracy over (a, sigma_b2) at stages of training, for depths and initialisations."""
+    """Test accuracy over (a, sigma_b2) at stages of training, for depths and initialisations.
+
+    At the paper's scale a network takes a quarter of an hour of a processor at depth 20, so that the order counts: the
+    corners and the middle of the map first.
+    """
+    every = (profile.depths, range(profile.trials), WEIGHTS, _map(profile))
+    work = [every]
+    if profile.name == "paper":
+        corners = [(a, sigma_b2) for sigma_b2 in (1.0, 1e-4, 0.01) for a in (1.0, 3.0, 8.0, 30.0)]
+        orthogonal, gaussian = WEIGHTS[:1], WEIGHTS[1:]
+        work = [
+            ((20,), range(1), orthogonal, corners),
+            ((20,), range(1), orthogonal, _map(profile)),
+            ((20,), range(1, 3), orthogonal, _map(profile)),
+            ((20,), range(3), gaussian, _map(profile)),
+            ((50,), range(1), orthogonal, corners),
+            every,
+        ]
+    cells = dict.fromkeys(cell for part in work for cell in product(*part))  # each once, where it comes first
     return [
         profile.experiment(
             "shtanh", parameters=(("a", a),), depth=depth, trial=trial, weights=weights, sigma_b2=sigma_b2
         )
-        for depth, trial, weights, (a, sigma_b2) in product(
-            profile.depths, range(profile.trials), WEIGHTS, _map(profile)
-        )
+        for depth, trial, weights, (a, sigma_b2) in cells
     ]
 
 
@@ -100,22 +127,67 @@ def _fig8(profile: Profile) -> list[Experiment]:
     """Test accuracy after every epoch, for fixed a and for an a that falls from 10.
 
     "Over the first few epochs" is read as the first 5 in 100, scaled to the length of the training, and as the first 5;
-    the authors' script says 80 in 100. Whether an a that stops at 5 does better is asked too. `laptop` trains four
-    times as long as elsewhere: the figure is about late training.
+    the authors' script says 80 in 100. Whether an a that stops at 5 does better is asked too. `laptop` and `splits`
+    train four times as long as elsewhere: the figure is about late training. `splits` asks at four rates and for a small
+    bias variance too, and so does `paper`, at one rate, at depth 20.
     """
-    longer = replace(profile, epochs=4 * profile.epochs) if profile.name == "laptop" else profile
+    longer = replace(profile, epochs=4 * profile.epochs) if profile.name in ("laptop", "splits") else profile
     epochs = longer.epochs
     most = max(1, round(0.8 * epochs))
     ends = sorted({max(1, round(0.05 * epochs)), min(5, epochs), most})
     falls = [LinearSchedule(10.0, 2.0, end) for end in ends] + [LinearSchedule(10.0, 5.0, most)]
-    variants = [(2.0, None), (5.0, None), (10.0, None)] + [(10.0, fall) for fall in falls]
-    every_epoch = tuple(range(epochs + 1))
+    if profile.name in ("splits", "paper"):
+        ends = [max(1, round(0.05 * epochs)), most]
+        falls = [LinearSchedule(10.0, stop, end) for stop in (2.0, 5.0) for end in ends]
+    variants: list[Variant] = [(2.0, None), (5.0, None), (10.0, None)] + [(10.0, fall) for fall in falls]
+    if profile.name == "paper":
+        return _fall(longer, (20,), range(3), (1.0, 0.01), (longer.learning_rate,), variants)
+    if profile.name == "splits":
+        return _fall(longer, longer.depths, range(longer.trials), (1.0, 0.01), _rates(longer, 1, 3, 10, 0.3), variants)
+    return _fall(longer, longer.depths, range(longer.trials), (1.0,), (longer.learning_rate,), variants)
+
+
+def _fig8_rates(profile: Profile) -> list[Experiment]:
+    """Figure 8's curves at three rates, for a tenth of the epochs, at depth 20 and two bias variances."""
+    shorter = replace(profile, epochs=max(1, profile.epochs // 10))
+    epochs = shorter.epochs
+    falls = [LinearSchedule(10.0, stop, end) for stop in (2.0, 5.0) for end in sorted({1, max(1, round(0.8 * epochs))})]
+    variants: list[Variant] = [(2.0, None), (5.0, None), (10.0, None)] + [(10.0, fall) for fall in falls]
+    depth = 20 if 20 in profile.depths else profile.depths[0]
+    rates = _rates(shorter, 1, 3, 10)
+    return _fall(shorter, (depth,), range(min(shorter.trials, 3)), (1.0, 0.01), rates, variants)
+
+
+def _fall(
+    profile: Profile,
+    depths: Iterable[int],
+    trials: Iterable[int],
+    variances: Iterable[float],
+    rates: Iterable[float],
+    variants: Iterable[Variant],
+) -> list[Experiment]:
+    """Networks whose a stays or falls; every variant of one trial before the next trial.
+
+    Tested after every epoch, or at the usual stages where there are many of them.
+    """
+    record = profile.stages if profile.validation else tuple(range(profile.epochs + 1))
     return [
-        longer.experiment(
-            "shtanh", parameters=(("a", a),), schedule=fall, depth=depth, trial=trial, sigma_b2=1.0, record=every_epoch
+        profile.experiment(
+            "shtanh", parameters=(("a", a),), schedule=fall, depth=depth, trial=trial, sigma_b2=sigma_b2,
+            learning_rate=rate, record=record,
         )
-        for depth, trial, (a, fall) in product(longer.depths, range(longer.trials), variants)
-    ]
+        for depth, sigma_b2, trial, rate, (a, fall) in product(depths, variances, trials, rates, variants)
+    ]  # fmt: skip
+
+
+def _families(profile: Profile) -> list[Experiment]:
+    """The map of Figure 7 for the other three families, at one rate: is the ridge one of hard tanh alone?"""
+    return [
+        profile.experiment(
+            family, parameters=(("a", a),), depth=min(profile.depths), trial=trial, sigma_b2=sigma_b2
+        )
+        for trial, family, (a, sigma_b2) in product(range(min(profile.trials, 5)), FAMILIES[1:], _map(profile))
+    ]  # fmt: skip
 
 
 def _activations(profile: Profile) -> list[Experiment]:
@@ -130,6 +202,8 @@ def _activations(profile: Profile) -> list[Experiment]:
     usual += [(name, (), variance) for variance in (0.1, 1e-3) for name in ("tanh", "elu", "gelu")]
     far: list[Candidate] = [(family, (("a", 12.0),), variance) for variance in (1.0, 1e-3) for family in FAMILIES]
     near: list[Candidate] = [(family, (("a", 5.0),), 1.0) for family in FAMILIES]
+    if profile.name == "splits":
+        return _deep(profile)
     deep = (200,) if profile.name in ("laptop", "paper") else ()
     rates = _rates(profile, 1, 10, 3, 30)
     plan = [(profile.depths[0], rates, usual + far + near)]
@@ -141,6 +215,24 @@ def _activations(profile: Profile) -> list[Experiment]:
         )
         for depth, chosen, candidates in plan
         for trial, rate, (family, parameters, sigma_b2) in product(range(min(profile.trials, 3)), chosen, candidates)
+    ]  # fmt: skip
+
+
+def _deep(profile: Profile) -> list[Experiment]:
+    """At depth 200: a hundred epochs of plain SGD for six candidates; then momentum and Adam for four of them."""
+    longer = replace(profile, epochs=100)
+    candidates: list[Candidate] = [("shtanh", (("a", 12.0),), 1.0), ("tanh", (), 0.1), ("shtanh", (("a", 12.0),), 1e-3)]
+    candidates += [("tanh", (), 1e-3), ("tanh", (), 1.0), ("elu", (), 0.1)]
+    plan = [("sgd", longer, _rates(profile, 1, 0.3, 3), candidates)]
+    plan += [("momentum", profile, _rates(profile, 0.1, 0.3, 0.03, 1), candidates[:4])]
+    plan += [("adam", profile, _rates(profile, 0.1, 0.03, 0.3, 0.01), candidates[:4])]
+    return [
+        size.experiment(
+            family, parameters=parameters, depth=200, trial=trial, sigma_b2=sigma_b2, learning_rate=rate,
+            optimiser=optimiser,
+        )
+        for trial, (optimiser, size, rates, chosen) in product(range(profile.trials), plan)
+        for rate, (family, parameters, sigma_b2) in product(rates, chosen)
     ]  # fmt: skip
 
 
@@ -158,16 +250,14 @@ def _learning_rate(profile: Profile) -> list[Experiment]:
     rate of a cell is the one with the highest mean accuracy over its trials.
     """
     rates = _rates(profile, 1, 10, 0.1, 3, 30, 0.3)
+    depths, trials = (min(profile.depths),), min(profile.trials, 4)
+    if profile.name == "splits":
+        depths, trials = profile.depths, profile.trials
     return [
         profile.experiment(
-            "shtanh",
-            parameters=(("a", a),),
-            depth=min(profile.depths),
-            trial=trial,
-            sigma_b2=sigma_b2,
-            learning_rate=rate,
+            "shtanh", parameters=(("a", a),), depth=depth, trial=trial, sigma_b2=sigma_b2, learning_rate=rate
         )
-        for trial, rate, (a, sigma_b2) in product(range(min(profile.trials, 4)), rates, _map(profile))
+        for depth, trial, rate, (a, sigma_b2) in product(depths, range(trials), rates, _map(profile))
     ]
 
 
@@ -186,14 +276,16 @@ def _scaled_rate(profile: Profile) -> list[Experiment]:
 
 def _width(profile: Profile) -> list[Experiment]:
     """Orthogonal or Gaussian? Both, for several depths L and widths n: does the gap grow with L / n?"""
-    widths = {"smoke": (16, 32), "laptop": (32, 64, 128)}.get(profile.name, (100, 200, 300))
+    widths = {"smoke": (16, 32), "laptop": (32, 64, 128), "splits": (32, 64, 128)}.get(profile.name, (100, 200, 300))
     depths = (5, 10) if profile.name == "smoke" else (20, 50, 100)
+    rates = _rates(profile, 1, 10, 3, 30, 0.3, 0.1) if profile.name == "splits" else [profile.learning_rate]
     return [
         profile.experiment(
-            "shtanh", parameters=(("a", 5.0),), depth=depth, width=width, trial=trial, weights=weights, sigma_b2=1.0
+            "shtanh", parameters=(("a", 5.0),), depth=depth, width=width, trial=trial, weights=weights, sigma_b2=1.0,
+            learning_rate=rate,
         )
-        for trial, width, depth, weights in product(range(profile.trials), widths, depths, WEIGHTS)
-    ]
+        for trial, width, depth, rate, weights in product(range(profile.trials), widths, depths, rates, WEIGHTS)
+    ]  # fmt: skip
 
 
 def _normalisation(profile: Profile) -> list[Experiment]:
@@ -235,6 +327,8 @@ def _rates(profile: Profile, *factors: float) -> list[float]:
 PRESETS: dict[str, Callable[[Profile], list[Experiment]]] = {
     "fig7": _fig7,
     "fig8": _fig8,
+    "fig8-rates": _fig8_rates,
+    "families": _families,
     "activations": _activations,
     "learning-rate": _learning_rate,
     "scaled-rate": _scaled_rate,

@@ -1,50 +1,102 @@
-"""Where a table comes from: code, versions, machine and commit, as its manifest records them."""
+"""Where a table comes from: code, versions, machine and commit, as its manifest records them. Needs no torch."""
 
 from __future__ import annotations
 
+import ast
 import hashlib
 import os
 import platform
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["RESULT_FILES", "code_hash", "commit", "machine", "versions"]
+__all__ = ["code_hash", "commit", "machine", "result_modules", "versions"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TAKING_PART = ("afli", "numpy", "scipy", "torch", "pandas", "pyarrow", "scikit-learn")
 
-# The files that determine a network's numbers, given the theory's q* and sigma_w2.
-RESULT_FILES = (
-    "data.py",
-    "experiments/spec.py",
-    "experiments/training.py",
-    "networks/ensemble.py",
-    "networks/init.py",
-    "networks/modules.py",
-    "networks/passes.py",
-    "networks/products.py",
-)
+# Where the training begins; everything of ours that it imports, directly or not, is in the hash of the code.
+TRAINING = "afli.experiments.training"
+# What is followed. The theory is not: its part in a row, q* and sigma_w^2, is computed again whenever a table is read.
+FOLLOWED = ("afli.data", "afli.experiments.", "afli.networks.")
+
+
+def result_modules(package: Path = PACKAGE) -> dict[str, ast.Module]:
+    """The modules that the training imports, by name, parsed; found by following their import statements.
+
+    package: the folder of afli. The `__init__` of a package only names what lies in it, and is left out.
+    """
+    found: dict[str, ast.Module] = {}
+    waiting = [TRAINING]
+    while waiting:
+        name = waiting.pop()
+        path = package.joinpath(*name.split(".")[1:]).with_suffix(".py")
+        if name in found or not path.is_file():
+            continue
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+        waiting += [other for other in _imported(found[name]) if other.startswith(FOLLOWED)]
+    return dict(sorted(found.items()))
+
+
+def _imported(module: ast.Module) -> Iterator[str]:
+    """Every module that is named in an import statement, at the top or inside a function."""
+    for node in ast.walk(module):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
 @cache
 def code_hash() -> str:
-    """16 hexadecimal digits over RESULT_FILES: tables made by different code are never mixed."""
+    """16 hexadecimal digits over the meaning of `result_modules`: no comment and no docstring takes part.
+
+    A table remembers the code that made it, and the codes under which a part of it was trained again with the same
+    outcome (`afli verify`).
+    """
+    return _hash(result_modules())
+
+
+def _hash(modules: dict[str, ast.Module]) -> str:
     digest = hashlib.sha256()
-    for name in RESULT_FILES:
-        digest.update(name.encode() + b"\0" + (PACKAGE / name).read_bytes().replace(b"\r\n", b"\n") + b"\0")
+    for name, module in modules.items():
+        digest.update(f"{name}\0{_meaning(module)}\0".encode())
     return digest.hexdigest()[:16]
 
 
+def _meaning(node: object) -> str:
+    """A syntax tree as text, without docstrings and positions, the same under every version of Python.
+
+    `ast.dump` would not do: what it leaves out, and the names of empty fields, change from version to version.
+    """
+    if isinstance(node, list):
+        return f"[{','.join(map(_meaning, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = {name: value for name, value in ast.iter_fields(node) if value not in (None, [])}
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _has_docstring(node):
+        fields["body"] = fields["body"][1:]
+    return f"{type(node).__name__}({','.join(f'{name}={_meaning(value)}' for name, value in fields.items())})"
+
+
+def _has_docstring(node: ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> bool:
+    first = node.body[0] if node.body else None
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+
+
 def commit() -> str:
-    """The git commit of the code, "-dirty" if RESULT_FILES differ from it; $AFLI_COMMIT where there is no git."""
+    """The git commit of the code, "-dirty" if afli differs from it; $AFLI_COMMIT where there is no git.
+
+    "unknown" where the repository around this package is not the one that the package belongs to.
+    """
     if named := os.environ.get("AFLI_COMMIT"):
         return named
     try:
-        head = _git("rev-parse", "HEAD")
-        return head + ("-dirty" if _git("status", "--porcelain", "--", *RESULT_FILES) else "")
+        _git("ls-files", "--error-unmatch", "__init__.py")  # fails where somebody else's repository lies around afli
+        return _git("rev-parse", "HEAD") + ("-dirty" if _git("status", "--porcelain", "--", ".") else "")
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
@@ -66,12 +118,15 @@ def versions(packages: Iterable[str] = TAKING_PART) -> dict[str, str]:
 
 
 def machine(device: str) -> str:
-    """The processor or accelerator in words."""
+    """The processor or accelerator in words, exactly enough that two of one name round alike."""
     if device.startswith("cuda"):
         import torch
 
         return torch.cuda.get_device_name(device)
     info = Path("/proc/cpuinfo")
     lines = info.read_text(encoding="utf-8", errors="replace").splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
+    about = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    if "model name" not in about:
+        return platform.processor() or platform.machine()
+    wide = next((name for name in ("avx512f", "avx2") if name in about.get("flags", "").split()), "no avx2")
+    return f"{about['model name']} (family {about.get('cpu family')}, model {about.get('model')}, {wide})"

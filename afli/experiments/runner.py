@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 from tqdm import tqdm
 
@@ -73,7 +74,6 @@ def run(
         _ = experiment.mean_field  # raises here, before hours of work, where there is none
     full = whole(grid)  # shards may share a folder: the table is the whole grid's
     path = Path(out) / f"{grid.name}.parquet"
-    work = executors.Work(images, source, setup, path.with_suffix(".checkpoints"))
     with exclusive(path), _Stop(budget, began) as stop:
         table = Table(path)
         table.begin(full, {"dataset": _about(grid, images), "code": code_hash(), "arithmetic": arithmetic})
@@ -82,14 +82,17 @@ def run(
         done = len(grid) - len(left)
         echo(f"{grid.name}: {len(grid)} experiments, {done} done, {len(missing)} to do on {setup.device}")
         if missing:
+            session = _Session(setup, executor, began)
+            order = [experiment.key for experiment in full]
+            stages = _Stages(lambda rows: table.add(rows, order, session.after(0)))
+            work = executors.Work(images, source, setup, path.with_suffix(".checkpoints"), stages)
             begun = executors.interrupted(work, table.done)
             chunks = pack(missing, lambda e: members_at_once(e, images, setup), begun)
             estimate = estimate_seconds(missing, images, setup) / workers
             echo(f"{len(chunks)} ensembles, about {_duration(estimate)}")
-            session = _Session(setup, executor, began)
             with _Bar(len(missing)) as bar:
                 for chunk, rows in executors.train_all(executor, chunks, work, stop, bar.advance):
-                    table.add(rows, [experiment.key for experiment in full], session.after(len(chunk)))
+                    table.add(rows, order, session.after(len(chunk)))
     left = [experiment for experiment in grid if experiment.key not in table.done]
     finished = len({experiment.key for experiment in missing} & table.done)
     why = (stop.reason or "the limit is reached") if left else ""
@@ -130,6 +133,18 @@ def _duration(seconds: float) -> str:
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+class _Stages:
+    """Writes the stages of networks that train for long, so that an interrupted run leaves them in its table."""
+
+    def __init__(self, write: Callable[[pd.DataFrame], None], seconds: float = 60.0) -> None:
+        self.write, self.seconds, self.written = write, seconds, time.monotonic()
+
+    def __call__(self, rows: pd.DataFrame) -> None:
+        if time.monotonic() - self.written >= self.seconds:
+            self.write(rows)
+            self.written = time.monotonic()
 
 
 class _Session:

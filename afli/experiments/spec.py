@@ -14,7 +14,9 @@ from afli import meanfield as mf
 from afli._inputs import integer, scalar
 from afli.data import NORMALISATIONS
 
-__all__ = ["Experiment", "Grid", "LinearSchedule", "edge_of_chaos"]
+__all__ = ["OPTIMISERS", "Experiment", "Grid", "LinearSchedule", "edge_of_chaos"]
+
+OPTIMISERS = ("sgd", "momentum", "adam")
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,10 @@ class Experiment:
     depth, width: hidden layers and units in each. activation, parameters: as for `afli.activations.get`.
     sigma_b2: bias variance; sigma_w2 and q* follow from the edge of chaos. weights: "orthogonal" or "gaussian".
     head_variance: None draws the last layer as any other; a number gives it that weight variance and zero biases.
-    batch, learning_rate, epochs: plain SGD, the incomplete last batch of an epoch left out.
+    batch, learning_rate, epochs: mini-batches, the incomplete last one of an epoch left out.
+    optimiser: "sgd", "momentum" (0.9) or "adam", as in torch.
+    split: 0 for the dataset's own training and test images, 1, 2, ... for others, see `afli.data.resplit`.
+    validation: the share of the training images on which the network is validated in place of trained.
     trial: the seed. Standardised draws and batch order depend on it and on the epoch alone, so trials pair up.
     schedule: how `a` moves (it starts at the initial a), or None.
     record: the epochs after which the network is tested, 0 for the untrained one; the last epoch is always among them.
@@ -65,12 +70,17 @@ class Experiment:
     trial: int = 0
     schedule: LinearSchedule | None = None
     record: tuple[int, ...] = (0,)
+    optimiser: str = "sgd"
+    split: int = 0
+    validation: float = 0.0
 
     def __post_init__(self) -> None:
         if self.normalisation not in NORMALISATIONS:
             raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {self.normalisation!r}")
         if self.weights not in ("orthogonal", "gaussian"):
             raise ValueError(f"weights must be orthogonal or gaussian, got {self.weights!r}")
+        if self.optimiser not in OPTIMISERS:
+            raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, got {self.optimiser!r}")
         self._normalise()
         if max(self.record) > self.epochs:
             raise ValueError(f"record must lie within 0..{self.epochs}, got {self.record!r}")
@@ -80,13 +90,14 @@ class Experiment:
 
     def _normalise(self) -> None:
         """Check the numbers, and spell equal settings in one way, so that they have one key: 1 and 1.0, any order."""
-        lowest = {"depth": 1, "width": 1, "batch": 1, "epochs": 1, "trial": 0}
+        lowest = {"depth": 1, "width": 1, "batch": 1, "epochs": 1, "trial": 0, "split": 0}
         settings: dict[str, Any] = {name: integer(name, getattr(self, name), low=low) for name, low in lowest.items()}
         head = self.head_variance
         settings |= {
             "record": tuple(sorted({*(integer("record", epoch, low=0) for epoch in self.record), settings["epochs"]})),
             "parameters": tuple(sorted((name, scalar(name, value)) for name, value in self.parameters)),
             "sigma_b2": scalar("sigma_b2", self.sigma_b2, low=0.0),
+            "validation": scalar("validation", self.validation, low=0.0, high=0.9),
             "learning_rate": scalar("learning_rate", self.learning_rate, low=0.0, open_low=True),
             "head_variance": None if head is None else scalar("head_variance", head, low=0.0, open_low=True),
         }
@@ -105,8 +116,13 @@ class Experiment:
 
     @cached_property
     def key(self) -> str:
-        """16 hexadecimal digits that name these settings; the same on every machine."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+        """16 hexadecimal digits that name these settings; the same on every machine.
+
+        A setting at its default takes no part: a new one leaves the keys of old tables as they were.
+        """
+        chosen = {field.name for field in fields(self) if getattr(self, field.name) != field.default}
+        settings = {name: value for name, value in asdict(self).items() if name in chosen}
+        return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
     def shape(self) -> tuple[Any, ...]:

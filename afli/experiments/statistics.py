@@ -7,6 +7,7 @@ therefore taken trial by trial. Intervals are Student's; nothing here picks the 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 
 from afli.experiments.provenance import code_hash
-from afli.experiments.table import Table, TableError, grid_of
+from afli.experiments.spec import Grid
+from afli.experiments.table import VERIFY, Table, TableError, accepted_codes, conform, grid_of, require_theory
 
 __all__ = [
     "RESULTS",
@@ -30,7 +32,7 @@ __all__ = [
 ]
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
-CELL = ["depth", "width", "normalisation", "weights", "phi", "schedule", "sigma_b2"]
+CELL = ["depth", "width", "normalisation", "weights", "optimiser", "phi", "schedule", "sigma_b2"]
 
 
 @dataclass(frozen=True)
@@ -55,58 +57,114 @@ class Interval:
         return f"{self.mean:{spec}} ± {self.half_width:{spec}}"
 
 
-def load(name: str, folder: Path = RESULTS) -> pd.DataFrame:
+def load(name: str, folder: Path = RESULTS, *, part: Mapping[str, object] | None = None) -> pd.DataFrame:
     """The rows of a committed table, e.g. "fig7-laptop-digits".
 
-    Raises TableError if it is absent, made by other code than this, or holds a row whose settings are not those of an
-    experiment of its preset: what is drawn is what the code says, or nothing is.
+    Parameters
+    ----------
+    name
+        The table, without its ending.
+    folder
+        Where it lies.
+    part
+        Which part is wanted, where the table is not complete for its grid: settings, each with a value or a list of
+        values, as in `part={"depth": 20, "weights": "orthogonal", "trial": [0, 1]}`. With "epoch", the stages of training
+        that are wanted: then experiments count that have come so far.
+
+    Raises
+    ------
+    TableError
+        If the table is absent; if it was made by other code, and this code is not verified to give the same numbers; if
+        a row's settings are not those of an experiment of its preset, or its q and sigma_w2 not those of the theory; if
+        experiments of the grid, or of the part, are missing. What is drawn is what the code says, or nothing is.
     """
     table = Table(folder / name)
-    if not table.done or not table.manifest:
+    if table.frame.empty or not table.manifest:
         hint = "" if folder.is_dir() else ": tables are in the repository, not in an installed package"
         raise TableError(f"there is no table with rows and a manifest at {table.path}{hint}")
-    if table.manifest["code"] != code_hash():
-        raise TableError(f"{table.path} was made by code {table.manifest['code']}, this is {code_hash()}: run it again")
-    known = {experiment.key: experiment for experiment in grid_of(table.manifest)}
-    if not table.done <= known.keys():
-        raise TableError(f"{table.path} holds {len(table.done - known.keys())} experiments that its preset has not")
-    keys = table.frame["experiment"]
+    if code_hash() not in accepted_codes(table.manifest):
+        raise TableError(f"{table.path} was made by code {table.manifest['code']}, this is {code_hash()}; {VERIFY}")
+    grid = grid_of(table.manifest)
+    frame = conform(table.frame, grid)
+    known = {experiment.key: experiment for experiment in grid}
+    strange = set(frame["experiment"]) - known.keys()
+    if strange:
+        raise TableError(
+            f"{table.path} holds {len(strange)} experiments with other settings than its preset has, for instance"
+            f" {frame.set_index('experiment').loc[min(strange)].iloc[:1].to_dict()}"
+        )
+    keys = frame["experiment"]
     settings = pd.DataFrame([known[key].settings() for key in keys.unique()], index=keys.unique())
-    settings = settings.loc[keys].set_axis(table.frame.index)
-    wrong = [
-        column for column in settings if not settings[column].equals(table.frame[column].astype(settings[column].dtype))
-    ]
+    settings = settings.loc[keys].set_axis(frame.index)
+    wrong = [column for column in settings if not settings[column].equals(frame[column].astype(settings[column].dtype))]
     if wrong:
         raise TableError(f"{table.path} says other settings than its preset in {', '.join(wrong)}")
-    return table.frame
+    require_theory(frame, grid, table.path)
+    return _complete(frame, grid, dict(part or {}), table.path)
 
 
-def train_again(name: str, *, tolerance: float = 0.01, folder: Path = RESULTS, **settings: object) -> pd.DataFrame:
-    """Train one experiment of a table once more, here and now, and compare it with what is stored.
+def _complete(frame: pd.DataFrame, grid: Grid, part: dict[str, object], path: Path) -> pd.DataFrame:
+    """The rows of the part that is wanted; raises TableError if there are experiments of it that have no row."""
+    epochs = _values(part.pop("epoch", None))
+    settings = pd.DataFrame([experiment.settings() for experiment in grid])
+    unknown = part.keys() - set(settings)
+    if unknown:
+        raise TableError(f"part must name settings, got {', '.join(sorted(unknown))}")
+    for column, value in part.items():
+        settings = settings[settings[column].isin(_values(value))]
+        frame = frame[frame[column].isin(_values(value))]
+    wanted = set(settings["experiment"])
+    if epochs:
+        frame = frame[frame["epoch"].isin(epochs)]
+        stages = frame.groupby("experiment")["epoch"].nunique()
+        there = set(stages.index[stages == len(epochs)])
+    else:
+        frame = frame[frame["experiment"].isin(set(frame.loc[frame["epoch"] == frame["epochs"], "experiment"]))]
+        there = set(frame["experiment"])
+    if not wanted or wanted - there:
+        raise TableError(
+            f"{path} has {len(wanted & there)} of {len(wanted)} experiments"
+            + (f" of the part {part}" if part else ": say which part is wanted, or go on with the run")
+        )
+    return frame
 
-    settings: columns and values that choose it; the first match is taken. tolerance: on the test accuracy. Bit for bit
-    the same is promised on one machine only: another processor rounds a product differently, which moves an image or
-    two. Returns a row per tested epoch: epoch, stored, again. Raises TableError if they differ by more or none matches.
+
+def _values(value: object) -> list[object]:
+    if value is None:
+        return []
+    return list(value) if isinstance(value, Iterable) and not isinstance(value, str) else [value]
+
+
+def train_again(name: str, *, folder: Path = RESULTS, **settings: object) -> pd.DataFrame:
+    """Train one experiment of a table once more, here and now, for its first few steps, and compare with what is stored.
+
+    settings: columns and values that choose it; the first match is taken. Returns a row per tested epoch: epoch, stored,
+    again, the test accuracies. Bit for bit the same is promised on one machine only: another processor rounds a product
+    differently, and training amplifies that (see `afli.experiments.verification`), hence the few steps.
+    Raises TableError if test accuracies differ by more than 0.01, or none matches.
     """
     from afli import data
-    from afli.experiments.training import train
+    from afli.experiments import verification
 
-    rows = load(name, folder)
+    table = Table(folder / name)
+    grid = grid_of(table.manifest)
+    rows = conform(table.frame, grid)
     for column, value in settings.items():
         rows = rows[rows[column] == value]
     if rows.empty:
         raise TableError(f"{name} has no experiment with {settings}")
-    rows = rows[rows["experiment"] == rows["experiment"].iloc[0]]
-    experiment = next(e for e in grid_of(Table(folder / name).manifest) if e.key == rows["experiment"].iloc[0])
-    made = train([experiment], data.load(experiment.dataset))
-    assert made is not None, "nothing asked it to stop"
-    compared = pd.DataFrame(
-        {"epoch": rows["epoch"].to_numpy(), "stored": rows["test_accuracy"].to_numpy(), "again": made["test_accuracy"]}
-    )
-    worst = float((compared["stored"] - compared["again"]).abs().max())
-    if not worst <= tolerance:
-        raise TableError(f"{name} cannot be reproduced here: test accuracy differs by {worst:.3g}, allowed {tolerance}")
-    return compared
+    rows = rows[rows["experiment"] == rows["experiment"].iloc[0]].set_index("epoch")
+    experiment = next(e for e in grid if e.key == rows["experiment"].iloc[0])
+    images = data.load(experiment.dataset)
+    made = verification.train_again(experiment, rows, images, verification.STEPS, table.manifest["arithmetic"])
+    stored, again = rows.loc[made.index, "test_accuracy"], made["test_accuracy"]
+    worst = float((stored - again).abs().max())
+    if not worst <= verification.ACCURACY_TOLERANCE:
+        raise TableError(
+            f"{name} cannot be reproduced here: test accuracy differs by {worst:.3g}, allowed"
+            f" {verification.ACCURACY_TOLERANCE}"
+        )
+    return pd.DataFrame({"epoch": made.index, "stored": stored.to_numpy(), "again": again.to_numpy()})
 
 
 def final(frame: pd.DataFrame) -> pd.DataFrame:
@@ -144,9 +202,15 @@ def paired_difference(left: pd.DataFrame, right: pd.DataFrame, column: str = "te
 
 
 def at_best_rate(last: pd.DataFrame) -> pd.DataFrame:
-    """Of every cell, the rows at the learning rate with the highest mean accuracy over its trials."""
-    means = last.groupby([*CELL, "learning_rate"], dropna=False)["test_accuracy"].mean().reset_index()
-    best = means.loc[means.groupby(CELL, dropna=False)["test_accuracy"].idxmax()]
+    """Of every cell, the rows at the learning rate with the highest mean accuracy over its trials.
+
+    The accuracy is that on the validation part, where every row has one; on the test images otherwise, and then the best
+    of several rates is better than a fresh test would find it.
+    """
+    validated = "validation_accuracy" in last and bool((last["validation_accuracy"].notna() | last["diverged"]).all())
+    by = "validation_accuracy" if validated else "test_accuracy"
+    means = last.fillna({by: 0.0}).groupby([*CELL, "learning_rate"], dropna=False)[by].mean().reset_index()
+    best = means.loc[means.groupby(CELL, dropna=False)[by].idxmax()]
     return last.merge(best[[*CELL, "learning_rate"]], on=[*CELL, "learning_rate"])
 
 

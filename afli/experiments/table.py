@@ -2,7 +2,7 @@
 
 A table has one row per experiment and recorded epoch, in the order of its grid. Columns that end in `_seconds` are the
 only ones that are not a function of the settings. Files are replaced atomically: a reader, or the next run, never sees
-half a table.
+half a table. An experiment is finished when its last epoch has a row; the rows of one that is not are its stages so far.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ import pandas as pd
 from filelock import FileLock, Timeout
 
 from afli.experiments import presets
-from afli.experiments.checkpoints import replace_file
-from afli.experiments.spec import Grid
+from afli.experiments.files import replace_file
+from afli.experiments.spec import Experiment, Grid
 
-__all__ = ["Table", "TableError", "exclusive", "grid_of", "merge", "same_rows", "summary", "whole"]
+__all__ = [
+    "Table", "TableError", "accepted_codes", "conform", "exclusive", "grid_of", "merge", "same_rows", "summary", "whole",
+]  # fmt: skip
 
 KEY = ["experiment", "epoch"]
-# Tables that differ in one of these hold numbers that must not be mixed.
-IDENTITY = ("preset", "profile", "dataset", "code", "arithmetic")
+# Tables that differ in one of these hold numbers that must not be mixed; the code, see `accepted_codes`, is another.
+IDENTITY = ("preset", "profile", "dataset", "arithmetic")
+THEORY_TOLERANCE = 1e-9  # q* and sigma_w^2 are good to 1e-12; a wrong formula is off by far more
 
 
 class TableError(ValueError):
@@ -61,41 +65,100 @@ class Table:
     @property
     def done(self) -> set[str]:
         """Keys of the finished experiments."""
-        return set(self.frame["experiment"])
+        if self.frame.empty:
+            return set()
+        return set(self.frame.loc[self.frame["epoch"] == self.frame["epochs"], "experiment"])
 
     def begin(self, grid: Grid, identity: dict[str, Any]) -> None:
         """Claim the table for a grid. identity: its dataset, code and arithmetic.
 
-        Raises TableError if it holds numbers of another dataset, code or arithmetic.
+        Raises TableError if it holds numbers of another dataset or arithmetic, of code that is not accepted, or of
+        another theory.
         """
         identity = {"preset": grid.preset, "profile": grid.profile} | identity
         if self.manifest:
-            _require_same(
-                identity, self.manifest, f"{self.path} cannot be continued: choose another folder, or delete it"
-            )
-        elif self.done:
+            problem = f"{self.path} cannot be continued: choose another folder, or delete it"
+            _require_same(identity, self.manifest, problem)
+            if identity["code"] not in accepted_codes(self.manifest):
+                raise TableError(f"{problem}: its code is {self.manifest['code']!r}, not {identity['code']!r}; {VERIFY}")
+            identity["code"] = self.manifest["code"]
+            if len(self.frame):
+                self.frame = conform(self.frame, grid)
+                require_theory(self.frame, grid, self.path)
+        elif len(self.frame):
             raise TableError(
                 f"{self.path} has no manifest {self.manifest_path.name}, so nobody knows where it comes from"
             )
-        self.manifest = identity | _extent(grid) | {"runs": self.manifest.get("runs", [])}
-        self._write_manifest()
+        kept = {"runs": self.manifest.get("runs", []), "verified": self.manifest.get("verified", [])}
+        self.manifest = identity | _extent(grid) | kept
+        self.write_manifest()
 
     def add(self, rows: pd.DataFrame, order: Iterable[str], run: dict[str, Any]) -> None:
-        """Add finished experiments and write the files. order: keys in the grid's order; run: its manifest entry."""
-        self.frame = _sorted(pd.concat([self.frame, rows]) if self.done else rows, order)
-        others = [known for known in self.manifest["runs"] if known["started"] != run["started"]]
-        self.manifest["runs"] = [*others, dict(run)]
+        """Add experiments, or their stages so far, and write the files; earlier rows of the same ones are replaced.
+
+        order: keys in the grid's order; run: its manifest entry.
+        """
+        others = self.frame[~self.frame["experiment"].isin(set(rows["experiment"]))]
+        self.frame = _sorted(pd.concat([others, rows]) if len(others) else rows, order)
+        runs = [known for known in self.manifest["runs"] if known["started"] != run["started"]]
+        self.manifest["runs"] = [*runs, dict(run)]
         self._write()
 
     def _write(self) -> None:
         """The rows first: a manifest never counts experiments that are not there."""
         replace_file(self.path, lambda stream: self.frame.to_parquet(stream, index=False, compression="zstd"))
-        self._write_manifest()
+        self.write_manifest()
 
-    def _write_manifest(self) -> None:
+    def write_manifest(self) -> None:
+        """Replace the manifest, with the numbers of rows and finished experiments as they are."""
         self.manifest |= {"finished": len(self.done), "rows": len(self.frame)}
         text = json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n"
         replace_file(self.manifest_path, lambda stream: stream.write(text.encode()))
+
+
+VERIFY = "afli verify trains a part of it again and, where the numbers agree, accepts the code as it is now"
+
+
+def accepted_codes(manifest: dict[str, Any]) -> set[str]:
+    """The hash of the code that made a table, and of every code that was verified to give the same numbers."""
+    return {manifest["code"], *(entry["code"] for entry in manifest.get("verified", []))}
+
+
+def conform(frame: pd.DataFrame, grid: Grid) -> pd.DataFrame:
+    """A table's rows as the code now names them: settings that came later are at their default, keys follow settings.
+
+    Rows whose settings are not those of any experiment of the grid keep the key that they have.
+    """
+    missing = {
+        field.name: [field.default] * len(frame) for field in fields(Experiment)
+        if field.default is not MISSING and field.name not in frame and field.name not in ("parameters", "record")
+    }  # fmt: skip
+    frame = frame.assign(**missing)
+    keys = {experiment.key for experiment in grid}
+    if set(frame["experiment"]) <= keys:
+        return frame
+    settings = pd.DataFrame([experiment.settings() for experiment in grid])
+    by = [column for column in settings if column != "experiment"]
+    typed = frame[by].astype(settings[by].dtypes.to_dict())
+    named = typed.merge(settings.drop_duplicates(by), on=by, how="left")["experiment"].set_axis(frame.index)
+    return frame.assign(experiment=named.where(named.notna(), frame["experiment"]))
+
+
+def require_theory(frame: pd.DataFrame, grid: Iterable[Experiment], path: Path) -> None:
+    """Raise TableError unless q and sigma_w2 of every row are those that the theory gives for its settings now."""
+    known = {experiment.key: experiment for experiment in grid}
+    for key, stored in frame.groupby("experiment")[["q", "sigma_w2"]].first().iterrows():
+        if key not in known:
+            continue
+        net = known[key].mean_field
+        for name, now in (("q", net.q), ("sigma_w2", net.sigma_w2)):
+            if not abs(stored[name] - now) <= THEORY_TOLERANCE * abs(now):
+                raise TableError(
+                    f"{path} has {name} = {stored[name]!r} for {net.phi.name}, sigma_b2 = {net.sigma_b2:g}; the theory"
+                    f" now gives {now!r}: one of them is wrong"
+                )
+    if not (frame.groupby("experiment")[["q", "sigma_w2"]].nunique() == 1).all(axis=None):
+        raise TableError(f"{path} has experiments whose rows differ in q or sigma_w2")
 
 
 def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
@@ -119,7 +182,10 @@ def _merged(paths: Sequence[str | Path], target: Path) -> Table:
     for table in tables:
         if not table.done or not table.manifest:
             raise TableError(f"{table.path} must be a table with rows and a manifest, found {len(table.frame)} rows")
-        _require_same(tables[0].manifest, table.manifest, f"{table.path} cannot be merged with {tables[0].path}")
+        problem = f"{table.path} cannot be merged with {tables[0].path}"
+        _require_same(tables[0].manifest, table.manifest, problem)
+        if not accepted_codes(tables[0].manifest) & accepted_codes(table.manifest):
+            raise TableError(f"{problem}: its code is {table.manifest['code']!r}, not {tables[0].manifest['code']!r}")
     result = Table(target)
     if result.done and target.resolve() not in {table.path.resolve() for table in tables}:
         raise TableError(
@@ -135,6 +201,7 @@ def _merged(paths: Sequence[str | Path], target: Path) -> Table:
             )
         rows = pd.concat([rows, _only(table.frame, table.done - seen)])
         seen |= table.done
+    rows = _only(rows, seen)  # stages of unfinished experiments stay with the run that goes on
     grid = grid_of(tables[0].manifest)
     runs = {run["started"]: run for table in tables for run in table.manifest["runs"]}
     in_order = sorted(runs.values(), key=lambda run: run["started"])

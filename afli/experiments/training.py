@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +27,7 @@ __all__ = ["ARITHMETICS", "Setup", "batch_order", "build", "train"]
 
 ARITHMETICS = ("float32", "tf32", "float64")
 STEPS_BETWEEN_LOOKS = 10
+MEASURED = ("test_accuracy", "test_loss", "validation_accuracy", "validation_loss", "train_accuracy", "train_loss")
 
 
 @dataclass(frozen=True)
@@ -68,12 +69,16 @@ def train(
     checkpoints: Checkpoints | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     on_progress: Callable[[float], None] = lambda fraction: None,
+    on_stage: Callable[[pd.DataFrame], None] = lambda rows: None,
 ) -> pd.DataFrame | None:
     """Train experiments of one shape together: a row per experiment and recorded epoch, or None if stopped early.
 
     dataset: as loaded, pixels in [0, 1]. checkpoints: where an interrupted run goes on from, and is saved to.
     should_stop: asked every few steps. on_progress: told the fraction of the work done since the last call.
-    Columns: the settings, q, sigma_w2, epoch, test_accuracy, test_loss, train_loss (mean over the epoch's steps),
+    on_stage: given the rows so far whenever the networks have been tested and are not finished.
+    Columns: the settings, q, sigma_w2, epoch, test_accuracy, test_loss, validation_accuracy and validation_loss (NaN
+    without a validation part), train_accuracy and train_loss (means over the
+    epoch's mini-batches, each before its step),
     diverged, diverged_step (-1 if never), device, arithmetic, train_seconds (this experiment's share of the time).
     After a divergence, accuracy and losses are NaN. Raises ValueError if the experiments differ in shape.
     """
@@ -81,7 +86,8 @@ def train(
         ensemble = build(experiments, dataset, setup)
         checkpoints = checkpoints or Checkpoints()
         progress = checkpoints.load() or Progress()
-        finished = _Run(experiments, ensemble, progress).until_done(checkpoints, should_stop, on_progress)
+        run = _Run(experiments, ensemble, progress, lambda: on_stage(_rows(experiments, progress, setup)))
+        finished = run.until_done(checkpoints, should_stop, on_progress)
     return _rows(experiments, progress, setup) if finished else None
 
 
@@ -90,9 +96,10 @@ def build(experiments: Sequence[Experiment], dataset: data.Dataset, setup: Setup
     if len({experiment.shape for experiment in experiments}) != 1:
         raise ValueError(f"experiments must be of one shape, got {sorted({str(e.shape) for e in experiments})}")
     first = experiments[0]
-    tensors = _on_device(dataset, first.normalisation, setup)
+    tensors = _on_device(dataset, first.split, first.validation, first.normalisation, setup)
     members = [_member(experiment) for experiment in experiments]
-    return Ensemble(members, tensors, depth=first.depth, width=first.width, batch=first.batch, dtype=setup.dtype)
+    shape = {"depth": first.depth, "width": first.width, "batch": first.batch}
+    return Ensemble(members, tensors, **shape, dtype=setup.dtype, optimiser=first.optimiser)
 
 
 def batch_order(trial: int, epoch: int, count: int, batch: int) -> torch.Tensor:
@@ -112,26 +119,39 @@ def _member(experiment: Experiment) -> Member:
 
 
 @lru_cache(maxsize=1)
-def _on_device(dataset: data.Dataset, normalisation: str, setup: Setup) -> Tensors:
-    inputs = data.normalised(dataset, normalisation)
-    images = (torch.from_numpy(x).to(setup.device, setup.dtype) for x in (inputs.x_train, inputs.x_test))
-    labels = (torch.from_numpy(y).to(setup.device) for y in (inputs.y_train, inputs.y_test))
-    (x_train, x_test), (y_train, y_test) = images, labels
-    return Tensors(x_train, y_train, x_test, y_test)
+def _on_device(
+    dataset: data.Dataset, split: int, validation: float, normalisation: str, setup: Setup
+) -> Tensors:
+    """The images of an experiment, on its device. The mean that is subtracted is that of the images trained on."""
+    less, held_x, held_y = data.hold_out(data.resplit(dataset, split), validation)
+    looked_at = replace(
+        less, x_test=np.concatenate([less.x_test, held_x]), y_test=np.concatenate([less.y_test, held_y])
+    )
+    inputs, count = data.normalised(looked_at, normalisation), len(less.y_test)
+    x_train, x_test, x_held = (
+        torch.from_numpy(x).to(setup.device, setup.dtype)
+        for x in (inputs.x_train, inputs.x_test[:count], inputs.x_test[count:])
+    )
+    y_train, y_test, y_held = (
+        torch.from_numpy(y).to(setup.device) for y in (inputs.y_train, inputs.y_test[:count], inputs.y_test[count:])
+    )
+    return Tensors(x_train, y_train, x_test, y_test, *((x_held, y_held) if len(held_y) else (None, None)))
 
 
 class _Run:
     """One ensemble on its way through the epochs."""
 
-    def __init__(self, experiments: Sequence[Experiment], ensemble: Ensemble, progress: Progress) -> None:
-        self.experiments, self.ensemble, self.progress = experiments, ensemble, progress
+    def __init__(
+        self, experiments: Sequence[Experiment], ensemble: Ensemble, progress: Progress, on_stage: Callable[[], None]
+    ) -> None:
+        self.experiments, self.ensemble, self.progress, self.on_stage = experiments, ensemble, progress, on_stage
         self.first = experiments[0]
         self.count = len(ensemble.data.y_train)
         self.steps = self.count // self.first.batch
         if progress.state is not None:
             ensemble.restore(progress.state)
         elif 0 in self.first.record:
-            self._test(train_loss=[float("nan")] * ensemble.count)
+            self._test([float("nan")] * ensemble.count, [float("nan")] * ensemble.count)
         self._begin_epoch()
 
     def until_done(
@@ -161,9 +181,9 @@ class _Run:
         self.progress.step = last
         if last == self.steps:
             self.progress.epoch, self.progress.step = self.progress.epoch + 1, 0
-            train_loss = self.ensemble.mean_loss().tolist()
+            train_loss, train_accuracy = self.ensemble.training_means()
             if self.progress.epoch in self.first.record:
-                self._test(train_loss)
+                self._test(train_loss.tolist(), train_accuracy.tolist())
             self._begin_epoch()
         return last - first
 
@@ -177,11 +197,19 @@ class _Run:
                 [e.schedule(epoch) if e.schedule else dict(e.parameters)["a"] for e in self.experiments]
             )
 
-    def _test(self, train_loss: list[float]) -> None:
+    def _test(self, train_loss: list[float], train_accuracy: list[float]) -> None:
         loss, accuracy = self.ensemble.evaluate()
-        numbers = {"test_loss": loss, "test_accuracy": accuracy, "diverged_step": self.ensemble.diverged_at}
+        numbers = {"test_loss": loss, "test_accuracy": accuracy}
+        held = self.ensemble.data
+        if held.x_validation is not None:
+            loss, accuracy = self.ensemble.evaluate(held.x_validation, held.y_validation)
+            numbers |= {"validation_loss": loss, "validation_accuracy": accuracy}
+        numbers["diverged_step"] = self.ensemble.diverged_at
         record: dict[str, Any] = {name: tensor.tolist() for name, tensor in numbers.items()}
-        self.progress.records.append(record | {"train_loss": train_loss, "epoch": self.progress.epoch})
+        record |= {"train_loss": train_loss, "train_accuracy": train_accuracy, "epoch": self.progress.epoch}
+        self.progress.records.append(record)
+        if self.progress.epoch < self.first.epochs:
+            self.on_stage()
 
 
 def _rows(experiments: Sequence[Experiment], progress: Progress, setup: Setup) -> pd.DataFrame:
@@ -192,7 +220,7 @@ def _rows(experiments: Sequence[Experiment], progress: Progress, setup: Setup) -
         fixed |= {"device": setup.device, "arithmetic": setup.arithmetic}
         for record in progress.records:
             diverged = record["diverged_step"][index] >= 0
-            measured = {name: record[name][index] for name in ("test_accuracy", "test_loss", "train_loss")}
+            measured = {name: record[name][index] if name in record else math.nan for name in MEASURED}
             row = fixed | {"epoch": record["epoch"]} | {n: math.nan if diverged else v for n, v in measured.items()}
             row |= {"diverged": diverged, "diverged_step": record["diverged_step"][index]}
             rows.append(row | {"train_seconds": progress.seconds / len(experiments)})

@@ -5,8 +5,9 @@ Shapes: weights (E, n_in, n_out), biases (E, 1, n_out), activations (E, batch, n
 
 - matrix products write into buffers that were allocated once, or are oneDNN's where those are faster (`products`);
 - hard tanh, tanh and ReLU work in place, and their derivative is read off the stored *outputs* (|z| < a for hard tanh);
-- delta carries the factor -learning rate / batch from the start, so that the weight update is the epilogue of the
-  gradient's own matrix product, W += z^T delta: there are no gradient buffers, and a rate per member costs nothing;
+- with plain SGD delta carries the factor -learning rate / batch from the start, so that the weight update is the
+  epilogue of the gradient's own matrix product, W += z^T delta: there are no gradient buffers, and a rate per member
+  costs nothing;
 - on a GPU one step is one CUDA graph and the data stay on the device.
 
 A member's numbers do not depend on its neighbours: on a CPU with one thread, bit for bit.
@@ -26,6 +27,7 @@ from torch import Tensor, nn
 from afli.activations import Activation
 from afli.networks.init import standard_biases, standard_weights
 from afli.networks.modules import Elementwise
+from afli.networks.optimisers import OPTIMISERS
 from afli.networks.passes import Pass, flat, pass_kind
 from afli.networks.products import products_for
 
@@ -55,12 +57,17 @@ class Member:
 
 
 class Tensors(NamedTuple):
-    """A dataset on one device: images (count, features) of the training dtype, labels (count,) of int64."""
+    """A dataset on one device: images (count, features) of the training dtype, labels (count,) of int64.
+
+    x_validation, y_validation: images held out of the training set, or None.
+    """
 
     x_train: Tensor
     y_train: Tensor
     x_test: Tensor
     y_test: Tensor
+    x_validation: Tensor | None = None
+    y_validation: Tensor | None = None
 
 
 def initial_layers(sizes: Sequence[int], members: Sequence[Member]) -> Iterator[tuple[Tensor, Tensor]]:
@@ -88,10 +95,11 @@ def _variances(member: Member, head: bool) -> tuple[float, float]:
 
 
 class Ensemble:
-    """E networks with `depth` hidden layers of `width` units and a softmax head, trained by plain SGD.
+    """E networks with `depth` hidden layers of `width` units and a softmax head.
 
     members: E of them, activations of one family. data: on `device`, images of `dtype`. batch: images per step.
-    After construction: `train`, `mean_loss`, `evaluate`, `set_scale`, `state`, `restore`.
+    optimiser: one of OPTIMISERS, "sgd", "momentum" or "adam".
+    After construction: `train`, `training_means`, `evaluate`, `set_scale`, `state`, `restore`.
     diverged_at: (E,), the step (from 0) at which a member's loss first passed DIVERGED_LOSS or became NaN: the loss of
     its mini-batch or, after it, that of the test set; -1 if never.
     Raises ValueError for an empty ensemble, mixed families, or a batch larger than the training set.
@@ -106,6 +114,7 @@ class Ensemble:
         width: int,
         batch: int,
         dtype: torch.dtype = torch.float32,
+        optimiser: str = "sgd",
     ) -> None:
         if not members or not 1 <= batch <= len(data.x_train):
             raise ValueError(
@@ -122,13 +131,17 @@ class Ensemble:
             self.biases.append(self._buffer(*bias.shape[1:]).copy_(bias))
         self._products = [products_for(weight) for weight in self.weights]
         self.input_scale = self._column([m.input_scale for m in members])
-        self.step_size = self._column([-m.learning_rate / batch for m in members])
+        rates = self._column([m.learning_rate for m in members])
+        self._optimiser = OPTIMISERS[optimiser](
+            self.weights, self.biases, self._products, rates, lambda like: self._buffer(*like.shape[1:])
+        )
+        self._delta_factor = self._optimiser.delta_factor(batch)
         self._make_buffers(classes)
-        self._graph = self._capture() if self.device.type == "cuda" else None
         self._reset()
+        self._graph = self._capture() if self.device.type == "cuda" else None
 
     def train(self, order: Tensor) -> None:
-        """One SGD step per batch of `order`: row numbers of the training set, (E, steps, batch), int64."""
+        """One step per batch of `order`: row numbers of the training set, (E, steps, batch), int64."""
         order = order.to(self.device)
         for step in range(order.shape[1]):
             self._rows.copy_(order[:, step])
@@ -136,25 +149,30 @@ class Ensemble:
         if self.device.type == "cuda":
             torch.cuda.synchronize(self.device)
 
-    def mean_loss(self) -> Tensor:
-        """Mean training loss (E,), float64, over the steps since the last call."""
-        mean = (self._loss_sum / self._loss_count).cpu()
-        self._loss_sum.zero_()
-        self._loss_count.zero_()
-        return mean
+    def training_means(self) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy and accuracy, (E,) each, float64, over the mini-batches since the last call.
 
-    def evaluate(self) -> tuple[Tensor, Tensor]:
-        """Mean cross-entropy and accuracy on the test set, (E,) each, float64.
+        Every mini-batch counts as it was before its step: what a training loop usually reports for an epoch.
+        """
+        loss, accuracy = self._loss_sum / self._loss_count, self._hits / (self._loss_count * self.batch)
+        for counter in (self._loss_sum, self._hits, self._loss_count):
+            counter.zero_()
+        return loss.cpu(), accuracy.cpu()
+
+    def evaluate(self, x: Tensor | None = None, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Mean cross-entropy and accuracy on images x with labels y, by default the test set; (E,) each, float64.
 
         A member whose weights have just overflowed shows it here first: it is marked as diverged in the last step.
         """
-        count = len(self.data.y_test)
+        if x is None or y is None:
+            x, y = self.data.x_test, self.data.y_test
+        count = len(y)
         loss, hits = (torch.zeros(self.count, dtype=torch.float64, device=self.device) for _ in range(2))
         for start in range(0, count, self.batch):
             # The last batch is filled up from the beginning, so that products keep their shape; the surplus is dropped.
             rows = torch.arange(start, start + self.batch, device=self.device) % count
             fresh = min(self.batch, count - start)
-            self._load(self.data.x_test, self.data.y_test, rows.expand(self.count, -1))
+            self._load(x, y, rows.expand(self.count, -1))
             logits = self._forward()
             right = (logits.argmax(2) == self._labels)[:, :fresh]
             loss += _cross_entropy(logits, self._labels)[1][:, :fresh].double().sum(1)
@@ -180,9 +198,10 @@ class Ensemble:
 
     def _changing(self) -> dict[str, Tensor]:
         changing = {"diverged_at": self.diverged_at, "steps": self._steps}
-        changing |= {"loss_sum": self._loss_sum, "loss_count": self._loss_count}
+        changing |= {"loss_sum": self._loss_sum, "hits": self._hits, "loss_count": self._loss_count}
         changing |= {f"weights {l}": weight for l, weight in enumerate(self.weights)}
-        return changing | {f"biases {l}": bias for l, bias in enumerate(self.biases)}
+        changing |= {f"biases {l}": bias for l, bias in enumerate(self.biases)}
+        return changing | self._optimiser.state()
 
     def network(self, member: int, phi: Activation) -> nn.Sequential:
         """A copy of one member as ordinary modules with activation `phi`; its inputs still need `input_scale`."""
@@ -198,7 +217,9 @@ class Ensemble:
 
     def _step(self) -> None:
         self._load(self.data.x_train, self.data.y_train, self._rows)
-        log_sum, losses = _cross_entropy(self._forward(), self._labels)
+        logits = self._forward()
+        log_sum, losses = _cross_entropy(logits, self._labels)
+        self._hits += (logits.argmax(2) == self._labels).sum(1)
         self._backward(log_sum)
         loss = losses.mean(1)
         self._loss_sum += loss
@@ -228,18 +249,17 @@ class Ensemble:
 
     def _backward(self, log_sum: Tensor) -> None:
         """Eq. (8), with every layer updated as soon as delta has passed through it."""
+        self._optimiser.begin_step()
         delta = self._delta[-1]
         torch.exp(torch.sub(self._pre[-1], log_sum, out=delta), out=delta)  # softmax
         delta.scatter_add_(2, self._labels[:, :, None], self._minus_one)
-        delta.mul_(self.step_size)
+        delta.mul_(self._delta_factor)
         for l in reversed(range(len(self.weights))):
             below = self._delta[l % 2]
             if l > 0:
                 self._products[l].back(delta, self.weights[l], below)
                 self._pass.backward(l - 1, flat(below))
-            z = self._post[l - 1] if l > 0 else self._inputs
-            self._products[l].update(self.weights[l], z, delta)
-            self.biases[l].add_(delta.sum(1, keepdim=True))
+            self._optimiser.update(l, self._post[l - 1] if l > 0 else self._inputs, delta)
             delta = below
 
     # --- Buffers ---
@@ -266,19 +286,20 @@ class Ensemble:
         self._rows = torch.zeros(self.count, self.batch, dtype=torch.int64, device=self.device)
         self._labels = torch.zeros_like(self._rows)
         self._minus_one = torch.full((self.count, self.batch, 1), -1.0, dtype=self.dtype, device=self.device)
-        self._loss_sum = torch.zeros(self.count, dtype=torch.float64, device=self.device)
+        self._loss_sum, self._hits = (
+            torch.zeros(self.count, dtype=torch.float64, device=self.device) for _ in range(2)
+        )
         self.diverged_at = torch.zeros(self.count, dtype=torch.int64, device=self.device)
         self._steps, self._loss_count = (torch.zeros((), dtype=torch.int64, device=self.device) for _ in range(2))
 
     def _reset(self) -> None:
-        for counter in (self._loss_sum, self._loss_count, self._steps):
+        for counter in (self._loss_sum, self._hits, self._loss_count, self._steps):
             counter.zero_()
         self.diverged_at.fill_(-1)
 
     def _capture(self) -> torch.cuda.CUDAGraph:
-        """Record one step as a CUDA graph. Recording takes steps, at rate zero so that they change no weight."""
-        rate = self.step_size.clone()
-        self.step_size.zero_()
+        """Record one step as a CUDA graph. Recording takes steps: what they changed is put back."""
+        before = self.state()
         stream = torch.cuda.Stream(self.device)
         stream.wait_stream(torch.cuda.current_stream(self.device))
         with torch.cuda.stream(stream):
@@ -288,7 +309,7 @@ class Ensemble:
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
             self._step()
-        self.step_size.copy_(rate)
+        self.restore(before)
         return graph
 
 
