@@ -37,7 +37,10 @@ from afli._inputs import integer, scalar
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
 
-__all__ = ["NAMES", "NORMALISATIONS", "DataError", "Dataset", "cache_folder", "hold_out", "input_scale", "load", "normalised", "resplit"]
+__all__ = [
+    "NAMES", "NORMALISATIONS", "DataError", "Dataset", "cache_folder", "hold_out", "input_scale", "load", "normalised",
+    "resplit",
+]  # fmt: skip
 
 NORMALISATIONS = ("sphere", "sphere-uncentred", "authors")
 

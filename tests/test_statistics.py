@@ -18,8 +18,9 @@ NAME = "fig7-laptop-digits"
 
 def row(trial, accuracy, **settings):
     fixed = {
-        "dataset": "digits", "depth": 20, "width": 64, "normalisation": "sphere", "weights": "orthogonal", "phi": "x",
-        "optimiser": "sgd", "schedule": "", "sigma_b2": 1.0, "a": 1.0, "learning_rate": 1e-3, "epoch": 10, "epochs": 10, "diverged": False,
+        "dataset": "digits", "depth": 20, "width": 64, "normalisation": "sphere", "weights": "orthogonal",
+        "phi": "x", "optimiser": "sgd", "schedule": "", "sigma_b2": 1.0, "a": 1.0,
+        "learning_rate": 1e-3, "epoch": 10, "epochs": 10, "diverged": False,
     }  # fmt: skip
     return fixed | {"trial": trial, "test_accuracy": accuracy} | settings
 
@@ -130,7 +131,7 @@ def test_a_wrong_theory_is_refused_by_every_table(copy, monkeypatch):
     right = meanfield.critical_variance
     monkeypatch.setattr(meanfield, "critical_variance", lambda *args, **options: 1.1 * right(*args, **options))
     spec.edge_of_chaos.cache_clear()
-    with pytest.raises(TableError, match="has q = .*the theory now gives"):
+    with pytest.raises(TableError, match=r"has q = .*the theory now gives"):
         statistics.load(NAME, copy)
     monkeypatch.undo()
     spec.edge_of_chaos.cache_clear()
@@ -161,7 +162,10 @@ def test_stages_of_unfinished_experiments_are_a_part(copy):
 
 
 def test_reading_a_table_loads_no_torch():
-    code = "import sys; from afli.experiments import statistics as s; s.load('fig8-laptop-digits'); print('torch' in sys.modules)"
+    code = (
+        "import sys; from afli.experiments import statistics; statistics.load('fig8-laptop-digits');"
+        "print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 

@@ -80,7 +80,7 @@ def test_another_machine_may_round_differently_and_this_one_may_not(table):
     assert (found.exact, found.agreeing) == (0, 4)
     frame.loc[frame["epoch"] == 2, "test_accuracy"] -= 0.02
     frame.to_parquet(table)
-    with pytest.raises(TableError, match="the closest differs by 0.02"):
+    with pytest.raises(TableError, match=r"the closest differs by 0\.02"):
         experiments.verify(table)
 
 

@@ -3,8 +3,8 @@
 Profiles: `smoke` runs in seconds and `laptop` in minutes on one core, both on digits; `small` is a first look at
 CIFAR-10 on a CPU, `wide` a longer one at the paper's width; `gpu` is a shorter `paper`; `paper` has the paper's own
 dataset, depths, width and epochs. `splits` asks the digits again: ten divisions into training, validation and test
-images, rates chosen on the validation part. The order within a grid is the order of work: what a run that is stopped early should
-have done first, with every cell of one trial before the next trial.
+images, rates chosen on the validation part. The order within a grid is the order of work: what a run that is stopped
+early should have done first, with every cell of one trial before the next trial.
 """
 
 from __future__ import annotations
@@ -74,6 +74,7 @@ BIAS_VARIANCES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 WEIGHTS = ("orthogonal", "gaussian")
 FAMILIES = ("shtanh", "ssine", "sexp", "ssaw")
 
+Part = tuple[Iterable[int], Iterable[int], Iterable[str], Iterable[tuple[float, float]]]  # depths, trials, weights, cells
 Variant = tuple[float, LinearSchedule | None]
 Candidate = tuple[str, tuple[tuple[str, float], ...], float]  # family, parameters, sigma_b2
 
@@ -101,7 +102,7 @@ def _fig7(profile: Profile) -> list[Experiment]:
     At the paper's scale a network takes a quarter of an hour of a processor at depth 20, so that the order counts: the
     corners and the middle of the map first.
     """
-    every = (profile.depths, range(profile.trials), WEIGHTS, _map(profile))
+    every: Part = (profile.depths, range(profile.trials), WEIGHTS, _map(profile))
     work = [every]
     if profile.name == "paper":
         corners = [(a, sigma_b2) for sigma_b2 in (1.0, 1e-4, 0.01) for a in (1.0, 3.0, 8.0, 30.0)]
@@ -128,8 +129,8 @@ def _fig8(profile: Profile) -> list[Experiment]:
 
     "Over the first few epochs" is read as the first 5 in 100, scaled to the length of the training, and as the first 5;
     the authors' script says 80 in 100. Whether an a that stops at 5 does better is asked too. `laptop` and `splits`
-    train four times as long as elsewhere: the figure is about late training. `splits` asks at four rates and for a small
-    bias variance too, and so does `paper`, at one rate, at depth 20.
+    train four times as long as elsewhere: the figure is about late training. `splits` asks at four rates and for a
+    small bias variance too, and so does `paper`, at one rate, at depth 20.
     """
     longer = replace(profile, epochs=4 * profile.epochs) if profile.name in ("laptop", "splits") else profile
     epochs = longer.epochs
@@ -250,7 +251,8 @@ def _learning_rate(profile: Profile) -> list[Experiment]:
     rate of a cell is the one with the highest mean accuracy over its trials.
     """
     rates = _rates(profile, 1, 10, 0.1, 3, 30, 0.3)
-    depths, trials = (min(profile.depths),), min(profile.trials, 4)
+    depths: Iterable[int] = (min(profile.depths),)
+    trials = min(profile.trials, 4)
     if profile.name == "splits":
         depths, trials = profile.depths, profile.trials
     return [

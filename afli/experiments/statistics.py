@@ -68,8 +68,8 @@ def load(name: str, folder: Path = RESULTS, *, part: Mapping[str, object] | None
         Where it lies.
     part
         Which part is wanted, where the table is not complete for its grid: settings, each with a value or a list of
-        values, as in `part={"depth": 20, "weights": "orthogonal", "trial": [0, 1]}`. With "epoch", the stages of training
-        that are wanted: then experiments count that have come so far.
+        values, as in `part={"depth": 20, "weights": "orthogonal", "trial": [0, 1]}`. With "epoch", the stages of
+        training that are wanted: then experiments count that have come so far.
 
     Raises
     ------
@@ -136,11 +136,11 @@ def _values(value: object) -> list[object]:
 
 
 def train_again(name: str, *, folder: Path = RESULTS, **settings: object) -> pd.DataFrame:
-    """Train one experiment of a table once more, here and now, for its first few steps, and compare with what is stored.
+    """Train one experiment of a table once more, here and now, for its first few steps, and compare.
 
-    settings: columns and values that choose it; the first match is taken. Returns a row per tested epoch: epoch, stored,
-    again, the test accuracies. Bit for bit the same is promised on one machine only: another processor rounds a product
-    differently, and training amplifies that (see `afli.experiments.verification`), hence the few steps.
+    settings: columns and values that choose it; the first match is taken. Returns a row per tested epoch: epoch,
+    stored, again, the test accuracies. Bit for bit the same is promised on one machine only: another processor rounds a
+    product differently, and training amplifies that (see `afli.experiments.verification`), hence the few steps.
     Raises TableError if test accuracies differ by more than 0.01, or none matches.
     """
     from afli import data
@@ -204,8 +204,8 @@ def paired_difference(left: pd.DataFrame, right: pd.DataFrame, column: str = "te
 def at_best_rate(last: pd.DataFrame) -> pd.DataFrame:
     """Of every cell, the rows at the learning rate with the highest mean accuracy over its trials.
 
-    The accuracy is that on the validation part, where every row has one; on the test images otherwise, and then the best
-    of several rates is better than a fresh test would find it.
+    The accuracy is that on the validation part, where every row has one; on the test images otherwise, and then the
+    best of several rates is better than a fresh test would find it.
     """
     validated = "validation_accuracy" in last and bool((last["validation_accuracy"].notna() | last["diverged"]).all())
     by = "validation_accuracy" if validated else "test_accuracy"

@@ -2,7 +2,8 @@
 
 A table has one row per experiment and recorded epoch, in the order of its grid. Columns that end in `_seconds` are the
 only ones that are not a function of the settings. Files are replaced atomically: a reader, or the next run, never sees
-half a table. An experiment is finished when its last epoch has a row; the rows of one that is not are its stages so far.
+half a table. An experiment is finished when its last epoch has a row; the rows of one that is not are its stages so
+far.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from afli.experiments.files import replace_file
 from afli.experiments.spec import Experiment, Grid
 
 __all__ = [
-    "Table", "TableError", "accepted_codes", "conform", "exclusive", "grid_of", "merge", "same_rows", "summary", "whole",
+    "Table", "TableError", "accepted_codes", "conform", "exclusive", "grid_of", "merge", "require_theory", "same_rows",
+    "summary", "whole",
 ]  # fmt: skip
 
 KEY = ["experiment", "epoch"]
@@ -80,7 +82,8 @@ class Table:
             problem = f"{self.path} cannot be continued: choose another folder, or delete it"
             _require_same(identity, self.manifest, problem)
             if identity["code"] not in accepted_codes(self.manifest):
-                raise TableError(f"{problem}: its code is {self.manifest['code']!r}, not {identity['code']!r}; {VERIFY}")
+                codes = f"its code is {self.manifest['code']!r}, not {identity['code']!r}"
+                raise TableError(f"{problem}: {codes}. {VERIFY}")
             identity["code"] = self.manifest["code"]
             if len(self.frame):
                 self.frame = conform(self.frame, grid)
@@ -116,7 +119,7 @@ class Table:
         replace_file(self.manifest_path, lambda stream: stream.write(text.encode()))
 
 
-VERIFY = "afli verify trains a part of it again and, where the numbers agree, accepts the code as it is now"
+VERIFY = "`afli verify` trains a part of it again and, where the numbers agree, accepts the code as it is now"
 
 
 def accepted_codes(manifest: dict[str, Any]) -> set[str]:

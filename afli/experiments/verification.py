@@ -33,8 +33,8 @@ STEPS = 50
 class Verification:
     """What came out.
 
-    networks: how many were trained again. exact: how many of them have every number the same, bit for bit. agreeing: how
-    many are within the tolerances of another processor. parted: how far the others are off in test accuracy.
+    networks: how many were trained again. exact: how many of them have every number the same, bit for bit. agreeing:
+    how many are within the tolerances of another processor. parted: how far the others are off in test accuracy.
     """
 
     table: Path
@@ -106,8 +106,8 @@ def verify(
             accuracy, loss = min(found)
             raise TableError(
                 f"{table.path} is not what the code now gives: of {len(found)} networks like {stratum[0].phi.name} with"
-                f" {stratum[0].weights} weights the closest differs by {accuracy:.3g} in test accuracy and by {loss:.3g}"
-                f" in the logarithm of a loss"
+                f" {stratum[0].weights} weights the closest differs by {accuracy:.3g} in test accuracy and by"
+                f" {loss:.3g} in the logarithm of a loss"
                 + (", on the machine type that made it" if same_machine else f"; allowed are {ACCURACY_TOLERANCE} each")
             )
         differences += found
@@ -177,8 +177,8 @@ def _record(found: Verification, here: str) -> None:
         table = Table(found.table)
         entry = {
             "code": code_hash(), "machine": here, "networks": found.networks, "exact": found.exact,
-            "agreeing": found.agreeing, "parted": found.parted, "date": datetime.now(UTC).date().isoformat(), "commit": commit(),
-            "versions": versions(),
+            "agreeing": found.agreeing, "parted": found.parted,
+            "date": datetime.now(UTC).date().isoformat(), "commit": commit(), "versions": versions(),
         }  # fmt: skip
         others = [
             known for known in table.manifest.get("verified", [])
