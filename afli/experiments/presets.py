@@ -74,7 +74,8 @@ BIAS_VARIANCES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 WEIGHTS = ("orthogonal", "gaussian")
 FAMILIES = ("shtanh", "ssine", "sexp", "ssaw")
 
-Part = tuple[Iterable[int], Iterable[int], Iterable[str], Iterable[tuple[float, float]]]  # depths, trials, weights, cells
+# depths, trials, initialisations, cells (a, sigma_b2)
+Part = tuple[Iterable[int], Iterable[int], Iterable[str], Iterable[tuple[float, float]]]
 Variant = tuple[float, LinearSchedule | None]
 Candidate = tuple[str, tuple[tuple[str, float], ...], float]  # family, parameters, sigma_b2
 
