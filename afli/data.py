@@ -8,12 +8,13 @@ An npz file of your own ("npz:/path/to/file.npz") holds either raw images
     x_train, x_test   uint8, (images, ...): any shape per image, flattened
     y_train, y_test   integer labels, (images,)
 
-or JPEG bytes, decoded on loading (needs Pillow):
+or the bytes of image files, all grey or all RGB and of one size, decoded on loading (needs Pillow):
 
     jpeg              uint8, the concatenated files; offsets: (images + 1,) where each begins, and the end
     labels            integer, (images,); n_train: the first so many images are the training set
 
-and optionally `name` (what captions and manifests call it), `source` (where it comes from) and `classes`.
+and optionally `name` (what captions and manifests call it), `source` (where it comes from) and `classes`, the names of
+the classes. Without `classes`, every label from 0 to the highest must occur among the training images.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import tarfile
 import zipfile
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +48,8 @@ NORMALISATIONS = ("sphere", "sphere-uncentred", "authors")
 
 CIFAR10 = ("cifar-10-binary.tar.gz", "c32a1d4ab5d03f1284b67883e8d87530")
 CIFAR10_MIRRORS = ("https://www.cs.toronto.edu/~kriz/",)
+# Of the arrays jpeg, labels and n_train of the one known copy of CIFAR-10 whose images are JPEG files.
+CIFAR10_JPEG_SHA256 = "780e8aed513617d6debe25809e078bd20120da7e1b723370929e65cb4ebd9e97"
 CIFAR10_CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 # Training images, training labels, test images, test labels: file name and md5.
@@ -77,10 +81,28 @@ class DataError(OSError):
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Labelled images, flattened.
+    """Labelled images, flattened: those of `load`, or your own.
 
-    x_train, x_test: float32, (images, pixels), in [0, 1]. y_train, y_test: int64 in 0, ..., classes - 1.
-    name: what captions and tables call it. source: where the images come from.
+    Parameters
+    ----------
+    name
+        What captions and tables call it.
+    x_train, x_test
+        Pixels in [0, 1], (images, pixels); kept as float32.
+    y_train, y_test
+        Integer labels in 0, ..., classes - 1, (images,); kept as int64.
+    source
+        Where the images come from.
+    classes
+        The number of classes. 0 counts them; then every label from 0 to the highest must occur among the training
+        images, for a label that does not is more often a mistake than a class.
+
+    Raises
+    ------
+    TypeError
+        If pixels are not floating point numbers, or labels not integers.
+    ValueError
+        If shapes do not fit, a pixel is not finite, or a label is out of range.
     """
 
     name: str
@@ -89,16 +111,30 @@ class Dataset:
     x_test: Images
     y_test: Labels
     source: str
+    classes: int = 0
+
+    def __post_init__(self) -> None:
+        for part in ("train", "test"):
+            x, y = _rows(f"x_{part}", getattr(self, f"x_{part}")), _labels(f"y_{part}", getattr(self, f"y_{part}"))
+            if len(x) != len(y):
+                raise ValueError(f"every image needs one label, got {len(x)} in x_{part} and {len(y)} in y_{part}")
+            object.__setattr__(self, f"x_{part}", x)
+            object.__setattr__(self, f"y_{part}", y)
+        if self.x_train.shape[1] != self.x_test.shape[1]:
+            pixels = f"{self.x_train.shape[1]} pixels to train and {self.x_test.shape[1]} to test"
+            raise ValueError(f"all images must be of one size, got {pixels}")
+        highest = int(max(self.y_train.max(), self.y_test.max()))
+        classes = integer("classes", self.classes, low=0)
+        if classes and highest >= classes:
+            raise ValueError(f"labels must lie in 0..{classes - 1}, one per class, got {highest}")
+        if not classes:
+            _require_every_label(self.y_train, highest)
+        object.__setattr__(self, "classes", classes or highest + 1)
 
     @property
     def features(self) -> int:
         """Pixels (times channels) per image: the width of a network's input."""
         return int(self.x_train.shape[1])
-
-    @property
-    def classes(self) -> int:
-        """Number of classes."""
-        return int(max(self.y_train.max(), self.y_test.max())) + 1
 
     @cached_property
     def sha256(self) -> str:
@@ -110,11 +146,22 @@ class Dataset:
 
 
 def load(name: str, *, root: str | os.PathLike[str] | None = None) -> Dataset:
-    """The dataset of that name: digits, digit-parity, cifar10, mnist, fashion-mnist, or "npz:/path/to/file.npz".
+    """The dataset of that name.
 
-    root: the cache folder; default: the environment variable AFLI_DATA, else ~/.cache/afli. The first use of a dataset
-    that is not embedded downloads it there, with a progress bar.
-    Raises ValueError for an unknown name, DataError if a file is truncated, altered, or missing and out of reach.
+    Parameters
+    ----------
+    name
+        digits, digit-parity, cifar10, mnist, fashion-mnist, or "npz:/path/to/file.npz".
+    root
+        The cache folder; default: the environment variable AFLI_DATA, else ~/.cache/afli. The first use of a dataset
+        that is not embedded downloads it there, with a progress bar.
+
+    Raises
+    ------
+    ValueError
+        For an unknown name.
+    DataError
+        If a file is truncated, altered, cannot be meant, or is missing and out of reach; it names the file.
     """
     if name.startswith("npz:"):
         return _load_npz(Path(name.removeprefix("npz:")).expanduser())
@@ -128,22 +175,71 @@ def cache_folder() -> Path:
     return Path(os.environ.get("AFLI_DATA") or Path.home() / ".cache" / "afli").expanduser()
 
 
+def _rows(name: str, pixels: Any) -> Images:
+    if isinstance(pixels, np.ma.MaskedArray):
+        raise TypeError(f"{name} must be a plain array, got a masked one: masked pixels have no meaning here")
+    x = np.asarray(pixels)
+    if x.dtype.kind != "f":
+        raise TypeError(f"{name} must hold floating point numbers in [0, 1], got {x.dtype}: bytes are divided by 255")
+    if x.ndim != 2 or not x.size:
+        raise ValueError(f"{name} must be of shape (images, pixels), neither of them 0, got {x.shape}")
+    if not (np.isfinite(x.min()) and np.isfinite(x.max())):  # the extremes of an array with a NaN are NaN
+        raise ValueError(f"{name} must be finite, got pixels between {x.min()} and {x.max()}")
+    return x.astype(np.float32, copy=False)
+
+
+def _labels(name: str, labels: Any) -> Labels:
+    y = np.asarray(labels)
+    if y.dtype.kind not in "iu" or isinstance(labels, np.ma.MaskedArray):
+        got = f"{y.dtype} in a {type(labels).__name__}"
+        raise TypeError(f"{name} must be a plain array of integers from 0 on, got {got}")
+    if y.ndim != 1 or not y.size:
+        raise ValueError(f"{name} must be of shape (images,) and not empty, got {y.shape}")
+    if int(y.min()) < 0 or int(y.max()) > np.iinfo(np.int64).max:
+        raise ValueError(f"{name} must be integers from 0 on, got {y.min()} to {y.max()}")
+    return y.astype(np.int64, copy=False)
+
+
+def _require_every_label(y_train: Labels, highest: int) -> None:
+    found = np.unique(y_train)
+    if len(found) <= highest:
+        absent = next((i for i, label in enumerate(found) if i != label), len(found))
+        raise ValueError(
+            f"labels must be 0, 1, ... without a gap: no training image is a {absent}, but labels go up to {highest};"
+            " if that is meant, say how many classes there are: `classes`"
+        )
+
+
 # --- Inputs of the network ---
 
 
 def normalised(dataset: Dataset, normalisation: str = "sphere") -> Dataset:
     """The dataset as network inputs, up to the factor `input_scale`.
 
-    sphere: the training mean is subtracted, then every image is scaled to mean square 1. sphere-uncentred: the scaling
-    alone. authors: pixels in [0, 1], as they are.
-    Raises ValueError for another name, and where an image is constant zero and cannot be scaled.
+    Parameters
+    ----------
+    dataset
+        As loaded, pixels in [0, 1].
+    normalisation
+        sphere: the training mean is subtracted, then every image is scaled to mean square 1. sphere-uncentred: the
+        scaling alone. authors: pixels in [0, 1], as they are.
+
+    Raises
+    ------
+    ValueError
+        For another name; where an image is constant at the mean and cannot be scaled; for authors, where pixels lie
+        outside [0, 1].
     """
     _check_normalisation(normalisation)
     if normalisation == "authors":
+        parts = (dataset.x_train, dataset.x_test)
+        low, high = min(x.min() for x in parts), max(x.max() for x in parts)
+        if low < 0 or high > 1:
+            raise ValueError(f"authors needs pixels in [0, 1], {dataset.name} has them in [{low:g}, {high:g}]")
         return dataset
     mean = dataset.x_train.mean(axis=0, dtype=np.float64) if normalisation == "sphere" else np.zeros(dataset.features)
     x_train, x_test = (_on_sphere(x, mean.astype(np.float32), dataset.name) for x in (dataset.x_train, dataset.x_test))
-    return Dataset(dataset.name, x_train, dataset.y_train, x_test, dataset.y_test, dataset.source)
+    return replace(dataset, x_train=x_train, x_test=x_test)
 
 
 def input_scale(normalisation: str, *, q: float, sigma_w2: float, sigma_b2: float) -> float:
@@ -151,7 +247,11 @@ def input_scale(normalisation: str, *, q: float, sigma_w2: float, sigma_b2: floa
 
     Layer 1 has variance sigma_w2 ||x||^2 / n + sigma_b2, so the spheres use sqrt((q - sigma_b2) / sigma_w2). `authors`
     is the scripts' own choice, sqrt(q) times pixels in [0, 1], which starts well below q.
-    Raises ValueError unless q >= sigma_b2 >= 0 and sigma_w2 > 0.
+
+    Raises
+    ------
+    ValueError
+        Unless q >= sigma_b2 >= 0 and sigma_w2 > 0.
     """
     _check_normalisation(normalisation)
     if not (sigma_w2 > 0 and q >= sigma_b2 >= 0):
@@ -228,12 +328,12 @@ def _load_digits(root: Path) -> Dataset:
     order = np.random.default_rng(0).permutation(len(pixels))
     x, y = (pixels[order] / 16).astype(np.float32), labels[order].astype(np.int64)
     source = "scikit-learn's copy of the UCI optical digits, 8 x 8 pixels"
-    return Dataset("digits", x[:1437], y[:1437], x[1437:], y[1437:], source)
+    return Dataset("digits", x[:1437], y[:1437], x[1437:], y[1437:], source, classes=10)
 
 
 def _load_digit_parity(root: Path) -> Dataset:
     digits = _load_digits(root)
-    return Dataset("digit-parity", digits.x_train, digits.y_train % 2, digits.x_test, digits.y_test % 2, digits.source)
+    return replace(digits, name="digit-parity", y_train=digits.y_train % 2, y_test=digits.y_test % 2, classes=2)
 
 
 def _load_cifar10(root: Path) -> Dataset:
@@ -243,7 +343,7 @@ def _load_cifar10(root: Path) -> Dataset:
         records = [np.frombuffer(_member(tar, name), np.uint8).reshape(-1, 3073) for name in members]
     train, test = np.concatenate(records[:5]), records[5]
     source = f"official binary archive, {CIFAR10_MIRRORS[0]}{CIFAR10[0]}"
-    return Dataset("CIFAR-10", *_split(train[:, 1:], train[:, 0], test[:, 1:], test[:, 0]), source)
+    return Dataset("CIFAR-10", *_split(train[:, 1:], train[:, 0], test[:, 1:], test[:, 0]), source, classes=10)
 
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
@@ -256,7 +356,7 @@ def _member(tar: tarfile.TarFile, name: str) -> bytes:
 def _load_idx_dataset(name: str, files: tuple[tuple[str, str], ...], mirrors: tuple[str, ...], root: Path) -> Dataset:
     folder = root / name.lower()
     x_train, y_train, x_test, y_test = (_read_idx(_fetch(folder / file, md5, mirrors)) for file, md5 in files)
-    return Dataset(name, *_split(x_train, y_train, x_test, y_test), f"IDX files, {mirrors[0]}")
+    return Dataset(name, *_split(x_train, y_train, x_test, y_test), f"IDX files, {mirrors[0]}", classes=10)
 
 
 def _read_idx(path: Path) -> NDArray[np.uint8]:
@@ -281,61 +381,114 @@ NAMES = tuple(_LOADERS)
 
 
 def _load_npz(path: Path) -> Dataset:
+    content = _npz_content(path)
+    raw, encoded = {"x_train", "y_train", "x_test", "y_test"}, {"jpeg", "offsets", "labels", "n_train"}
+    try:
+        if raw <= content.keys():
+            arrays = _split(*(content[key] for key in ("x_train", "y_train", "x_test", "y_test")))
+        elif encoded <= content.keys():
+            arrays = _decoded(content)
+        else:
+            raise ValueError(f"its keys must be {sorted(raw)} or {sorted(encoded)}, got {sorted(content)}")
+        classes = content.get("classes")
+        if classes is not None and (classes.ndim != 1 or len(set(classes.tolist())) != len(classes)):
+            raise ValueError(f"`classes` must be a list of different names, got {classes.tolist()!r}")
+        name, source = _npz_name(content, path), _text(content, "source", path.name)
+        return Dataset(name, *arrays, source, classes=0 if classes is None else len(classes))
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{path} cannot be used: {error}") from error
+
+
+def _npz_content(path: Path) -> dict[str, NDArray[Any]]:
+    """All arrays of the file."""
     if not path.is_file():
         raise DataError(f"there is no file {path}; its keys are described in afli.data")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is not an npz file as np.savez writes it, is truncated or altered, or cannot be read")
     try:
         with np.load(path, allow_pickle=False) as archive:
             content = {key: archive[key] for key in archive.files}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise DataError(f"{path} is truncated or altered: {error}") from error
-    raw, encoded = {"x_train", "y_train", "x_test", "y_test"}, {"jpeg", "offsets", "labels", "n_train"}
-    if raw <= content.keys():
-        arrays = _split(content["x_train"], content["y_train"], content["x_test"], content["y_test"])
-    elif encoded <= content.keys():
-        pixels, n = _decode_jpegs(content["jpeg"], content["offsets"], path), int(content["n_train"])
-        arrays = _split(pixels[:n], content["labels"][:n], pixels[n:], content["labels"][n:])
-    else:
-        raise DataError(f"{path} must hold the keys {sorted(raw)} or {sorted(encoded)}, got {sorted(content)}")
-    return Dataset(_npz_name(content, path), *arrays, str(content.get("source", path.name)))
+    except Exception as error:  # what is raised depends on where the damage is: zlib.error, MemoryError, ValueError...
+        reason = "it holds Python objects, which are never loaded" if "pickle" in str(error) else repr(error)
+        raise DataError(f"{path} is truncated or altered, or holds no plain arrays: {reason}") from error
+    for key, array in content.items():
+        if not isinstance(array, np.ndarray):
+            raise DataError(f"{path} is not an npz file as np.savez writes it: {key} is no array")
+    return content
 
 
-def _npz_name(content: dict[str, Any], path: Path) -> str:
-    if "name" in content:
-        return str(content["name"])
-    if "jpeg" in content and tuple(str(c) for c in content.get("classes", ())) == CIFAR10_CLASSES:
-        return "CIFAR-10 (JPEG copy)"
-    return path.stem
+def _npz_name(content: dict[str, NDArray[Any]], path: Path) -> str:
+    """The file's own name for its images, else that of the file; CIFAR-10 only if they are its images."""
+    classes = content["classes"].tolist() if "classes" in content else []
+    if "name" in content or "jpeg" not in content or classes != list(CIFAR10_CLASSES):
+        return _text(content, "name", path.stem)
+    digest = hashlib.sha256()
+    for key, dtype in (("jpeg", "u1"), ("labels", "u1"), ("n_train", "<i8")):
+        digest.update(content[key].astype(dtype).tobytes())
+    if digest.hexdigest() != CIFAR10_JPEG_SHA256:
+        raise ValueError("it has CIFAR-10's class names, but not the images known to be CIFAR-10's: give it a `name`")
+    return "CIFAR-10 (JPEG copy)"
 
 
-def _decode_jpegs(jpeg: NDArray[np.uint8], offsets: NDArray[Any], path: Path) -> NDArray[np.uint8]:
+def _text(content: dict[str, NDArray[Any]], key: str, default: str) -> str:
+    if key not in content:
+        return default
+    if content[key].dtype.kind != "U" or content[key].size != 1 or not content[key].item().strip():
+        raise ValueError(f"`{key}` must be one text that is not empty, got {content[key].tolist()!r}")
+    return str(content[key].item())
+
+
+def _decoded(content: dict[str, NDArray[Any]]) -> tuple[Images, Labels, Images, Labels]:
+    """The arrays of an npz file of image files, checked and decoded."""
+    jpeg, offsets, labels, n_train = (content[key] for key in ("jpeg", "offsets", "labels", "n_train"))
+    if jpeg.dtype != np.uint8 or jpeg.ndim != 1:
+        raise ValueError(f"`jpeg` must be uint8 of one axis, got {jpeg.dtype}{jpeg.shape}")
+    if n_train.dtype.kind not in "iu" or n_train.size != 1 or not 0 < int(n_train.item()) < len(labels):
+        raise ValueError(f"`n_train` must be an integer in 1..{len(labels) - 1}, got {n_train.tolist()!r}")
+    ends = offsets.astype(np.int64) if offsets.dtype.kind in "iu" else np.array([])
+    if ends.shape != (len(labels) + 1,) or ends[0] != 0 or ends[-1] != len(jpeg) or (np.diff(ends) <= 0).any():
+        raise ValueError(
+            f"`offsets` must be {len(labels) + 1} increasing integers from 0 to {len(jpeg)}, got"
+            f" {offsets.dtype}{offsets.shape}"
+        )
+    pixels, n = _decode(jpeg.tobytes(), ends.tolist()), int(n_train.item())
+    return _split(pixels[:n], labels[:n], pixels[n:], labels[n:])
+
+
+def _decode(stream: bytes, offsets: list[int]) -> NDArray[np.uint8]:
     from PIL import Image
     from tqdm import tqdm
 
-    stream, pixels = jpeg.tobytes(), []
-    spans = zip(offsets[:-1].tolist(), offsets[1:].tolist(), strict=True)
-    progress = tqdm(spans, "decoding", len(offsets) - 1, unit="image", leave=False, disable=None)
-    for index, (start, end) in enumerate(progress):
+    pixels: list[NDArray[np.uint8]] = []
+    first = None
+    for start, end in tqdm(pairwise(offsets), "decoding", len(offsets) - 1, unit="image", leave=False, disable=None):
         try:
-            pixels.append(np.asarray(Image.open(io.BytesIO(stream[start:end]))).ravel())
-        except OSError as error:
-            raise DataError(f"image {index} of {path} cannot be decoded: {error}") from error
+            with Image.open(io.BytesIO(stream[start:end])) as image:
+                kind = (image.mode, *image.size)
+                pixels.append(np.asarray(image).ravel())
+        except Exception as error:  # as in _npz_content
+            raise ValueError(f"image {len(pixels)} cannot be decoded: {error}") from error
+        first = first or kind
+        if kind[0] not in ("L", "RGB") or kind != first:
+            raise ValueError(
+                f"all images must be of one size, and all grey (L) or all RGB; image {len(pixels) - 1} is"
+                f" {kind[0]} of {kind[1]} x {kind[2]} pixels, image 0 is {first[0]} of {first[1]} x {first[2]}"
+            )
     return np.stack(pixels)
 
 
 def _split(
     x_train: NDArray[Any], y_train: NDArray[Any], x_test: NDArray[Any], y_test: NDArray[Any]
 ) -> tuple[Images, Labels, Images, Labels]:
-    """Byte images as float32 rows in [0, 1]; labels as int64. Raises DataError where they are not that."""
-    for x, y in ((x_train, y_train), (x_test, y_test)):
-        if x.dtype != np.uint8 or y.shape != (len(x),) or len(x) == 0:
-            raise DataError(f"images must be uint8 with one label each, got {x.dtype}{x.shape} and labels {y.shape}")
-        if y.dtype.kind not in "iu" or int(y.min()) < 0:
-            raise DataError(f"labels must be integers from 0 on, got {y.dtype}, the lowest {y.min()}")
+    """Byte images as float32 rows in [0, 1], beside their labels, which `Dataset` checks."""
+    for name, x in (("x_train", x_train), ("x_test", x_test)):
+        if x.dtype != np.uint8 or not x.size or x.ndim < 2:
+            raise ValueError(f"{name} must be uint8 of shape (images, ...), got {x.dtype}{x.shape}")
     if x_train.shape[1:] != x_test.shape[1:]:
         sizes = f"{x_train.shape[1:]} to train and {x_test.shape[1:]} to test"
-        raise DataError(f"all images must be of one size, got {sizes}")
+        raise ValueError(f"all images must be of one size, got {sizes}")
     pixels, test_pixels = (np.divide(x.reshape(len(x), -1), 255, dtype=np.float32) for x in (x_train, x_test))
-    return pixels, y_train.astype(np.int64), test_pixels, y_test.astype(np.int64)
+    return pixels, y_train, test_pixels, y_test
 
 
 def _fetch(path: Path, md5: str, mirrors: tuple[str, ...]) -> Path:

@@ -7,12 +7,15 @@ import hashlib
 import io
 import tarfile
 import threading
+import zipfile
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from afli import activations as act
 from afli import data
@@ -108,39 +111,144 @@ def test_npz_of_raw_images(raw):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"y_train": np.array([0.9, 1, 2, 0, 1, 2])}, "labels must be integers from 0 on, got float64"),
-        ({"y_test": np.array([0, -1, 2])}, "labels must be integers from 0 on, got int64, the lowest -1"),
+        (
+            {"y_train": np.array([0.9, 1, 2, 0, 1, 2])},
+            "y_train must be a plain array of integers .* got float64",
+        ),
+        ({"y_test": np.array([0, -1, 2])}, "y_test must be integers from 0 on, got -1 to 2"),
+        ({"y_test": np.array([0, 1, 2**63 + 5], np.uint64)}, "y_test must be integers from 0 on, got 0 to 9223372036"),
+        ({"y_train": np.arange(6)[:, None] % 3}, r"y_train must be of shape \(images,\)"),
+        ({"y_train": np.arange(5) % 3}, "every image needs one label, got 6 in x_train and 5 in y_train"),
+        (
+            {"y_train": 1 + np.arange(6) % 3, "y_test": 1 + np.arange(3)},
+            "no training image is a 0, but labels go up to 3",
+        ),
+        ({"y_train": np.array([0, 1, 2, 0, 1, 255])}, "no training image is a 3, but labels go up to 255"),
+        ({"y_test": np.array([0, 1, 3])}, "no training image is a 3, but labels go up to 3"),
+        ({"y_test": np.array([0, 1, 20_000_000])}, "no training image is a 3, but labels go up to 20000000"),
+        ({"y_train": np.arange(6), "classes": np.array(["a", "b", "c"])}, r"labels must lie in 0\.\.2, .* got 5"),
+        ({"classes": np.array(["a", "a", "b"])}, "`classes` must be a list of different names"),
         ({"x_test": np.zeros((3, 5, 5, 3), np.uint8)}, r"all images must be of one size, got \(4, 4, 3\) to train"),
+        ({"x_train": np.array(3, np.uint8)}, r"x_train must be uint8 of shape \(images, \.\.\.\), got uint8\(\)"),
+        ({"x_train": np.zeros((6, 4, 4, 3))}, "x_train must be uint8 .* got float64"),
+        ({"name": np.array(["a", "b"])}, "`name` must be one text"),
     ],
 )
 def test_labels_and_images_that_cannot_be_meant_are_refused(raw, change, message):
     path, arrays = raw
     labels = {"y_train": np.arange(6) % 3, "y_test": np.arange(3)}
     np.savez(path, **(arrays | labels | change))
-    with pytest.raises(data.DataError, match=message):
+    with pytest.raises(data.DataError, match=f"{path.name} cannot be used: .*{message}"):
         data.load(f"npz:{path}")
 
 
-def test_npz_of_jpegs(tmp_path):
-    from PIL import Image
+def test_a_class_without_a_training_image_is_meant_where_the_classes_are_named(raw):
+    path, arrays = raw
+    labels = {"y_train": np.array([0, 2, 2, 0, 2, 0]), "y_test": np.array([0, 1, 2])}
+    np.savez(path, **arrays, **labels, classes=np.array(["cat", "dog", "horse", "ship"]))
+    assert data.load(f"npz:{path}").classes == 4
 
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"y_train": np.arange(5) % 2}, ValueError, "every image needs one label, got 6 in x_train and 5 in y_train"),
+        ({"y_train": np.arange(6.0)}, TypeError, "y_train must be a plain array of integers"),
+        ({"y_train": np.arange(6) - 1}, ValueError, "y_train must be integers from 0 on, got -1"),
+        ({"y_test": np.array([0, 7])}, ValueError, "no training image is a 2, but labels go up to 7"),
+        ({"y_test": np.array([0, 7]), "classes": 5}, ValueError, r"labels must lie in 0\.\.4"),
+        ({"x_train": np.zeros((6, 4), np.uint8)}, TypeError, "x_train must hold floating point .* divided by 255"),
+        ({"x_train": np.zeros((6, 2, 2))}, ValueError, r"x_train must be of shape \(images, pixels\)"),
+        ({"x_test": np.full((2, 4), np.nan)}, ValueError, "x_test must be finite"),
+        ({"x_test": np.array([[0, 1, np.inf, 0]] * 2)}, ValueError, "x_test must be finite"),
+        ({"x_test": np.zeros((2, 3))}, ValueError, "all images must be of one size, got 4 pixels to train and 3"),
+        ({"x_train": np.ma.masked_array(np.zeros((6, 4)), mask=True)}, TypeError, "masked"),
+    ],
+)
+def test_a_dataset_by_hand_is_checked(change, error, message):
+    own = {"x_train": np.zeros((6, 4)), "y_train": np.arange(6) % 2, "x_test": np.zeros((2, 4)), "y_test": np.arange(2)}
+    made = data.Dataset("own", **own, source="made here")
+    assert (made.classes, made.features, made.x_train.dtype, made.y_test.dtype) == (2, 4, np.float32, np.int64)
+    with pytest.raises(error, match=message):
+        data.Dataset("own", **(own | change), source="made here")
+
+
+def test_authors_inputs_need_pixels_between_0_and_1(digits):
+    with pytest.raises(ValueError, match=r"authors needs pixels in \[0, 1\], digits has them in \[0, 2\]"):
+        data.normalised(replace(digits, x_test=2 * digits.x_test), "authors")
+
+
+def images(*levels, mode="RGB", size=(8, 8), form="jpeg"):
+    """Image files of one grey level each."""
     files = []
-    for level in (0, 85, 170, 255):
+    for level in levels:
         stream = io.BytesIO()
-        Image.new("RGB", (8, 8), (level, level, level)).save(stream, "jpeg")
-        files.append(np.frombuffer(stream.getvalue(), np.uint8))
-    offsets = np.cumsum([0, *map(len, files)])
-    contents = {"jpeg": np.concatenate(files), "offsets": offsets, "labels": np.arange(4), "n_train": 3}
+        Image.new("RGB", size, (level, level, level)).convert(mode).save(stream, form)
+        files.append(stream.getvalue())
+    return files
+
+
+def contents(files, **change):
+    """The arrays of an npz of image files, three of them to train on."""
+    arrays = {"jpeg": np.frombuffer(b"".join(files), np.uint8), "offsets": np.cumsum([0, *map(len, files)])}
+    return arrays | {"labels": np.arange(len(files)) % 3, "n_train": 3} | change
+
+
+GREYS = (0, 85, 170, 255)
+
+
+def test_npz_of_jpegs(tmp_path):
     path = tmp_path / "grey.npz"
-    np.savez(path, **contents)
+    np.savez(path, **contents(images(*GREYS)))
     dataset = data.load(f"npz:{path}")
     assert dataset.name == "grey"
     np.testing.assert_allclose(dataset.x_train.mean(axis=1), [0, 1 / 3, 2 / 3], atol=0.01)
-    np.savez(path, **contents, classes=np.array(data.CIFAR10_CLASSES))
+    np.savez(path, **contents(images(*GREYS, mode="L"), n_train=np.array([3])))
+    assert data.load(f"npz:{path}").features == 64
+
+
+def test_only_the_known_images_are_called_cifar_10(tmp_path, monkeypatch):
+    path = tmp_path / "ten.npz"
+    classes = {"classes": np.array(data.CIFAR10_CLASSES)}
+    arrays = contents(images(*GREYS), **classes)
+    np.savez(path, **arrays)
+    with pytest.raises(data.DataError, match=r"ten\.npz .*CIFAR-10's class names, but not .* give it a `name`"):
+        data.load(f"npz:{path}")
+    np.savez(path, **arrays, name="ten of my own")
+    assert data.load(f"npz:{path}").name == "ten of my own"
+    np.savez(path, **arrays)
+    known = hashlib.sha256(arrays["jpeg"].tobytes() + bytes([0, 1, 2, 0]) + np.int64(3).tobytes()).hexdigest()
+    monkeypatch.setattr(data, "CIFAR10_JPEG_SHA256", known)
     assert data.load(f"npz:{path}").name == "CIFAR-10 (JPEG copy)"
-    contents["jpeg"][offsets[1] : offsets[1] + 50] = 0
-    np.savez(path, **contents)
-    with pytest.raises(data.DataError, match="image 1"):
+    np.savez(path, **(arrays | {"n_train": 2, "labels": np.array([1, 0, 2, 0])}))
+    with pytest.raises(data.DataError, match="not the images known"):
+        data.load(f"npz:{path}")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (contents(images(*GREYS[:3]) + images(0, mode="L")), "all grey .*; image 3 is L of 8 x 8 .* image 0 is RGB"),
+        (contents(images(*GREYS[:3]) + images(0, mode="L", size=(24, 8))), "image 3 is L of 24 x 8 pixels"),
+        (contents(images(*GREYS[:3]) + images(0, size=(16, 4))), "image 3 is RGB of 16 x 4 pixels"),
+        (contents(images(*GREYS, mode="P", form="png")), "image 0 is P of 8 x 8"),
+        (contents(images(*GREYS, mode="1", form="png")), "image 0 is 1 of 8 x 8"),
+        (contents([*images(*GREYS[:3]), b"no image"]), "image 3 cannot be decoded"),
+        ({"n_train": -5}, r"`n_train` must be an integer in 1\.\.3, got -5"),
+        ({"n_train": 2.7}, r"`n_train` must be an integer in 1\.\.3, got 2\.7"),
+        ({"n_train": 4}, r"`n_train` must be an integer in 1\.\.3, got 4"),
+        ({"n_train": np.array([1, 2])}, r"`n_train` must be an integer in 1\.\.3"),
+        ({"labels": np.arange(5) % 3}, "`offsets` must be 6 increasing integers"),
+        ({"labels": np.arange(4.0)}, "must be a plain array of integers from 0 on, got float64"),
+        ({"offsets": np.arange(5.0)}, "`offsets` must be 5 increasing integers from 0 to .* got float64"),
+        ({"offsets": np.array([0, 9, 5, 20, 30])}, "`offsets` must be 5 increasing integers"),
+        ({"jpeg": np.zeros(10)}, "`jpeg` must be uint8 of one axis"),
+    ],
+)
+def test_image_files_that_cannot_be_meant_are_refused(tmp_path, change, message):
+    path = tmp_path / "bad.npz"
+    np.savez(path, **(contents(images(*GREYS)) | change))
+    with pytest.raises(data.DataError, match=rf"bad\.npz cannot be used: .*{message}"):
         data.load(f"npz:{path}")
 
 
@@ -157,9 +265,40 @@ def test_a_damaged_npz_is_refused(raw, damage):
         data.load(f"npz:{path}")
 
 
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_no_altered_byte_is_read_or_raises_anything_but_a_data_error(raw, save):
+    path, arrays = raw
+    save(path, **arrays, y_train=np.arange(6) % 3, y_test=np.arange(3), name="small images")
+    sound, whole, messages = data.load(f"npz:{path}"), path.read_bytes(), []
+    for position in range(0, len(whole), 3):
+        path.write_bytes(whole[:position] + bytes([whole[position] ^ 0x41]) + whole[position + 1 :])
+        try:
+            assert data.load(f"npz:{path}").sha256 == sound.sha256  # a byte of the zip's own, of a date for instance
+        except data.DataError as refusal:
+            messages.append(str(refusal))
+    assert len(messages) > len(whole) / 6
+    assert all(str(path) in message for message in messages)
+
+
+def test_what_is_no_npz_is_named(tmp_path):
+    path = tmp_path / "bad.npz"
+    with path.open("wb") as stream:
+        np.save(stream, np.zeros(3))
+    with pytest.raises(data.DataError, match=r"bad\.npz is not an npz file as np\.savez writes it"):
+        data.load(f"npz:{path}")
+    np.savez(path, x_train=np.array([{}]), allow_pickle=True)
+    with pytest.raises(data.DataError, match=r"bad\.npz .* it holds Python objects, which are never loaded"):
+        data.load(f"npz:{path}")
+    with zipfile.ZipFile(path, "w") as archive:
+        for key in ("x_train", "y_train", "x_test", "y_test"):
+            archive.writestr(key, b"hello")
+    with pytest.raises(data.DataError, match=r"bad\.npz is not an npz file .*: x_train is no array"):
+        data.load(f"npz:{path}")
+
+
 def test_an_npz_without_the_keys_or_the_file_itself(tmp_path):
     np.savez(tmp_path / "other.npz", images=np.zeros(3))
-    with pytest.raises(data.DataError, match="must hold the keys"):
+    with pytest.raises(data.DataError, match="its keys must be"):
         data.load(f"npz:{tmp_path / 'other.npz'}")
     with pytest.raises(data.DataError, match="there is no file"):
         data.load(f"npz:{tmp_path / 'nowhere.npz'}")

@@ -87,7 +87,7 @@ def test_a_table_as_committed_is_loaded(copy):
 
 def test_a_table_of_other_code_is_refused(copy):
     manifest = json.loads((copy / f"{NAME}.json").read_text())
-    (copy / f"{NAME}.json").write_text(json.dumps(manifest | {"code": "0" * 16}))
+    (copy / f"{NAME}.json").write_text(json.dumps(manifest | {"code": "0" * 16, "verified": []}))
     with pytest.raises(TableError, match="made by code 0000000000000000"):
         statistics.load(NAME, copy)
 

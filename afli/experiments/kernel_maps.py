@@ -196,8 +196,9 @@ def _accuracy(outputs: Array, labels: Any) -> float:
 # --- Tables ---
 
 
-def _name(dataset: str, images: int) -> str:
-    return f"kernel-{images}-{re.sub('[^a-z0-9]+', '-', dataset.lower()).strip('-')}"
+def _name(dataset: str, settings: Settings) -> str:
+    stages = "" if settings.rate is None else "-stages"
+    return f"kernel-{settings.images}{stages}-{re.sub('[^a-z0-9]+', '-', dataset.lower()).strip('-')}"
 
 
 def run(
@@ -209,7 +210,7 @@ def run(
     budget: float | None = None,
     echo: Callable[[str], None] = print,
 ) -> tuple[Path, int]:
-    """Add to the table `out`/kernel-IMAGES-DATASET.parquet what it lacks at these depths.
+    """Add to the table `out`/kernel-IMAGES-DATASET.parquet, or kernel-IMAGES-stages-DATASET, what it lacks.
 
     Parameters
     ----------
@@ -239,7 +240,7 @@ def run(
     began = time.monotonic()
     budget = float("inf") if budget is None else scalar("budget", budget, low=0)
     wanted = cells([integer("depths", depth, low=1) for depth in depths])
-    path = Path(out) / f"{_name(dataset.name, settings.images)}.parquet"
+    path = Path(out) / f"{_name(dataset.name, settings)}.parquet"
     about = {"name": dataset.name, "source": dataset.source, "sha256": dataset.sha256}
     identity = {"dataset": about, "settings": asdict(settings)}
     with exclusive(path):
