@@ -198,7 +198,7 @@ def _accuracy(outputs: Array, labels: Any) -> float:
 
 def _name(dataset: str, settings: Settings) -> str:
     stages = "" if settings.rate is None else "-stages"
-    return f"kernel-{settings.images}{stages}-{re.sub('[^a-z0-9]+', '-', dataset.lower()).strip('-')}"
+    return f"kernel-{settings.images}-width-{settings.width}{stages}-{re.sub('[^a-z0-9]+', '-', dataset.lower()).strip('-')}"
 
 
 def run(
@@ -210,7 +210,7 @@ def run(
     budget: float | None = None,
     echo: Callable[[str], None] = print,
 ) -> tuple[Path, int]:
-    """Add to the table `out`/kernel-IMAGES-DATASET.parquet, or kernel-IMAGES-stages-DATASET, what it lacks.
+    """Add to the table `out`/kernel-IMAGES-width-WIDTH-DATASET.parquet what it lacks; "-stages" marks one with stages.
 
     Parameters
     ----------
