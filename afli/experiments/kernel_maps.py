@@ -197,8 +197,9 @@ def _accuracy(outputs: Array, labels: Any) -> float:
 
 
 def _name(dataset: str, settings: Settings) -> str:
-    stages = "" if settings.rate is None else "-stages"
-    return f"kernel-{settings.images}-width-{settings.width}{stages}-{re.sub('[^a-z0-9]+', '-', dataset.lower()).strip('-')}"
+    stages = "-stages" if settings.rate is not None else ""
+    slug = re.sub("[^a-z0-9]+", "-", dataset.lower()).strip("-")
+    return f"kernel-{settings.images}-width-{settings.width}{stages}-{slug}"
 
 
 def run(
