@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
+Layer = tuple[NDArray[Any], NDArray[Any]]  # W (n_out, n_in) and b (n_out,)
+WEIGHTS = ("gaussian", "orthogonal")  # the two ensembles of random weights
 
 
 def real(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False) -> Array:
@@ -62,6 +64,45 @@ def function(name: str, value: Any) -> Function:
     if not callable(value):
         raise TypeError(f"{name} must be callable, got {value!r} of type {type(value).__name__}")
     return value
+
+
+def word(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    """`value` if it is one of these words; raises ValueError otherwise."""
+    if not isinstance(value, str) or value not in choices:
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {reprlib.repr(value)}")
+    return value
+
+
+def generator(rng: Any) -> np.random.Generator:
+    """`rng` if it is a numpy Generator; raises TypeError otherwise."""
+    if not isinstance(rng, np.random.Generator):
+        raise TypeError(f"rng must be a numpy Generator such as np.random.default_rng(0), got {reprlib.repr(rng)}")
+    return rng
+
+
+def array(name: str, value: Any, dimensions: int, shape: str) -> NDArray[Any]:
+    """`value` as a float array of that many dimensions, checked as in `real`; float32 is kept."""
+    checked = real(name, value)
+    if checked.ndim != dimensions:
+        raise ValueError(f"{name} must have shape {shape}, got {checked.shape}")
+    given = np.asarray(value)
+    return given if given.dtype == np.float32 else checked
+
+
+def layer_of(layer: Any, number: int, n_in: int) -> Layer:
+    """The pair (W, b), its shapes checked; its entries are not looked at, since the result is."""
+    try:
+        pair = tuple(layer)
+        w, b = (np.asarray(each) for each in pair)
+    except (TypeError, ValueError):
+        raise TypeError(f"layers must be pairs (W, b), got {reprlib.repr(layer)} as layer {number}") from None
+    if any(np.ma.isMaskedArray(each) for each in pair) or {w.dtype.kind, b.dtype.kind} - set("iuf"):
+        raise TypeError(f"W and b of layer {number} must be arrays of real numbers, got {reprlib.repr(pair)}")
+    if w.ndim != 2 or b.ndim != 1 or w.shape != (len(b), n_in):
+        raise ValueError(
+            f"W and b of layer {number} must have shapes (units, {n_in}) and (units,), got {w.shape} and {b.shape}"
+        )
+    return w, b
 
 
 def like(array: Array) -> Any:

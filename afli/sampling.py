@@ -3,19 +3,21 @@
 A network is a sequence of layers (W, b), drawn standardised: the variances of a `MeanField` multiply them when they are
 used, so one draw serves networks of any activation. `standard_layers` draws as it goes, and a network of 100 layers and
 width 1000 takes the memory of one layer; keep `list(standard_layers(...))` where layers are needed twice.
-The functions are the recurrences of the paper: forward (1), backward (8), Jacobian (10).
+The functions are the recurrences of the paper: forward (1), backward (8), Jacobian (10). float32 stays float32; every
+other kind of real number becomes float64.
 """
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from afli._inputs import integer
+from afli._inputs import WEIGHTS, Layer, array, generator, integer, layer_of, word
 from afli.meanfield import MeanField
 
 __all__ = [
@@ -30,48 +32,90 @@ __all__ = [
     "standard_weights",
 ]
 
-WEIGHTS = ("gaussian", "orthogonal")
 Matrix = NDArray[Any]
-Layer = tuple[Matrix, Matrix]
 
 
 # --- Random weights ---
 
 
 def standard_weights(
-    n_out: int, n_in: int, *, weights: str = "gaussian", rng: np.random.Generator, dtype: Any = np.float64
+    n_out: int, n_in: int, *, weights: str = "gaussian", rng: np.random.Generator, dtype: DTypeLike = np.float64
 ) -> Matrix:
-    """A matrix (n_out, n_in) that keeps the variance per unit: E ||W z||^2 / n_out = ||z||^2 / n_in.
+    """A random matrix that keeps the variance per unit: E ||W z||^2 / n_out = ||z||^2 / n_in.
 
-    gaussian: independent entries of variance 1 / n_in. orthogonal: Haar distributed, with orthonormal rows, or with
-    orthonormal columns times sqrt(n_out / n_in) where the layer widens. dtype: float64 or float32.
-    Raises ValueError for another word or a size below 1, TypeError if rng is not a numpy Generator.
+    Parameters
+    ----------
+    n_out, n_in
+        Rows and columns, at least 1.
+    weights
+        "gaussian": independent entries of variance 1 / n_in. "orthogonal": Haar distributed, with orthonormal rows, or
+        with orthonormal columns times sqrt(n_out / n_in) where the layer widens.
+    rng
+        Source of randomness: the same state gives the same matrix.
+    dtype
+        float64 or float32.
+
+    Returns
+    -------
+    Array (n_out, n_in).
+
+    Raises
+    ------
+    ValueError
+        For another word or dtype, or a size below 1.
+    TypeError
+        If rng is not a numpy Generator, or a size not an integer.
     """
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights must be one of {', '.join(map(repr, WEIGHTS))}, got {weights!r}")
-    if not isinstance(rng, np.random.Generator):
-        raise TypeError(f"rng must be a numpy Generator such as np.random.default_rng(0), got {rng!r}")
+    word("weights", weights, WEIGHTS)
+    generator(rng)
+    kind = _precision(dtype)
     shape = integer("n_out", n_out, low=1), integer("n_in", n_in, low=1)
-    normal = rng.standard_normal(shape, dtype=dtype)
+    normal = rng.standard_normal(shape, dtype=kind)
     if weights == "gaussian":
-        normal /= np.sqrt(np.asarray(n_in, dtype=dtype))
+        normal /= np.sqrt(np.asarray(n_in, dtype=kind))
         return normal
     basis, triangle = np.linalg.qr(normal if n_out >= n_in else normal.T)
     # QR is unique only up to signs. Making the diagonal of its triangle positive makes the basis Haar distributed.
     basis *= np.sign(np.diagonal(triangle))
     if n_out >= n_in:
-        basis *= np.sqrt(np.asarray(n_out / n_in, dtype=dtype))
+        basis *= np.sqrt(np.asarray(n_out / n_in, dtype=kind))
         return basis
     return basis.T
 
 
 def standard_layers(
-    sizes: Sequence[int], *, weights: str = "gaussian", rng: np.random.Generator, dtype: Any = np.float64
+    sizes: Iterable[int], *, weights: str = "gaussian", rng: np.random.Generator, dtype: DTypeLike = np.float64
 ) -> Iterator[Layer]:
     """The layers (W, b) of a network, one after another: W from `standard_weights`, b standard normal.
 
-    sizes: number of inputs, then the width of every layer. Other arguments as for `standard_weights`.
+    Parameters
+    ----------
+    sizes
+        Number of inputs, then the width of every layer: two integers or more, each at least 1.
+    weights, rng, dtype
+        As for `standard_weights`.
+
+    Returns
+    -------
+    Iterator over pairs of arrays (n_out, n_in) and (n_out,).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `standard_weights`, and if sizes has fewer than two entries.
     """
+    try:
+        counts = [integer(f"sizes[{i}]", n, low=1) for i, n in enumerate(sizes)]
+    except TypeError as error:
+        raise TypeError(f"sizes must be a sequence of integers, got {reprlib.repr(sizes)}") from error
+    if len(counts) < 2:
+        raise ValueError(f"sizes must hold the number of inputs and a width per layer, got {reprlib.repr(sizes)}")
+    word("weights", weights, WEIGHTS)
+    generator(rng)
+    return _drawn(counts, weights, rng, _precision(dtype))
+
+
+def _drawn(sizes: Sequence[int], weights: str, rng: np.random.Generator, dtype: Any) -> Iterator[Layer]:
     for n_in, n_out in pairwise(sizes):
         w = standard_weights(n_out, n_in, weights=weights, rng=rng, dtype=dtype)
         yield w, rng.standard_normal(n_out, dtype=dtype)
@@ -80,66 +124,240 @@ def standard_layers(
 # --- Through the network ---
 
 
-def on_sphere(net: MeanField, x: Matrix) -> Matrix:
-    """Inputs x (inputs, n), each scaled to ||x||^2 / n = (q - sigma_b2) / sigma_w2.
+def on_sphere(net: MeanField, x: ArrayLike) -> Matrix:
+    """Inputs scaled so that layer 1 has variance q, by eq. (1): ||x||^2 / n = (q - sigma_b2) / sigma_w2.
 
-    Layer 1 then has variance q, by eq. (1). Raises ValueError if an input is zero.
+    Parameters
+    ----------
+    net
+        The network.
+    x
+        Inputs (inputs, n), of any real type; images of integers too.
+
+    Returns
+    -------
+    Array (inputs, n).
+
+    Raises
+    ------
+    ValueError
+        If an input is zero, or x is not finite or not of two dimensions.
+    TypeError
+        If x does not hold real numbers, or net is not a MeanField.
     """
-    mean_square = np.mean(np.square(x), axis=1, keepdims=True)
-    if not (mean_square > 0).all():
-        raise ValueError(f"input {int(np.argmin(mean_square))} of x is zero and cannot be scaled")
-    return np.asarray(x * np.sqrt((net.q - net.sigma_b2) / net.sigma_w2 / mean_square).astype(x.dtype))
+    _require(net)
+    rows = array("x", x, 2, "(inputs, n)")
+    unit = _unit_rows("x", rows)
+    mean_square = max(net.q - net.sigma_b2, 0.0) / net.sigma_w2
+    return np.asarray(unit * float(np.sqrt(rows.shape[1] * mean_square)), dtype=rows.dtype)
 
 
-def preactivations(net: MeanField, x: Matrix, layers: Iterable[Layer]) -> Iterator[Matrix]:
-    """h^(1), h^(2), ... of eq. (1) for inputs x (inputs, n): one array (inputs, units) per layer."""
+def preactivations(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Iterator[Matrix]:
+    """The preactivations h^(1), h^(2), ... of eq. (1).
+
+    Parameters
+    ----------
+    net
+        The network, for its activation and its two variances.
+    x
+        Inputs (inputs, n).
+    layers
+        Pairs (W, b), standardised: W (n_out, n_in), b (n_out,).
+
+    Returns
+    -------
+    Iterator over arrays (inputs, units), one per layer.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, or a layer's preactivations are not finite.
+    TypeError
+        If an argument is not what is said above.
+    """
+    _require(net)
+    return _forward(net, array("x", x, 2, "(inputs, n)"), layers)
+
+
+def _forward(net: MeanField, z: Matrix, layers: Iterable[Layer]) -> Iterator[Matrix]:
     to_w, to_b = (float(np.sqrt(v)) for v in (net.sigma_w2, net.sigma_b2))
-    z = x
-    for w, b in layers:
-        h = to_w * (z @ w.T) + to_b * b
-        yield h
-        z = net.phi.function(h)
+    for number, layer in enumerate(layers, 1):
+        w, b = layer_of(layer, number, z.shape[1])
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported
+            h = to_w * (z @ w.T) + to_b * b
+            z = net.phi.function(h)
+        yield _finite(f"the preactivations of layer {number}", h)
 
 
-def correlations(h: Matrix) -> Matrix:
-    """Correlation of every pair of inputs over the units of a layer. h: (inputs, units) -> (pairs,), in [-1, 1].
+def correlations(h: ArrayLike) -> Matrix:
+    """Correlation of every pair of inputs over the units of a layer.
 
     Preactivations have mean zero over the draw of the weights, so nothing is subtracted.
+
+    Parameters
+    ----------
+    h
+        Preactivations (inputs, units).
+
+    Returns
+    -------
+    Array (pairs,) with values in [-1, 1], in the order of `np.triu_indices(inputs, 1)`.
+
+    Raises
+    ------
+    ValueError
+        If a row is zero, or h is not finite or not of two dimensions.
+    TypeError
+        If h does not hold real numbers.
     """
-    unit = h.astype(np.float64)
-    unit /= np.linalg.norm(unit, axis=1, keepdims=True)
-    return np.clip((unit @ unit.T)[np.triu_indices(len(h), 1)], -1.0, 1.0)
+    unit = _unit_rows("h", array("h", h, 2, "(inputs, units)"))
+    return np.clip((unit @ unit.T)[np.triu_indices(len(unit), 1)], -1.0, 1.0)
 
 
 # --- And back ---
 
 
-def errors_backward(net: MeanField, h: Sequence[Matrix], layers: Sequence[Layer], delta: Matrix) -> list[Matrix]:
+def errors_backward(net: MeanField, h: Sequence[Matrix], layers: Sequence[Layer], delta: ArrayLike) -> list[Matrix]:
     """The errors delta^(1), ..., delta^(L) of eq. (8) from the last one.
 
-    h: preactivations per layer, each (inputs, units); layers: the same layers; delta: delta^(L), (inputs, units of the
-    last layer).
+    Parameters
+    ----------
+    net
+        The network, for its activation and sigma_w2.
+    h
+        Preactivations per layer, each (inputs, units).
+    layers
+        The same layers.
+    delta
+        delta^(L), (inputs, units of the last layer).
+
+    Returns
+    -------
+    List of arrays, each of the shape of that layer's preactivations.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit or an error is not finite.
+    TypeError
+        If an argument is not what is said above.
     """
+    _require(net)
+    heights = [array(f"h[{i}]", each, 2, "(inputs, units)") for i, each in enumerate(_listed("h", h))]
+    kept = _listed("layers", layers)
+    errors = [array("delta", delta, 2, "(inputs, units)")]
+    if len(heights) != len(kept) or not kept:
+        raise ValueError(f"h and layers must hold the same layers, one or more, got {len(heights)} and {len(kept)}")
+    if errors[0].shape != heights[-1].shape:
+        raise ValueError(f"delta must have the shape of h[-1], {heights[-1].shape}, got {errors[0].shape}")
     to_w = float(np.sqrt(net.sigma_w2))
-    errors = [delta]
-    for here, (w_above, _) in zip(h[-2::-1], layers[:0:-1], strict=True):
-        errors.append(net.phi.gradient(here) * (errors[-1] @ w_above) * to_w)
+    for number in range(len(kept), 1, -1):
+        here = heights[number - 2]
+        w_above, _ = layer_of(kept[number - 1], number, here.shape[1])
+        if (len(here), len(w_above)) != errors[-1].shape:
+            raise ValueError(f"h[{number - 1}] must have shape {(len(here), len(w_above))}, got {errors[-1].shape}")
+        with np.errstate(over="ignore", invalid="ignore"):
+            error = net.phi.gradient(here) * (errors[-1] @ w_above) * to_w
+        errors.append(_finite(f"the errors of layer {number - 1}", error))
     return errors[::-1]
 
 
-def jacobian(net: MeanField, x: Matrix, layers: Iterable[Layer]) -> Matrix:
-    """J = D^(L) W^(L) ... D^(1) W^(1) at one input x (n,), eq. (10): an array (units of the last layer, n)."""
-    kept = list(layers)
-    product = np.eye(len(x), dtype=x.dtype)
-    for h, (w, _) in zip(preactivations(net, x[None], kept), kept, strict=True):
-        product = net.phi.gradient(h[0])[:, None] * (w @ product) * float(np.sqrt(net.sigma_w2))
-    return product
+def jacobian(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Matrix:
+    """The Jacobian J = D^(L) W^(L) ... D^(1) W^(1) of eq. (10) at one input.
+
+    Parameters
+    ----------
+    net
+        The network, for its activation and its two variances.
+    x
+        The input (n,).
+    layers
+        Pairs (W, b), standardised.
+
+    Returns
+    -------
+    Array (units of the last layer, n).
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `preactivations`, and if J is not finite.
+    """
+    _require(net)
+    start = array("x", x, 1, "(n,)")
+    kept = _listed("layers", layers)
+    product = np.eye(len(start), dtype=start.dtype)
+    for h, (w, _) in zip(_forward(net, start[None], kept), kept, strict=True):
+        with np.errstate(over="ignore", invalid="ignore"):
+            product = net.phi.gradient(h[0])[:, None] * (w @ product) * float(np.sqrt(net.sigma_w2))
+    return _finite("the Jacobian", product)
 
 
 def singular_values(
     net: MeanField, *, width: int, depth: int, weights: str = "orthogonal", rng: np.random.Generator
 ) -> Matrix:
-    """Singular values (width,), largest first, of the Jacobian of a sampled network at a random input on the sphere."""
-    x = on_sphere(net, rng.standard_normal((1, integer("width", width, low=1))))[0]
-    sizes = [width] * (integer("depth", depth, low=1) + 1)
-    return np.linalg.svd(jacobian(net, x, standard_layers(sizes, weights=weights, rng=rng)), compute_uv=False)
+    """Singular values of the Jacobian of a sampled network at a random input on the sphere.
+
+    Parameters
+    ----------
+    net
+        The network.
+    width, depth
+        Units per layer and number of layers, at least 1.
+    weights, rng
+        As for `standard_weights`.
+
+    Returns
+    -------
+    Array (width,), largest first.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `standard_weights` and `jacobian`.
+    """
+    _require(net)
+    width, depth = integer("width", width, low=1), integer("depth", depth, low=1)
+    layers = standard_layers([width] * (depth + 1), weights=weights, rng=generator(rng))
+    x = on_sphere(net, rng.standard_normal((1, width)))[0]
+    return np.linalg.svd(jacobian(net, x, layers), compute_uv=False)
+
+
+# --- Checks ---
+
+
+def _require(net: Any) -> None:
+    if not isinstance(net, MeanField):
+        raise TypeError(f"net must be a MeanField, got {reprlib.repr(net)} of type {type(net).__name__}")
+
+
+def _precision(dtype: Any) -> Any:
+    try:
+        kind = np.dtype(dtype)
+    except TypeError:
+        kind = np.dtype(object)
+    if kind not in (np.float64, np.float32):
+        raise ValueError(f"dtype must be float64 or float32, got {dtype!r}")
+    return kind.type
+
+
+def _listed(name: str, value: Any) -> list[Any]:
+    try:
+        return list(value)
+    except TypeError:
+        raise TypeError(f"{name} must be a sequence, got {reprlib.repr(value)}") from None
+
+
+def _unit_rows(name: str, rows: Matrix) -> Matrix:
+    """The rows divided by their lengths, in float64; by the largest entry first, so that no square leaves the range."""
+    largest = np.abs(rows).max(axis=1, initial=0.0, keepdims=True).astype(np.float64)
+    if not (largest > 0).all():
+        raise ValueError(f"row {int(np.argmin(largest))} of {name} is zero: it has no direction")
+    unit = rows / largest
+    return unit / np.linalg.norm(unit, axis=1, keepdims=True)
+
+
+def _finite(what: str, array: Matrix) -> Matrix:
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what} are not finite: a weight or bias is not, or they leave the range of {array.dtype}")
+    return array

@@ -98,7 +98,7 @@ def test_the_command_says_what_it_did(tmp_path) -> None:
     assert (stopped.exit_code, "81 cells missing" in stopped.output) == (cli.Exit.STOPPED_EARLY, True)
     done = runner.invoke(cli.app, arguments)
     assert (done.exit_code, "0 cells missing" in done.output) == (0, True)
-    assert (tmp_path / "kernel-40-digits.parquet").exists()
+    assert (tmp_path / "kernel-40-width-300-digits.parquet").exists()
     for wrong in (["--depths", "a"], ["--images", "5000"], ["--data", "nothing"], ["--depths", "0"]):
         refused = runner.invoke(cli.app, [*arguments, *wrong])
         assert (refused.exit_code, "error: " in refused.output) == (cli.Exit.FAILED, True)

@@ -57,18 +57,98 @@ def test_single_precision_stays_single(weights):
     assert all(h.dtype == np.float32 for h in sampling.preactivations(NET, x, pairs))
 
 
-def test_bad_arguments_are_named():
-    rng = np.random.default_rng(0)
-    with pytest.raises(ValueError, match="weights must be one of 'gaussian', 'orthogonal', got 'haar'"):
-        sampling.standard_weights(3, 3, weights="haar", rng=rng)
-    with pytest.raises(ValueError, match="n_in"):
-        sampling.standard_weights(3, 0, rng=rng)
-    with pytest.raises(TypeError, match="rng must be a numpy Generator"):
-        sampling.standard_weights(3, 3, rng=7)
-    with pytest.raises(ValueError, match="depth"):
-        sampling.singular_values(NET, width=4, depth=0, rng=rng)
-    with pytest.raises(ValueError, match="input 1 of x is zero"):
-        sampling.on_sphere(NET, np.array([[1.0, 2.0], [0.0, 0.0]]))
+# --- Bad input ---
+
+
+LAYERS, RNG, X = layers_of([3, 4]), np.random.default_rng(0), np.ones((2, 3))
+REFUSED = [
+    (
+        lambda: sampling.standard_weights(3, 3, weights="haar", rng=RNG),
+        "weights must be 'gaussian' or 'orthogonal', got",
+    ),
+    (lambda: sampling.standard_weights(3, 3, weights=["gaussian"], rng=RNG), "weights must be 'gaussian' or"),
+    (lambda: sampling.standard_weights(3, 3, weights=np.array(["gaussian"]), rng=RNG), "weights must be 'gaussian' or"),
+    (lambda: sampling.standard_weights(3, 0, rng=RNG), "n_in must be at least 1, got 0"),
+    (lambda: sampling.standard_weights(3.0, 3, rng=RNG), "n_out must be an integer, got 3.0"),
+    (lambda: sampling.standard_weights(3, 3, rng=7), "rng must be a numpy Generator"),
+    (lambda: sampling.standard_weights(3, 3, rng=RNG, dtype=np.float16), "dtype must be float64 or float32, got "),
+    (lambda: sampling.standard_weights(3, 3, rng=RNG, dtype="no type"), "dtype must be float64 or float32, got "),
+    (
+        lambda: sampling.standard_layers([], rng=RNG),
+        r"sizes must hold the number of inputs and a width per layer, got \[\]",
+    ),
+    (lambda: sampling.standard_layers([3], rng=RNG), "sizes must hold the number of inputs and a width per layer"),
+    (lambda: sampling.standard_layers("7", rng=RNG), "sizes must be a sequence of integers, got '7'"),
+    (lambda: sampling.standard_layers(7, rng=RNG), "sizes must be a sequence of integers, got 7"),
+    (lambda: sampling.standard_layers([3, -1], rng=RNG), r"sizes\[1\] must be at least 1, got -1"),
+    (lambda: sampling.standard_layers([3, 3], rng=None), "rng must be a numpy Generator"),
+    (lambda: sampling.on_sphere(act.tanh(), X), "net must be a MeanField, got "),
+    (lambda: sampling.on_sphere(NET, [[1.0, 2.0], [0.0, 0.0]]), "row 1 of x is zero"),
+    (lambda: sampling.on_sphere(NET, [1.0, 2.0]), r"x must have shape \(inputs, n\), got \(2,\)"),
+    (lambda: sampling.on_sphere(NET, [[1.0, np.nan]]), "x must be finite, got nan"),
+    (lambda: sampling.on_sphere(NET, [["1"]]), "x must be a real number"),
+    (lambda: sampling.preactivations(NET, [1.0], LAYERS), r"x must have shape \(inputs, n\), got \(1,\)"),
+    (
+        lambda: list(sampling.preactivations(NET, np.ones((2, 4)), LAYERS)),
+        r"W and b of layer 1 must have shapes \(units, 4",
+    ),
+    (lambda: list(sampling.preactivations(NET, X, [LAYERS[0][0]])), "W and b of layer 1|layers must be pairs"),
+    (lambda: list(sampling.preactivations(NET, X, [3])), r"layers must be pairs \(W, b\), got 3 as layer 1"),
+    (lambda: list(sampling.preactivations(NET, X, [("ab", "c")])), "W and b of layer 1 must be arrays of real numbers"),
+    (
+        lambda: list(sampling.preactivations(NET, X, [(np.nan * LAYERS[0][0], LAYERS[0][1])])),
+        "the preactivations of layer 1",
+    ),
+    (lambda: sampling.correlations([[1.0, 0.0], [0.0, 0.0]]), "row 1 of h is zero"),
+    (lambda: sampling.correlations([1.0, 0.0]), r"h must have shape \(inputs, units\)"),
+    (lambda: sampling.correlations([[1j, 0.0]]), "h must be a real number"),
+    (
+        lambda: sampling.errors_backward(NET, [X], LAYERS, [[1.0]]),
+        r"delta must have the shape of h\[-1\], \(2, 3\), got \(1, 1\)",
+    ),
+    (lambda: sampling.errors_backward(NET, [X, X], LAYERS, X), "h and layers must hold the same layers, one or more"),
+    (lambda: sampling.errors_backward(NET, [], [], X), "h and layers must hold the same layers, one or more"),
+    (lambda: sampling.errors_backward(NET, 3, LAYERS, X), "h must be a sequence, got 3"),
+    (
+        lambda: sampling.errors_backward(NET, [X, X], LAYERS + LAYERS, X),
+        r"h\[1\] must have shape \(2, 4\), got \(2, 3\)",
+    ),
+    (lambda: sampling.jacobian(NET, X, LAYERS), r"x must have shape \(n,\), got \(2, 3\)"),
+    (lambda: sampling.jacobian(NET, X[0], 3), "layers must be a sequence, got 3"),
+    (lambda: sampling.singular_values(NET, width=4, depth=0, rng=RNG), "depth must be at least 1, got 0"),
+    (lambda: sampling.singular_values(NET, width=True, depth=2, rng=RNG), "width must be an integer, got True"),
+    (lambda: sampling.singular_values(NET, width=4, depth=2, rng=0), "rng must be a numpy Generator"),
+    (lambda: sampling.singular_values("net", width=4, depth=2, rng=RNG), "net must be a MeanField, got 'net'"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_bad_arguments_are_named(call, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+def test_activations_that_leave_the_range_of_a_float_are_reported():
+    growing = mf.critical_at(act.from_callable(np.sinh, np.cosh, name="sinh"), q=1.0)
+    with pytest.raises(ValueError, match="the preactivations of layer 3 are not finite"):
+        list(sampling.preactivations(growing, 50 * np.ones((1, 3)), layers_of([3, 3, 3, 3])))
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.int64, np.float16])
+def test_images_of_integers_are_scaled_as_numbers(dtype):
+    images = np.array([[1, 2, 3], [16, 32, 200]], dtype=dtype)
+    x = sampling.on_sphere(NET, images)
+    assert x.dtype == np.float64
+    np.testing.assert_array_equal(x, sampling.on_sphere(NET, images.astype(float)))
+    np.testing.assert_allclose(np.mean(x**2, axis=1), (NET.q - NET.sigma_b2) / NET.sigma_w2, rtol=1e-14)
+    np.testing.assert_allclose(x[0] / x[0, 0], [1, 2, 3], rtol=1e-14)
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e200])
+def test_the_size_of_an_input_does_not_matter(size):
+    x = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, -1.0]])
+    np.testing.assert_allclose(sampling.on_sphere(NET, size * x), sampling.on_sphere(NET, x), rtol=1e-14)
+    np.testing.assert_allclose(sampling.correlations(size * x), [4 / 14], rtol=1e-14)
 
 
 # --- The recurrences ---

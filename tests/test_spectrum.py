@@ -18,13 +18,19 @@ def network(a):
 
 
 def moments(net, depth, weights):
-    """Mass, mean and variance of the whole law: atoms and density, integrated in ln x."""
+    """Mass, mean and variance of the whole law: atoms and density, x = end exp(-t^2), which smooths the square root."""
     zero, top, position = spectrum.atoms(net, depth, weights=weights)
-    u = np.log(spectrum.edge(net, depth, weights=weights)) - 60 * max(1, depth / 5) * np.linspace(1, 0, 4001) ** 3
-    x = np.exp(u)
-    mass = spectrum.density(net, depth, x, weights=weights) * x
-    mean = top * position + np.trapezoid(mass * x, u)
-    return zero + top + np.trapezoid(mass, u), mean, top * position**2 + np.trapezoid(mass * x**2, u) - mean**2
+    end, (node, weight) = spectrum.edge(net, depth, weights=weights), np.polynomial.legendre.leggauss(400)
+    reach = np.sqrt(
+        min(30 * depth, 690)
+    )  # x falls to end exp(-reach^2), and below it the density is C x^(1 / depth - 1)
+    t = 0.5 * reach * (node + 1)
+    x = end * np.exp(-t * t)
+    mass = spectrum.density(net, depth, x, weights=weights) * x * reach * weight * t
+    lowest = end * np.exp(-reach * reach)
+    rest = depth * lowest * spectrum.density(net, depth, lowest, weights=weights)
+    mean = top * position + np.sum(mass * x)
+    return zero + top + np.sum(mass) + rest, mean, top * position**2 + np.sum(mass * x**2) - mean**2
 
 
 @pytest.mark.parametrize("weights", sampling.WEIGHTS)
@@ -32,9 +38,69 @@ def moments(net, depth, weights):
 def test_mass_mean_and_variance_are_one_one_and_equation_13(a, depth, weights):
     net = network(a)
     mass, mean, variance = moments(net, depth, weights)
-    assert mass == pytest.approx(1.0, abs=1e-5)
-    assert mean == pytest.approx(1.0, abs=1e-5)
-    assert variance == pytest.approx(isometry.jacobian_variance(net, depth, weights=weights), rel=1e-4, abs=1e-4)
+    assert mass == pytest.approx(1.0, abs=1e-11)
+    assert mean == pytest.approx(1.0, abs=1e-11)
+    assert variance == pytest.approx(isometry.jacobian_variance(net, depth, weights=weights), rel=1e-10, abs=1e-10)
+
+
+@pytest.mark.parametrize("a", [0.2, 1.0, 3.0])
+def test_two_layers_are_two_free_projections(a):
+    """The product of two free projections of trace B: its law is known, and x is its value over B^2."""
+    net = network(a)
+    inside = 1 - spectrum.atoms(net, 2)[0]
+    x = spectrum.edge(net, 2) * np.array([1e-12, 1e-3, 0.3, 0.9, 0.999])
+    value, end = x * inside**2, 4 * inside * (1 - inside)
+    expected = inside**2 * np.sqrt(value * (end - value)) / (2 * np.pi * value * (1 - value))
+    np.testing.assert_allclose(spectrum.density(net, 2, x), expected, rtol=1e-12)
+
+
+def log_z_slopes(m, inside, depth, weights):
+    """d ln z / d M and the second derivative, of the equation at the top of the module."""
+    power = 1 if weights == "gaussian" else 1 - depth
+    factors = [(power, 1 + m), (-1, m), (depth, m + inside)]
+    return sum(p / f for p, f in factors), -sum(p / f**2 for p, f in factors)
+
+
+@pytest.mark.parametrize("weights", sampling.WEIGHTS)
+@pytest.mark.parametrize(("a", "depth"), CASES)
+def test_at_the_edge_the_slope_of_z_is_zero_and_the_density_a_square_root(a, depth, weights):
+    net = network(a)
+    inside, end = 1 - spectrum.atoms(net, depth)[0], spectrum.edge(net, depth, weights=weights)
+    if weights == "gaussian":
+        m = (1 - depth + np.sqrt((depth - 1) ** 2 + 4 * depth * inside)) / (2 * depth)
+    else:
+        m = inside / (depth * (1 - inside) - 1)
+    first, second = log_z_slopes(m, inside, depth, weights)
+    assert abs(first * m) < 1e-9
+    # ln z - ln(end) = second (M - m)^2 / 2, so |Im M| = sqrt(2 distance / second), to order distance.
+    x, expected = end * (1 - 1e-8), np.sqrt(2e-8 / second) / (np.pi * end)
+    assert spectrum.density(net, depth, x, weights=weights) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("depth", "distance", "expected"),
+    [
+        # Newton's method on the equation at 60 digits, along z = x exp(i angle) from the negative axis down to angle 0.
+        (5, 1e-4, 0.5259024397934589),
+        (5, 1e-6, 0.057301089435689),
+        (5, 1e-8, 0.005735246746559809),
+        (2, 1e-8, 2.9333487370647676e-05),
+    ],
+)
+def test_density_close_to_the_edge(depth, distance, expected):
+    net = network(1.0)
+    x = spectrum.edge(net, depth) * (1 - distance)
+    assert spectrum.density(net, depth, x) == pytest.approx(expected, rel=1e-15 * depth / distance)
+
+
+@pytest.mark.parametrize("weights", sampling.WEIGHTS)
+def test_far_beyond_the_edge_and_far_below_it_nothing_overflows(weights):
+    net, far = network(1.0), np.array([1e50, 1e150, 1e308])
+    with np.errstate(all="raise"):
+        np.testing.assert_array_equal(spectrum.density(net, 5, far, weights=weights), 0.0)
+        assert np.isfinite(spectrum.density(net, 40, np.geomspace(1e-305, 1e300, 50), weights=weights)).all()
+        assert spectrum.density(net, 5, [[0.5], [0.6]], weights=weights).shape == (2, 1)
+        assert spectrum.density(net, 5, [], weights=weights).shape == (0,)
 
 
 @pytest.mark.parametrize("a", [0.5, 1.0, 2.0])

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RankCorrelation", "clear_difference", "crests", "map_rows", "rank_correlation"]
 
-CIFAR = "kernel-5000-cifar-10-jpeg-copy"
+CIFAR = "kernel-5000-width-300-cifar-10-jpeg-copy"
 
 
 @dataclass(frozen=True)

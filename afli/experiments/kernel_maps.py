@@ -197,8 +197,9 @@ def _accuracy(outputs: Array, labels: Any) -> float:
 
 
 def _name(dataset: str, settings: Settings) -> str:
-    stages = "" if settings.rate is None else "-stages"
-    return f"kernel-{settings.images}{stages}-{re.sub('[^a-z0-9]+', '-', dataset.lower()).strip('-')}"
+    stages = "-stages" if settings.rate is not None else ""
+    slug = re.sub("[^a-z0-9]+", "-", dataset.lower()).strip("-")
+    return f"kernel-{settings.images}-width-{settings.width}{stages}-{slug}"
 
 
 def run(
@@ -210,7 +211,7 @@ def run(
     budget: float | None = None,
     echo: Callable[[str], None] = print,
 ) -> tuple[Path, int]:
-    """Add to the table `out`/kernel-IMAGES-DATASET.parquet, or kernel-IMAGES-stages-DATASET, what it lacks.
+    """Add to the table `out`/kernel-IMAGES-width-WIDTH-DATASET.parquet what it lacks; "-stages" marks one with stages.
 
     Parameters
     ----------

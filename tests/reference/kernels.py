@@ -116,10 +116,9 @@ def cases() -> list[dict[str, Any]]:
         ("Shtanh", 1, "0.01", None, COSINES, (1, 2, 5, 20)),
         ("Shtanh", 5, "0.1", None, deep, (1, 20, 200)),
         ("Shtanh", 1, "0.05", "2", few, (1, 2, 5, 20)),  # chaos
-        ("Ssine", 1, "0.1", None, few, (1, 2)),
-        ("elu", None, "0.1", None, few, (1, 2)),
-        ("tanh", None, "0.1", None, few, (1, 2)),
-        ("gelu", None, "0.1", None, few, (1, 2)),
+        ("Ssine", 1, "0.1", None, ("-0.5", "0.9"), (1, 2)),
+        ("elu", None, "0.1", None, ("-0.5", "0.9"), (1, 2)),
+        ("tanh", None, "0.1", None, ("0.9",), (1, 2)),
     ]
     return [dict(zip(("act", "a", "vb", "vw", "cosines", "depths"), row, strict=True)) for row in table]
 
@@ -131,7 +130,7 @@ def solve(case: dict[str, Any]) -> dict[str, Any]:
         q = mpf(1)
     elif case["vw"] is None:
         known = {"erf": bias ** mpf("0.6"), "sin": mpf("0.5"), "Shtanh": mpf(case["a"] or 1) ** 2 / 2 + bias}
-        start = {"Ssine": mpf("0.50553"), "elu": mpf("2.2131"), "tanh": mpf("0.8058"), "gelu": mpf("1.6323")}
+        start = {"Ssine": mpf("0.50553"), "elu": mpf("2.2131"), "tanh": mpf("0.8058")}
         q = critical_variance(phi, bias, {**known, **start}[case["act"]])
     else:
         weight = mpf(case["vw"])
