@@ -68,10 +68,56 @@ def test_best_rate_is_that_of_the_highest_mean_not_of_the_best_trial():
     assert set(statistics.at_best_rate(pd.DataFrame(rows))["learning_rate"]) == {1e-3}
 
 
-@pytest.mark.parametrize(("leads", "ridge"), [((0.1, 0.11), True), ((0.1, -0.05), False), ((-0.1, -0.11), False)])
-def test_a_ridge_is_a_lead_over_the_largest_a_beyond_the_interval(leads, ridge):
-    rows = [row(t, 0.5 + leads[t], a=5.0) for t in (0, 1)] + [row(t, 0.5, a=30.0) for t in (0, 1)]
-    assert statistics.ridges(pd.DataFrame(rows))["ridge"].tolist() == [ridge]
+@pytest.mark.parametrize(
+    ("right", "left", "found"),
+    [
+        ((0.1, 0.11), (0.2, 0.21), (True, True, True)),
+        ((0.1, -0.05), (0.2, 0.21), (False, True, False)),  # not clear on the right
+        ((0.1, 0.11), (0.2, -0.15), (True, False, False)),  # not clear on the left
+        ((-0.1, -0.11), (0.2, 0.21), (False, True, False)),  # best at the right end
+        ((0.1, 0.11), (-0.1, -0.11), (True, False, False)),  # best at the left end
+    ],
+)
+def test_a_ridge_is_a_clear_lead_over_both_ends(right, left, found):
+    rows = [row(t, 0.5, a=5.0) for t in (0, 1)]
+    rows += [row(t, 0.5 - right[t], a=30.0) for t in (0, 1)] + [row(t, 0.5 - left[t], a=1.0) for t in (0, 1)]
+    (judged,) = statistics.ridges(pd.DataFrame(rows)).to_dict("records")
+    assert (judged["right_flank"], judged["left_flank"], judged["ridge"]) == found
+
+
+def map_of(accuracy, trials=5, rows=5):
+    rng = np.random.default_rng(3)
+    shared = rng.normal(0, 0.01, size=(trials, 8))  # rows share their draws
+    return pd.DataFrame([
+        row(t, accuracy(a) + shared[t, i] + rng.normal(0, 0.002), a=float(a), sigma_b2=10.0**-v)
+        for v in range(rows) for t in range(trials) for i, a in enumerate((1, 2, 3, 5, 8, 12, 20, 30))
+    ])  # fmt: skip
+
+
+def test_a_map_with_a_ridge_is_no_chance():
+    with_ridge = map_of(lambda a: 0.1 * (3 <= a <= 12))
+    assert statistics.ridges(with_ridge)["ridge"].all()
+    assert statistics.chance_of_ridges(with_ridge, draws=99) <= 0.03
+
+
+def test_rows_that_share_draws_are_judged_together():
+    """Under no effect, five like rows show five ridges about as often as one does: the product rule would not say so."""
+    rng = np.random.default_rng(0)
+    p = []
+    for _ in range(40):
+        shared = rng.normal(0, 0.01, size=(5, 8))
+        rows = [
+            row(t, shared[t, i], a=float(a), sigma_b2=10.0**-v)
+            for v in range(3) for t in range(5) for i, a in enumerate((1, 2, 3, 5, 8, 12, 20, 30))
+        ]  # fmt: skip
+        p.append(statistics.chance_of_ridges(pd.DataFrame(rows), "right_flank", draws=60))
+    assert np.mean(np.array(p) <= 0.1) <= 0.25
+
+
+def test_level_is_more_than_unresolved():
+    assert statistics.Interval(0.001, 0.004, 5).is_level(0.01)
+    assert not statistics.Interval(0.001, 0.02, 5).is_level(0.01)
+    assert not statistics.Interval(0.02, 0.004, 5).is_level(0.01)
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
 from afli.experiments.provenance import code_hash
@@ -23,6 +24,7 @@ __all__ = [
     "RESULTS",
     "Interval",
     "at_best_rate",
+    "chance_of_ridges",
     "final",
     "load",
     "mean_interval",
@@ -52,6 +54,14 @@ class Interval:
     def high(self) -> float:
         """The upper end."""
         return self.mean + self.half_width
+
+    def is_level(self, margin: float) -> bool:
+        """Whether the true mean lies within +-margin: two one-sided tests, each at 2.5%.
+
+        That an interval holds 0 says only that the trials did not resolve the sign; this says that there is nothing
+        larger than `margin` to resolve.
+        """
+        return -margin < self.low and self.high < margin
 
     def __format__(self, spec: str) -> str:
         return f"{self.mean:{spec}} ± {self.half_width:{spec}}"
@@ -215,16 +225,66 @@ def at_best_rate(last: pd.DataFrame) -> pd.DataFrame:
 
 
 def ridges(last: pd.DataFrame) -> pd.DataFrame:
-    """The criterion of preset `learning-rate`, for one depth, one initialisation and one rate per cell.
+    """Where a map of Figure 7 has a ridge, for one depth, one initialisation and one rate per cell.
 
-    A row per sigma_b2: best_a, its lead over the largest a with half_width and n, and whether that is a ridge.
+    A ridge has two flanks. On the right: the best a of the row is not the largest, and its mean accuracy beats that of
+    the largest by more than the 95% half-width of the paired difference over trials. On the left: the same against the
+    smallest a. Both flanks together are a ridge; one alone is a slope.
+
+    Returns
+    -------
+    DataFrame
+        A row per sigma_b2, from the largest to the smallest: best_a, n, for each side the lead over that end with its
+        half_width (columns right, right_half, left, left_half) and whether it is clear (right_flank, left_flank), and
+        ridge, whether both are.
     """
     rows = []
     for sigma_b2, group in last.groupby("sigma_b2"):
         best = group.groupby("a")["test_accuracy"].mean().idxmax()
-        largest = group["a"].max()
-        lead = paired_difference(group[group["a"] == best], group[group["a"] == largest])
-        ridge = bool(best != largest and lead.low > 0)
-        rows.append({"sigma_b2": sigma_b2, "best_a": best, "lead": lead.mean, "half_width": lead.half_width,
-                     "n": lead.n, "ridge": ridge})  # fmt: skip
+        row: dict[str, object] = {"sigma_b2": sigma_b2, "best_a": best}
+        for side, end in (("right", group["a"].max()), ("left", group["a"].min())):
+            lead = paired_difference(group[group["a"] == best], group[group["a"] == end])
+            clear = bool(best != end and lead.low > 0)
+            row |= {"n": lead.n, side: lead.mean, f"{side}_half": lead.half_width, f"{side}_flank": clear}
+        rows.append(row | {"ridge": bool(row["right_flank"] and row["left_flank"])})
     return pd.DataFrame(rows).sort_values("sigma_b2", ascending=False).reset_index(drop=True)
+
+
+def chance_of_ridges(last: pd.DataFrame, column: str = "ridge", *, draws: int = 500, seed: int = 0) -> float:
+    """The share of maps with as many ridges, were a to make no difference: one test for all rows of a map together.
+
+    Rows of a map share draws and batches, so that they are not independent looks. Within a trial the accuracies of all
+    a are exchanged, in every row alike: what the rows have in common stays.
+
+    Parameters
+    ----------
+    last
+        As for `ridges`.
+    column
+        What of its outcome is counted: "ridge", "right_flank" or "left_flank".
+    draws, seed
+        Random exchanges. The answer is at least 1 / (draws + 1).
+    """
+    generator = np.random.default_rng(seed)
+    cells = last.set_index(["sigma_b2", "a", "trial"])["test_accuracy"].sort_index().unstack("trial").unstack("sigma_b2")
+    radii, table = cells.index, cells.to_numpy().reshape(len(cells), last["trial"].nunique(), -1)
+    found = _count(table, column)
+    as_many = 0
+    for _ in range(draws):
+        order = np.argsort(generator.random((len(radii), table.shape[1])), axis=0)
+        as_many += _count(np.take_along_axis(table, order[:, :, None], axis=0), column) >= found
+    return (as_many + 1) / (draws + 1)
+
+
+def _count(table: NDArray[np.float64], column: str) -> int:
+    """Rows with a ridge, or a flank, of a map (a, trial, row) of accuracies; the criterion of `ridges`."""
+    trials = table.shape[1]
+    best = table.mean(axis=1).argmax(axis=0)
+    top = np.take_along_axis(table, best[None, None, :], axis=0)[0]
+    flanks = []
+    for end in (-1, 0):
+        lead = top - table[end]
+        half = stats.t.ppf(0.975, trials - 1) * lead.std(axis=0, ddof=1) / math.sqrt(trials)
+        flanks.append((lead.mean(axis=0) > half) & (best != end % len(table)))
+    right, left = flanks
+    return int({"ridge": right & left, "right_flank": right, "left_flank": left}[column].sum())
