@@ -182,8 +182,8 @@ def test_functions_must_be_callable(name, argument, value):
 
 INTEGERS = {
     "derivative_moment": (lambda n: isometry.derivative_moment(PHI, 1.0, n), "k", 1),
-    "jacobian_moments": (lambda n: isometry.jacobian_moments(NET, n), "depth", 1),
-    "jacobian_variance": (lambda n: isometry.jacobian_variance(NET, n), "depth", 1),
+    "jacobian_moments": (lambda n: isometry.jacobian_moments(NET, n, weights="orthogonal"), "depth", 1),
+    "jacobian_variance": (lambda n: isometry.jacobian_variance(NET, n, weights="gaussian"), "depth", 1),
     "backward_variance": (lambda n: isometry.backward_variance(NET, n), "depth", 0),
     "correlation_trajectory": (lambda n: NET.correlation_trajectory(0.1, n), "depth", 0),
     "linear_radius": (lambda n: bounds.linear_radius(n, sigma_b2=0.1, correlation_gain=0.1), "depth", 1),
