@@ -209,13 +209,15 @@ def test_weights_are_gaussian_or_orthogonal(moments):
     for weights in ("Gaussian", "haar", "", None, 3, True, ["gaussian"]):
         with pytest.raises(ValueError, match=r"^weights must be 'gaussian' or 'orthogonal', got "):
             moments(NET, 3, weights=weights)
+    with pytest.raises(TypeError, match="weights"):  # no default: the two would have to share one
+        moments(NET, 3)
 
 
 @pytest.mark.parametrize(
     "function",
     [
-        isometry.jacobian_moments,
-        isometry.jacobian_variance,
+        lambda net, depth: isometry.jacobian_moments(net, depth, weights="orthogonal"),
+        lambda net, depth: isometry.jacobian_variance(net, depth, weights="orthogonal"),
         isometry.backward_variance,
         spectrum.atoms,
         spectrum.edge,
