@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.float64]
 Function = Callable[[Array], Array]
 Layer = tuple[NDArray[Any], NDArray[Any]]  # W (n_out, n_in) and b (n_out,)
-WEIGHTS = ("gaussian", "orthogonal")  # the two ensembles of random weights
+
+WEIGHTS = ("gaussian", "orthogonal")  # the two kinds of random weights: independent normal entries, Haar matrices
 
 
 def real(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False) -> Array:

@@ -8,21 +8,19 @@ a k in [1e-140, 1e140]; outside, or for NaN, ValueError; TypeError if not a numb
 
 from __future__ import annotations
 
+import copyreg
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
 from scipy import special
 
+from afli._activation import Activation, looks_even, require
 from afli._inputs import Array, Function, scalar
 from afli.custom import from_callable
-from afli.definition import (
-    SCALED_BOUNDED_FAMILIES,
-    Activation,
-    PropertyCheck,
-    check_scaled_bounded,
-    require,
-)
+from afli.definition import SCALED_BOUNDED_FAMILIES, PropertyCheck, check_scaled_bounded
+from afli.gaussian import normal_density
 
 __all__ = [
     "FAMILIES",
@@ -46,10 +44,10 @@ def shtanh(a: float, k: float = 1.0) -> Activation:
         (("a", a), ("k", k)),
         lambda z: k * np.clip(z, -a, a),
         lambda z: k * (np.abs(z) <= a).astype(float),
-        (-a, a),
-        True,
-        k,
-        a,
+        kinks=(-a, a),
+        is_odd=True,
+        slope=k,
+        linear_radius=a,
         bound=a * k,
         piece_slopes=(0.0, k, 0.0),
     )
@@ -83,10 +81,10 @@ def ssaw(a: float, k: float = 1.0) -> Activation:
         (("a", a), ("k", k)),
         function,
         gradient,
-        (-2 * a, -a, a, 2 * a),
-        True,
-        k,
-        a,
+        kinks=(-2 * a, -a, a, 2 * a),
+        is_odd=True,
+        slope=k,
+        linear_radius=a,
         bound=a * k,
         piece_slopes=(0.0, -k, k, -k, 0.0),
     )
@@ -103,7 +101,17 @@ def _with_tail(family: str, a: float, k: float, tail: Function, tail_slope: Func
         beyond = np.maximum(np.abs(z) - a, 0.0)
         return k * np.where(beyond > 0, tail_slope(beyond), 1.0)
 
-    return Activation(family, (("a", a), ("k", k)), function, gradient, (-a, a), True, k, a, bound=bound)
+    return Activation(
+        family,
+        (("a", a), ("k", k)),
+        function,
+        gradient,
+        kinks=(-a, a),
+        is_odd=True,
+        slope=k,
+        linear_radius=a,
+        bound=bound,
+    )
 
 
 # --- Smooth activations ---
@@ -135,7 +143,7 @@ def sin() -> Activation:
 def gelu() -> Activation:
     """z P(Z <= z), the exact Gaussian error linear unit, not its tanh approximation."""
     return Activation(
-        "gelu", (), lambda z: z * special.ndtr(z), lambda z: special.ndtr(z) + z * _normal_density(z), slope=0.5
+        "gelu", (), lambda z: z * special.ndtr(z), lambda z: special.ndtr(z) + z * normal_density(z), slope=0.5
     )
 
 
@@ -167,7 +175,13 @@ def sigmoid() -> Activation:
 def softsign() -> Activation:
     """z / (1 + |z|); its second derivative jumps at zero."""
     return Activation(
-        "softsign", (), lambda z: z / (1 + np.abs(z)), lambda z: 1 / (1 + np.abs(z)) ** 2, (0.0,), True, bound=1.0
+        "softsign",
+        (),
+        lambda z: z / (1 + np.abs(z)),
+        lambda z: 1 / (1 + np.abs(z)) ** 2,
+        kinks=(0.0,),
+        is_odd=True,
+        bound=1.0,
     )
 
 
@@ -189,7 +203,7 @@ def _exponential_left(family: str, params: tuple[tuple[str, float], ...], gain: 
     def gradient(z: Array) -> Array:
         return gain * np.where(z > 0, 1.0, alpha * np.exp(np.minimum(z, 0.0)))
 
-    return Activation(family, params, function, gradient, (0.0,), slope=gain * (1 + alpha) / 2)
+    return Activation(family, params, function, gradient, kinks=(0.0,), slope=gain * (1 + alpha) / 2)
 
 
 def relu() -> Activation:
@@ -228,10 +242,10 @@ def _two_slopes(family: str, params: tuple[tuple[str, float], ...], left: float,
         params,
         lambda z: np.where(z > 0, right * z, left * z),
         lambda z: np.where(z > 0, right, left),
-        (0.0,),
-        straight,
-        (left + right) / 2,
-        np.inf if straight else 0.0,
+        kinks=(0.0,),
+        is_odd=straight,
+        slope=(left + right) / 2,
+        linear_radius=np.inf if straight else 0.0,
         piece_slopes=(left, right),
     )
 
@@ -248,15 +262,15 @@ def scaled(phi: Activation, a: float) -> Activation:
         (("a", a),),
         lambda z: a * phi.function(z / a),
         lambda z: phi.gradient(z / a),
-        tuple(a * d for d in phi.kinks),
-        phi.is_odd,
-        phi.slope,
-        a * phi.linear_radius,
-        a * phi.bound,
-        a * phi.scale,
-        phi.piece_slopes,
-        phi,
-        phi.rounding,
+        kinks=tuple(a * d for d in phi.kinks),
+        is_odd=phi.is_odd,
+        slope=phi.slope,
+        linear_radius=a * phi.linear_radius,
+        bound=a * phi.bound,
+        scale=a * phi.scale,
+        piece_slopes=phi.piece_slopes,
+        base=phi,
+        rounding=phi.rounding,
     )
 
 
@@ -266,7 +280,7 @@ def symmetrised(phi: Activation) -> Activation:
     Of an even phi, which is tested on a grid, it is the constant 0, free of rounding.
     """
     require(phi)
-    if _looks_even(phi):
+    if looks_even(phi.function, phi.scale):
         return Activation(
             "symmetrised",
             (),
@@ -295,22 +309,16 @@ def symmetrised(phi: Activation) -> Activation:
         (),
         lambda z: 0.5 * (phi.function(z) - phi.function(-z)),
         gradient,
-        kinks,
-        True,
-        phi.slope,
-        radius,
-        phi.bound,
-        phi.scale,
-        pieces,
-        phi,
-        phi.rounding,
+        kinks=kinks,
+        is_odd=True,
+        slope=phi.slope,
+        linear_radius=radius,
+        bound=phi.bound,
+        scale=phi.scale,
+        piece_slopes=pieces,
+        base=phi,
+        rounding=phi.rounding,
     )
-
-
-def _looks_even(phi: Activation) -> bool:
-    z = np.concatenate([np.linspace(0.0, 10.0, 1001), phi.scale * np.geomspace(1e-3, 1e3, 301)])
-    with np.errstate(all="ignore"):  # phi may overflow far out
-        return bool(np.allclose(phi.function(z), phi.function(-z), rtol=1e-13, atol=0.0))
 
 
 def get(family: str, **params: float) -> Activation:
@@ -350,6 +358,39 @@ FAMILIES: dict[str, Callable[..., Activation]] = {
 }
 
 
+# --- Pickling: by family and parameters, since the formulas are closures ---
+
+
+def _reduced(phi: Activation) -> tuple[Any, ...]:
+    params = dict(phi.params)
+    if phi.base is not None or phi.family in FAMILIES:
+        return _remade, (phi.family, phi.base, params)
+    if phi.family == "custom" and "f" in params:
+        return _from_callable, (params["f"], params["df"], phi.kinks, params["name"], params["scale"])
+    known = {each.name: getattr(phi, each.name) for each in fields(Activation) if each.init}
+    return _from_fields, (known,)
+
+
+def _remade(family: str, base: Activation | None, params: dict[str, float]) -> Activation:
+    if base is None:
+        return get(family, **params)
+    return scaled(base, **params) if family == "scaled" else symmetrised(base)
+
+
+def _from_callable(f: Function, df: Function | None, kinks: tuple[float, ...], name: str, scale: float) -> Activation:
+    return from_callable(f, df, kinks, name=name, scale=scale)
+
+
+def _from_fields(known: dict[str, Any]) -> Activation:
+    return Activation(**known)
+
+
+copyreg.pickle(Activation, _reduced)  # here, where the makers are
+
+
+# --- Arguments ---
+
+
 def _length(a: Any) -> float:
     """Within 100 decades of 1, so that its square neither over- nor underflows."""
     return scalar("a", a, low=1e-100, high=1e100)
@@ -364,7 +405,3 @@ def _length_and_slope(a: Any, k: Any) -> tuple[float, float]:
 def _slope(name: str, value: Any) -> float:
     """Positive, and within 70 decades of 1, so that its fourth power neither over- nor underflows."""
     return scalar(name, value, low=1e-70, high=1e70)
-
-
-def _normal_density(z: Array) -> Array:
-    return np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)

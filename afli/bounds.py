@@ -16,7 +16,7 @@ from scipy import special
 
 from afli._inputs import Array, integer, like, real, scalar
 from afli.errors import ConvergenceError
-from afli.gaussian import density
+from afli.gaussian import normal_density
 
 __all__ = [
     "correlation_gap",
@@ -144,7 +144,7 @@ def _per_layer(name: str, promise: float, depth: int) -> float:
 def _shtanh_gap(l: float) -> float:
     """R(0) = y l^2 as a function of l = a / sqrt(q*) for Shtanh: (2 l p(l) - l^2 erfc) / erf."""
     z = l / _SQRT2
-    return float((2 * l * density(np.asarray(l)) - l * l * special.erfc(z)) / special.erf(z))
+    return float((2 * l * normal_density(np.asarray(l)) - l * l * special.erfc(z)) / special.erf(z))
 
 
 def _shtanh_residual(l: Array, y: Array) -> Array:
@@ -160,8 +160,8 @@ def _shtanh_residual(l: Array, y: Array) -> Array:
 def _zigzag_deficit(l: Array) -> Array:
     """1 - S(l), S = 2 int_0^l z^2 p + 2 int_l^2l (2 l - z)^2 p: what a saw tooth of unit q loses against a line."""
     near, far = special.ndtr(-l), special.ndtr(-2 * l)
-    bump = (4 * l * l + 1) * (near - far) - 3 * l * density(l) + 2 * l * density(2 * l)
-    return 2 * (l * density(l) + near - bump)
+    bump = (4 * l * l + 1) * (near - far) - 3 * l * normal_density(l) + 2 * l * normal_density(2 * l)
+    return 2 * (l * normal_density(l) + near - bump)
 
 
 def _zigzag_residual(l: Array, y: Array) -> Array:

@@ -14,105 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.polynomial import chebyshev
 
-from afli import gaussian
-from afli._inputs import Array, Function
-from afli.definition import Activation
+from afli import gaussian, moments
+from afli._activation import Activation
+from afli._inputs import Array
 from afli.errors import ConvergenceError
 
 _MAX_DEGREE = 512
 _TANGENT_RULE = np.polynomial.legendre.leggauss(24)
-
-
-# --- One-dimensional moments, eqs. (3), (7), (12) ---
-
-
-def moment(phi: Activation, q: Array, kind: str) -> Array:
-    """E of one of: "mean" phi, "square" phi^2, "slope" phi', "slope2" phi'^2, "slope4" phi'^4, "radial" phi phi' U.
-
-    U = sqrt(q) Z; q > 0, any shape. Closed for piecewise-linear phi, quadrature otherwise.
-    """
-    if phi.piece_slopes is None:
-        f = {
-            "mean": phi.function,
-            "square": lambda u: phi.function(u) ** 2,
-            "slope": phi.gradient,
-            "slope2": lambda u: phi.gradient(u) ** 2,
-            "slope4": lambda u: phi.gradient(u) ** 4,
-            "radial": lambda u: phi.function(u) * phi.gradient(u) * u,
-        }[kind]
-        return _expectation(phi, f, q)
-    s, h = pieces(phi)
-    zero = np.zeros(len(s))
-    # phi = s u + h on each piece; with what weight its mass, its E[U; piece] and its E[U^2; piece] count.
-    c0, c1, c2 = {
-        "mean": (h, s, zero),
-        "square": (h**2, 2 * s * h, s**2),
-        "slope": (s, zero, zero),
-        "slope2": (s**2, zero, zero),
-        "slope4": (s**4, zero, zero),
-        "radial": (zero, s * h, s**2),
-    }[kind]
-    p0, p1, p2, _ = gaussian.piece_moments(q, phi.kinks)
-    return np.asarray(p0 @ c0 + p1 @ c1 + p2 @ c2)
-
-
-def mean_slope2(phi: Activation, q: Array) -> Array:
-    """E phi'(sqrt(q) Z)^2 as a divisor. Raises ValueError where it is 0, as for a constant phi, or not finite."""
-    value = moment(phi, q, "slope2")
-    good = (value > 0) & np.isfinite(value)
-    if not good.all():
-        index = tuple(np.argwhere(~good)[0])
-        raise ValueError(
-            f"E[phi'(sqrt(q) Z)^2] must be > 0 and finite, got {float(value[index]):g} "
-            f"for {phi.name} at q={float(q[index]):g}"
-        )
-    return value
-
-
-def even_moment(phi: Activation, q: Array, power: int) -> Array:
-    """E phi'(sqrt(q) Z)^power."""
-    if phi.piece_slopes is None:
-        return _expectation(phi, lambda u: phi.gradient(u) ** power, q)
-    return np.asarray(np.sum(pieces(phi)[0] ** power * gaussian.piece_moments(q, phi.kinks)[0], axis=-1))
-
-
-def _expectation(phi: Activation, f: Function, q: Array) -> Array:
-    """E f(sqrt(q) Z) for an f made of phi and phi', to the accuracy that phi' has."""
-    roots, rounding = np.sqrt(np.ravel(q)), 0.1 * phi.rounding
-    values = [gaussian.settled(f, float(root), phi.kinks, phi.scale, rounding)[0] for root in roots]
-    return np.array(values).reshape(np.shape(q))
-
-
-def linear_excess(phi: Activation, q: Array) -> Array:
-    """E[q phi'(U)^2 - phi(U)^2], the quantity whose ratio to E phi'^2 must equal sigma_b2 on the edge of chaos.
-
-    Computed on psi = phi - k u: by Stein's lemma (A.3) the linear part drops out for every k, so a nearly linear
-    activation loses no digits. q > 0, any shape.
-    """
-    k = phi.slope
-    if phi.piece_slopes is None:
-
-        def at(v: float) -> float:
-            def integrand(u: Array) -> Array:
-                return v * (phi.gradient(u) - k) ** 2 - (phi.function(u) - k * u) ** 2
-
-            root = float(np.sqrt(v))
-            value, size = gaussian.settled(integrand, root, phi.kinks, phi.scale, phi.rounding * abs(k) * root)
-            return value if abs(value) > 1e-13 * size else 0.0  # a homogeneous function of the user's own gives 0
-
-        return np.array([at(float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
-    slope, height = pieces(phi)
-    s = slope - k
-    mass, first, _, shortfall = gaussian.piece_moments(q, phi.kinks)
-    return np.asarray(shortfall @ s**2 - first @ (2 * s * height) - mass @ height**2)
-
-
-@lru_cache(maxsize=256)
-def pieces(phi: Activation) -> tuple[Array, Array]:
-    """Slope and intercept of each piece of a piecewise-linear phi."""
-    slope = np.array(phi.piece_slopes)
-    anchors = np.array([phi.kinks[0], *phi.kinks]) if phi.kinks else np.zeros(1)
-    return slope, phi.function(anchors) - slope * anchors
 
 
 @lru_cache(maxsize=256)
@@ -144,8 +52,8 @@ class PriceCurve:
     def __init__(self, phi: Activation, q: Array | float) -> None:
         q = np.asarray(q, dtype=float)
         self._kernel = price_kernel(phi, q)
-        self._mean2 = moment(phi, q, "mean") ** 2 / q
-        self._slope2 = moment(phi, q, "slope") ** 2
+        self._mean2 = moments.mean(phi, q) ** 2 / q
+        self._slope2 = moments.slope_power(phi, q, 1) ** 2
 
     def value(self, rho: Array) -> Array:
         """E phi(U1) phi(U2) / q."""

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
+from afli._activation import Activation, looks_odd
 from afli._inputs import Array, Function, function, points, scalar
-from afli.definition import Activation
 
 
 def from_callable(
@@ -35,8 +35,17 @@ def from_callable(
     slope = float(np.mean(gradient(np.array([-1e-9, 1e-9]) * scale)))
     rounding = 1e-15 if df is not None else 1e-12
     params = (("name", name), ("f", f), ("df", df), ("scale", scale))
-    odd = _looks_odd(f, edges, scale)
-    return Activation("custom", params, f, gradient, edges, odd, slope, scale=scale, rounding=rounding)
+    return Activation(
+        "custom",
+        params,
+        f,
+        gradient,
+        kinks=edges,
+        is_odd=looks_odd(f, edges, scale),
+        slope=slope,
+        scale=scale,
+        rounding=rounding,
+    )
 
 
 def _require_finite(key: str, g: Function, name: str) -> None:
@@ -47,13 +56,6 @@ def _require_finite(key: str, g: Function, name: str) -> None:
     if not np.isfinite(values).all():
         where = grid[~np.isfinite(values)][0]
         raise ValueError(f"{key} must be finite on [-10, 10], got {values[grid == where][0]} at {where:g} for {name}")
-
-
-def _looks_odd(f: Function, kinks: tuple[float, ...], scale: float) -> bool:
-    grid = np.concatenate([np.linspace(0.0, 10.0, 1001), scale * np.geomspace(1e-3, 1e3, 301)])
-    with np.errstate(all="ignore"):  # f may overflow far out
-        right, left = np.asarray(f(grid), dtype=float), np.asarray(f(-grid), dtype=float)
-    return bool(np.allclose(left, -right, rtol=1e-13, atol=1e-13 * scale)) and set(kinks) == {-d for d in kinks}
 
 
 _ORDER = 10

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from numbers import Integral
+from typing import Any, SupportsFloat
 
 import matplotlib as mpl
 import numpy as np
@@ -58,6 +59,18 @@ def use_style() -> None:
         return
     if get_ipython() is not None:
         set_matplotlib_formats("svg")
+
+
+def numbers(**values: SupportsFloat) -> None:
+    """Keep numbers of a page under names, for its text: {glue:text}`name:.2f` shows one. Needs myst-nb.
+
+    Raises TypeError or ValueError for what is no number.
+    """
+    from myst_nb import glue
+
+    for name, value in values.items():
+        number = int(value) if isinstance(value, Integral) else float(value)
+        glue(name, number, display=False)
 
 
 def figure(columns: int = 1, rows: int = 1, *, height: float = 3.6, **axes_options: Any) -> tuple[Figure, Any]:

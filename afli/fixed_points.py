@@ -14,9 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from afli import correlation
+from afli import moments
+from afli._activation import Activation
 from afli._inputs import Array
-from afli.definition import Activation
 from afli.errors import ConvergenceError, NoFixedPointError
 
 ROUNDING = 2e-15  # V(q) within this relative distance of q is q: a linear piece must not look like a fixed point
@@ -29,7 +29,7 @@ def bias_variance_at(phi: Activation, q: Array) -> Array:
 
     Raises ValueError where E phi'^2 is 0.
     """
-    return np.asarray(correlation.linear_excess(phi, q) / correlation.mean_slope2(phi, q))
+    return np.asarray(moments.linear_excess(phi, q) / moments.slope2_divisor(phi, q))
 
 
 def lengths(phi: Activation) -> tuple[float, float]:
@@ -44,7 +44,7 @@ def lengths(phi: Activation) -> tuple[float, float]:
 @lru_cache(maxsize=4096)
 def _decade(phi: Activation, exponent: int) -> tuple[Array, Array]:
     q = 10.0 ** (exponent + np.linspace(0.0, 1.0, 11 if phi.piece_slopes is None else 21)[:-1])
-    return q, correlation.moment(phi, q, "square")
+    return q, moments.square(phi, q)
 
 
 class SecondMoments(NamedTuple):
@@ -117,7 +117,7 @@ def fixed_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: flo
 def _residual(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: float) -> float:
     """V(q) / q - 1."""
     q = np.exp(log_q)
-    return float((sigma_w2 * correlation.moment(phi, np.asarray(q), "square") + sigma_b2) / q - 1)
+    return float((sigma_w2 * moments.square(phi, np.asarray(q)) + sigma_b2) / q - 1)
 
 
 def _crossings(
@@ -167,7 +167,7 @@ def log_root(residual: Callable[[float], float], cell: Interval) -> float:
 
 def _homogeneous_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None) -> float:
     """V(q) = growth * q + sigma_b2."""
-    growth = sigma_w2 * float(correlation.moment(phi, np.ones(()), "square"))
+    growth = sigma_w2 * float(moments.square(phi, np.ones(())))
     if abs(growth - 1) <= 1e-13 + phi.rounding:
         growth = 1.0
     if growth == 1 and sigma_b2 == 0:
@@ -240,7 +240,7 @@ def _critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
         for i in np.flatnonzero((r[:-1] < sigma_b2) & (r[1:] >= sigma_b2)):
             return float(q[i]), float(q[i + 1])
         reached |= bool((r >= sigma_b2).any())
-    correlation.mean_slope2(phi, np.asarray(longest**2))  # of a constant phi there is no W
+    moments.slope2_divisor(phi, np.asarray(longest**2))  # of a constant phi there is no W
     raise NoFixedPointError(
         f"{phi.name} has no critical point at sigma_b2={sigma_b2:g} with q from 1e{exponents[0]} to "
         f"1e{exponents[1] + 1}{'' if reached else ': W(q) > q there'}"
@@ -252,4 +252,31 @@ def _critical_decade(phi: Activation, exponent: int) -> tuple[Array, Array]:
     """Variances and r there, which is not finite where E phi'^2 underflows to 0."""
     q = 10.0 ** (exponent + np.linspace(0.0, 1.0, 11))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return q, correlation.linear_excess(phi, q) / correlation.moment(phi, q, "slope2")
+        return q, moments.linear_excess(phi, q) / moments.slope_power(phi, q, 2)
+
+
+# --- Fixed points of the correlation map ---
+
+
+Curve = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
+
+
+def newton_from_the_left(curve: Curve, start: Array) -> Array:
+    """rho* of chaotic networks by Newton's iteration; networks that have arrived drop out.
+
+    curve(rho, index): R(rho) - rho and its slope for the networks of those indices. It is convex on [0, 1], not
+    negative at 0 and negative just left of 1, so the iteration climbs to the first root without overshooting.
+    start: one correlation for each network, not above its rho*; sigma_b2 / q, since R >= sigma_b2 / q on [0, 1].
+    Raises ConvergenceError after 200 steps: a network too close to the edge of chaos.
+    """
+    rho, active = np.array(start, dtype=float), np.arange(len(start))
+    for _ in range(200):
+        gap, slope = curve(rho[active], active)
+        step = np.where(gap > 0, -gap / np.where(slope < 0, slope, -1.0), 0.0)
+        rho[active] = np.minimum(rho[active] + step, 1.0)
+        active = active[step > 1e-13]
+        if len(active) == 0:
+            return rho
+    raise ConvergenceError(
+        f"rho* was not reached in 200 Newton steps, first at index {int(active[0])}: too near the edge"
+    )

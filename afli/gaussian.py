@@ -64,7 +64,7 @@ def settled(
 def _line(f: Function, root_q: float, kinks: Sequence[float], scale: float, halvings: int) -> tuple[float, float]:
     """One composite rule: the integral of f, and of |f|."""
     z, weight = _rule(_edges(root_q, kinks, scale / 2**halvings), _STEP / 2**halvings)
-    terms = weight * density(z) * f(root_q * z)
+    terms = weight * normal_density(z) * f(root_q * z)
     return float(np.sum(terms)), float(np.sum(np.abs(terms)))
 
 
@@ -96,7 +96,7 @@ def _length(scale: Any) -> float:
     return scalar("scale", scale, low=1e-100, high=1e100)
 
 
-def density(z: Array) -> Array:
+def normal_density(z: Array) -> Array:
     """The standard normal density."""
     return np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
 
@@ -183,7 +183,7 @@ def _plane(
     outer.append(_edges(root2, (), scale) / rho if abs(rho) > 0.1 else np.empty(0))
     edges = np.unique(np.concatenate(outer))
     z, weight = _rule(edges[np.abs(edges) <= _Z_MAX], step)
-    weight = weight * density(z)
+    weight = weight * normal_density(z)
     totals = np.zeros((len(pairs), 2))
     for block in np.array_split(np.arange(len(z)), 1 + len(z) // 1000):  # bounds the memory
         owner, y, inner_weight = _inner(rho * z[block], s, root2, kinks_g, scale, step)
@@ -213,7 +213,7 @@ def _inner(
     interval, left, width = _panels(low[outer, piece], high[outer, piece], step)
     owner = np.repeat(outer[interval], len(_X))
     t = (left[:, None] + 0.5 * width[:, None] * (_X + 1)).ravel()
-    return owner, mean[owner] + s * t, (0.5 * width[:, None] * _W).ravel() * density(t)
+    return owner, mean[owner] + s * t, (0.5 * width[:, None] * _W).ravel() * normal_density(t)
 
 
 # --- Piecewise-linear functions: closed moments, and Price's theorem ---
@@ -227,7 +227,7 @@ def piece_moments(q: Array, kinks: Sequence[float]) -> tuple[Array, Array, Array
     root = np.sqrt(q)[..., None]
     ends = np.full(root.shape, 40.0)  # P(Z > 40) = 0 in floating point
     x = np.concatenate([-ends, np.clip(np.asarray(kinks, dtype=float) / root, -40.0, 40.0), ends], axis=-1)
-    left, right, p, xp = x[..., :-1], x[..., 1:], density(x), x * density(x)
+    left, right, p, xp = x[..., :-1], x[..., 1:], normal_density(x), x * normal_density(x)
     # In the right tail the difference of survival functions keeps relative accuracy.
     mass = np.where(left > 0, special.ndtr(-left) - special.ndtr(-right), special.ndtr(right) - special.ndtr(left))
     first, shortfall = p[..., :-1] - p[..., 1:], xp[..., 1:] - xp[..., :-1]
@@ -236,7 +236,7 @@ def piece_moments(q: Array, kinks: Sequence[float]) -> tuple[Array, Array, Array
     if narrow.any():  # there all these differences cancel, and one panel integrates
         half = 0.5 * (right - left)[narrow][:, None]
         z = left[narrow][:, None] + half * (_X + 1)
-        weight = half * _W * density(z)
+        weight = half * _W * normal_density(z)
         mass[narrow], first[narrow], second[narrow] = (np.sum(weight * z**n, axis=-1) for n in range(3))
         shortfall[narrow] = np.sum(weight * (1 - z) * (1 + z), axis=-1)
     return mass, root * first, root**2 * second, root**2 * shortfall

@@ -10,21 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from afli import correlation
-from afli._inputs import Array, integer, like, real
-from afli.definition import Activation, require
+from afli import moments
+from afli._activation import Activation, require
+from afli._inputs import WEIGHTS, Array, integer, like, real, word
 from afli.meanfield import MeanField
 
 __all__ = ["backward_variance", "derivative_moment", "jacobian_moments", "jacobian_variance", "moment_ratio"]
 
-_S1 = {"gaussian": -1.0, "orthogonal": 0.0}  # second coefficient of the S-transform of W W^T, eq. (12)
+_S1 = dict(zip(WEIGHTS, (-1.0, 0.0), strict=True))  # second coefficient of the S-transform of W W^T, eq. (12)
 
 
 def derivative_moment(phi: Activation, q: Any, k: int) -> Any:
     """mu_k = E[phi'(sqrt(q) Z)^(2k)], below eq. (12). q > 0, any shape; k >= 1."""
     require(phi)
     q = real("q", q, low=0.0, open_low=True)
-    return like(correlation.even_moment(phi, q, 2 * integer("k", k, low=1)))
+    return like(moments.slope_power(phi, q, 2 * integer("k", k, low=1)))
 
 
 def moment_ratio(phi: Activation, q: Any) -> Any:
@@ -42,7 +42,7 @@ def moment_ratio(phi: Activation, q: Any) -> Any:
     return like(mu2 / mu1**2)
 
 
-def jacobian_moments(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[float, float]:
+def jacobian_moments(net: MeanField, depth: int, *, weights: str) -> tuple[float, float]:
     """(m_1, m_2) of the squared singular values of a Jacobian of `depth` layers, eq. (12).
 
     depth >= 1; weights: "orthogonal" (Haar) or "gaussian". Raises ValueError for another word, or if they overflow.
@@ -51,7 +51,7 @@ def jacobian_moments(net: MeanField, depth: int, *, weights: str = "orthogonal")
     return m1, m1**2 * (1 + _spread(net, depth, weights))
 
 
-def jacobian_variance(net: MeanField, depth: int, *, weights: str = "gaussian") -> float:
+def jacobian_variance(net: MeanField, depth: int, *, weights: str) -> float:
     """sigma^2_JJT = m_2 - m_1^2, eq. (13): on the edge of chaos depth (mu_2 / mu_1^2 - 1 - s_1). Arguments as above."""
     return _gain(net, depth) ** 2 * _spread(net, depth, weights)
 
@@ -76,6 +76,4 @@ def _gain(net: MeanField, depth: int) -> float:
 
 
 def _spread(net: MeanField, depth: int, weights: str) -> float:
-    if not isinstance(weights, str) or weights not in _S1:
-        raise ValueError(f"weights must be 'gaussian' or 'orthogonal', got {weights!r}")
-    return depth * (moment_ratio(net.phi, net.q) - 1 - _S1[weights])
+    return depth * (moment_ratio(net.phi, net.q) - 1 - _S1[word("weights", weights, WEIGHTS)])

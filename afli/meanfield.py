@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from afli import correlation, gaussian
+from afli import correlation, gaussian, moments
+from afli._activation import Activation, require
 from afli._inputs import Array, integer, like, real, scalar
-from afli.definition import Activation, require
 from afli.errors import ConvergenceError, NoFixedPointError
-from afli.fixed_points import ROUNDING, bias_variance_at, critical_variance, fixed_variance
-from afli.phase_diagram import PhaseDiagram, newton_from_the_left, phase_diagram
+from afli.fixed_points import ROUNDING, bias_variance_at, critical_variance, fixed_variance, newton_from_the_left
+from afli.phase_diagram import PhaseDiagram, phase_diagram
 
 __all__ = [
     "MeanField",
@@ -41,7 +41,7 @@ def variance_map(phi: Activation, q: Any, *, sigma_w2: Any, sigma_b2: Any) -> An
     """
     require(phi)
     q, sigma_w2, sigma_b2 = _variances(q=q, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
-    return like(sigma_w2 * _at_zero_too(phi, q, "square") + sigma_b2)
+    return like(sigma_w2 * np.where(q > 0, moments.square(phi, _positive(q)), _at_zero(phi.function)) + sigma_b2)
 
 
 def chi1(phi: Activation, q: Any, *, sigma_w2: Any) -> Any:
@@ -51,7 +51,7 @@ def chi1(phi: Activation, q: Any, *, sigma_w2: Any) -> Any:
     """
     require(phi)
     q, sigma_w2 = _variances(q=q, sigma_w2=sigma_w2)
-    return like(sigma_w2 * _at_zero_too(phi, q, "slope2"))
+    return like(sigma_w2 * np.where(q > 0, moments.slope_power(phi, _positive(q), 2), _at_zero(phi.derivative)))
 
 
 def critical_map(phi: Activation, q: Any, *, sigma_b2: Any) -> Any:
@@ -79,10 +79,13 @@ def covariance_map(phi: Activation, rho: Any, *, q1: float, q2: float, sigma_w2:
     return sigma_w2 * inner + sigma_b2
 
 
-def _at_zero_too(phi: Activation, q: Array, kind: str) -> Array:
-    value = correlation.moment(phi, np.where(q > 0, q, 1.0), kind)
-    f = phi.function if kind == "square" else phi.derivative
-    return np.where(q > 0, value, float(np.asarray(f(np.zeros(1)))[0]) ** 2)
+def _positive(q: Array) -> Array:
+    return np.where(q > 0, q, 1.0)
+
+
+def _at_zero(f: Any) -> float:
+    """f(0)^2, the value of E f(sqrt(q) Z)^2 at q = 0."""
+    return float(np.asarray(f(np.zeros(1)))[0]) ** 2
 
 
 def _variances(**values: Any) -> list[Array]:
@@ -115,7 +118,7 @@ class MeanField:
     @classmethod
     def _critical_at(cls, phi: Activation, q: float, sigma_b2: float) -> MeanField:
         net = cls.__new__(cls)
-        net._set(phi, 1 / float(correlation.mean_slope2(phi, np.asarray(q))), sigma_b2, q, critical=True)
+        net._set(phi, 1 / float(moments.slope2_divisor(phi, np.asarray(q))), sigma_b2, q, critical=True)
         return net
 
     def __repr__(self) -> str:
@@ -125,14 +128,14 @@ class MeanField:
     @cached_property
     def chi1(self) -> float:
         """chi_1, eq. (7); exactly 1 on the edge of chaos."""
-        return (
-            1.0 if self._critical else self.sigma_w2 * float(correlation.moment(self.phi, np.asarray(self.q), "slope2"))
-        )
+        if self._critical:
+            return 1.0
+        return self.sigma_w2 * float(moments.slope_power(self.phi, np.asarray(self.q), 2))
 
     @cached_property
     def variance_slope(self) -> float:
         """V'(q): the variance returns to q after a small push if |V'(q)| < 1, and leaves it above 1 (gelu, silu)."""
-        return self.sigma_w2 * float(correlation.moment(self.phi, np.asarray(self.q), "radial")) / self.q
+        return self.sigma_w2 * float(moments.radial(self.phi, np.asarray(self.q))) / self.q
 
     @cached_property
     def _curve(self) -> Any:

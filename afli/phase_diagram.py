@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,11 +9,11 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import NDArray
 
-from afli import correlation
+from afli import correlation, moments
+from afli._activation import Activation, require
 from afli._inputs import Array, real
-from afli.definition import Activation, require
 from afli.errors import ConvergenceError, NoFixedPointError
-from afli.fixed_points import ROUNDING, fixed_variance, near_tangencies, second_moments
+from afli.fixed_points import ROUNDING, Curve, fixed_variance, near_tangencies, newton_from_the_left, second_moments
 
 _BLOCK = 4096  # cells that are worked on at once; bounds the memory
 
@@ -51,7 +50,7 @@ def phase_diagram(phi: Activation, *, sigma_w2: Any, sigma_b2: Any) -> PhaseDiag
     q = np.concatenate([np.empty(0), *(_variances(phi, w[i], b[i]) for i in _blocks(len(w)))])
     exists = np.isfinite(q)
     slope = np.full(q.shape, np.nan)
-    slope[exists] = w[exists] * correlation.moment(phi, q[exists], "slope2")
+    slope[exists] = w[exists] * moments.slope_power(phi, q[exists], 2)
     rho = np.where(exists, 1.0, np.nan)
     chaotic = exists & (slope > 1 + ROUNDING)
     if chaotic.any():
@@ -79,7 +78,7 @@ def _variances(phi: Activation, w: Array, b: Array) -> Array:
 
     def residual(log_q: Array, w: Array, b: Array) -> Array:
         q = np.exp(log_q)
-        return (w * correlation.moment(phi, q, "square") + b) / q - 1
+        return (w * moments.square(phi, q) + b) / q - 1
 
     q = np.full(w.shape, np.nan)
     if exists.any():
@@ -100,9 +99,6 @@ def _variance_or_nan(phi: Activation, w: float, b: float) -> float:
         return np.nan
 
 
-Curve = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
-
-
 def _fixed_correlations(phi: Activation, q: Array, w: Array, b: Array, slope_at_one: Array) -> Array:
     """rho* of chaotic cells."""
     tables = _Tables(phi, q) if phi.piece_slopes is None else None
@@ -115,27 +111,6 @@ def _fixed_correlations(phi: Activation, q: Array, w: Array, b: Array, slope_at_
         )
         rho[i] = newton_from_the_left(curve, b[i] / q[i])
     return rho
-
-
-def newton_from_the_left(curve: Curve, start: Array) -> Array:
-    """rho* of chaotic networks by Newton's iteration; networks that have arrived drop out.
-
-    curve(rho, index): R(rho) - rho and its slope for the networks of those indices. It is convex on [0, 1], not
-    negative at 0 and negative just left of 1, so the iteration climbs to the first root without overshooting.
-    start: one correlation for each network, not above its rho*; sigma_b2 / q, since R >= sigma_b2 / q on [0, 1].
-    Raises ConvergenceError after 200 steps: a network too close to the edge of chaos.
-    """
-    rho, active = np.array(start, dtype=float), np.arange(len(start))
-    for _ in range(200):
-        gap, slope = curve(rho[active], active)
-        step = np.where(gap > 0, -gap / np.where(slope < 0, slope, -1.0), 0.0)
-        rho[active] = np.minimum(rho[active] + step, 1.0)
-        active = active[step > 1e-13]
-        if len(active) == 0:
-            return rho
-    raise ConvergenceError(
-        f"rho* was not reached in 200 Newton steps, first at index {int(active[0])}: too near the edge"
-    )
 
 
 def _price_curve(phi: Activation, q: Array, w: Array, slope_at_one: Array) -> Curve:

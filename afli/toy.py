@@ -32,14 +32,14 @@ __all__ = [
     "train",
 ]
 
-Array = NDArray[Any]
-Layer = tuple[Array, Array]
+AnyArray = NDArray[Any]
+Layer = tuple[AnyArray, AnyArray]
 
 
 # --- A product of many factors ---
 
 
-def log10_products(factors: int, count: int, *, rng: np.random.Generator) -> Array:
+def log10_products(factors: int, count: int, *, rng: np.random.Generator) -> AnyArray:
     """log10 of `count` products of `factors` independent numbers, uniform on (0, 1): shape (count,)."""
     return np.log10(1 - rng.random((integer("count", count, low=1), integer("factors", factors, low=1)))).sum(axis=1)
 
@@ -52,7 +52,7 @@ def product_above(exponent: Any, factors: int) -> Any:
     return special.gammainc(integer("factors", factors, low=1), -np.asarray(exponent, dtype=float) * np.log(10))
 
 
-def log10_chain_gradients(phi: Activation, weights: Array, x: float = 1.0) -> Array:
+def log10_chain_gradients(phi: Activation, weights: AnyArray, x: float = 1.0) -> AnyArray:
     """log10 |dz^(L)/dx| of chains of single neurons, z <- phi(w z): a product of L factors w phi'(h).
 
     weights: (chains, L). x: the input of every chain. Returns (chains,); minus infinity where a factor is zero.
@@ -93,26 +93,26 @@ def steps_to_unsaturate(h: float, *, rate: float = 1.0, loss: str = "square", ta
 class Descent:
     """A run of gradient descent. weights: (steps + 1, n). updates: (steps, n), their differences."""
 
-    weights: Array
+    weights: AnyArray
 
     @property
-    def updates(self) -> Array:
+    def updates(self) -> AnyArray:
         return np.diff(self.weights, axis=0)
 
     @property
-    def cosines(self) -> Array:
+    def cosines(self) -> AnyArray:
         """Cosine of each update with the one before it; updates that are exactly zero are left out."""
         length = np.linalg.norm(self.updates, axis=1, keepdims=True)
         unit = (self.updates / np.where(length > 0, length, 1.0))[length[:, 0] > 0]
         return np.einsum("ij,ij->i", unit[1:], unit[:-1])
 
-    def steps_to(self, goal: Array, distance: float) -> int:
+    def steps_to(self, goal: AnyArray, distance: float) -> int:
         """The first step after which the weights stay within `distance` of `goal`; the number of steps if never."""
         far = np.linalg.norm(self.weights - goal, axis=1) > distance
         return 0 if not far.any() else int(np.flatnonzero(far)[-1]) + 1
 
 
-def descend(x: Array, goal: Array, start: Array, *, rate: float, steps: int, natural: bool = False) -> Descent:
+def descend(x: AnyArray, goal: AnyArray, start: AnyArray, *, rate: float, steps: int, natural: bool = False) -> Descent:
     """Least squares for one linear neuron, one input at a time: w <- w - rate (w.x - goal.x) x.
 
     x: (inputs, n), used in order, again from the first when they are used up. goal, start: weights (n,).
@@ -127,7 +127,7 @@ def descend(x: Array, goal: Array, start: Array, *, rate: float, steps: int, nat
     return Descent(np.array(path))
 
 
-def share_of_one_sign(gradients: Array) -> float:
+def share_of_one_sign(gradients: AnyArray) -> float:
     """Share of the rows of `gradients` (rows, n) whose components, zeros aside, all have one sign."""
     return float(np.mean((gradients >= 0).all(axis=1) | (gradients <= 0).all(axis=1)))
 
@@ -143,21 +143,21 @@ class Backprop:
     gradient of each example's loss in its preactivations. loss: each example's cross-entropy.
     """
 
-    inputs: list[Array]
-    preactivations: list[Array]
-    errors: list[Array]
-    loss: Array
+    inputs: list[AnyArray]
+    preactivations: list[AnyArray]
+    errors: list[AnyArray]
+    loss: AnyArray
 
-    def weight_gradient(self, layer: int) -> Array:
+    def weight_gradient(self, layer: int) -> AnyArray:
         """Gradient of the mean loss in the weights of a layer, (n_out, n_in): the mean of delta z^T."""
         return self.errors[layer].T @ self.inputs[layer] / len(self.loss)
 
-    def bias_gradient(self, layer: int) -> Array:
+    def bias_gradient(self, layer: int) -> AnyArray:
         """Gradient of the mean loss in the biases of a layer, (n_out,)."""
         return np.asarray(self.errors[layer].mean(axis=0))
 
 
-def backprop(layers: Sequence[Layer], phi: Activation, x: Array, labels: Array) -> Backprop:
+def backprop(layers: Sequence[Layer], phi: Activation, x: AnyArray, labels: AnyArray) -> Backprop:
     """Forward and backward through eq. (1) and eq. (8). x: (examples, n_0). labels: (examples,), integer classes."""
     inputs, preactivations, z = [], [], x
     for w, b in layers:
@@ -185,7 +185,7 @@ def random_layers(
 
 
 def train(
-    layers: Sequence[Layer], phi: Activation, x: Array, labels: Array, *, rate: float, order: Array
+    layers: Sequence[Layer], phi: Activation, x: AnyArray, labels: AnyArray, *, rate: float, order: AnyArray
 ) -> Iterator[list[Layer]]:
     """Plain SGD on the rows `order` (steps, batch); yields the layers after every step, and never changes the given."""
     for rows in order:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from itertools import pairwise
 
 import numpy as np
@@ -327,3 +328,40 @@ def test_every_verdict_is_one_of_three(phi):
     for check in act.check_scaled_bounded(phi):
         assert check.verdict in VERDICTS
         assert check.holds == (check.refuted_at is None) == (check.verdict != "refuted")
+
+
+def test_activations_with_other_values_are_not_equal():
+    one, three = (
+        act.Activation("mine", (), lambda z, c=c: np.tanh(c * z), lambda z, c=c: c / np.cosh(c * z) ** 2)
+        for c in (1.0, 3.0)
+    )
+    assert one != three
+    assert one == act.Activation("mine", (), np.tanh, lambda z: 1.0 / np.cosh(1.0 * z) ** 2)
+
+
+def test_a_closure_whose_constant_changed_is_another_activation():
+    """The same function object: only its values tell, and every cache is keyed by the activation."""
+    width = [1.0]
+
+    def f(z):
+        return width[0] * np.tanh(z / width[0])
+
+    def df(z):
+        return 1 / np.cosh(z / width[0]) ** 2
+
+    narrow = act.from_callable(f, df)
+    mf.MeanField(narrow, sigma_w2=1.5, sigma_b2=0.1)
+    width[0] = 3.0
+    net = mf.MeanField(act.from_callable(f, df), sigma_w2=1.5, sigma_b2=0.1)
+    expected = mf.MeanField(act.scaled(act.tanh(), 3.0), sigma_w2=1.5, sigma_b2=0.1)
+    assert net.q == pytest.approx(expected.q, rel=1e-12)
+    assert mf.critical_at(net.phi, q=1.0).correlation_map(0.5) == pytest.approx(
+        mf.critical_at(expected.phi, q=1.0).correlation_map(0.5), abs=1e-12
+    )
+
+
+def test_what_was_made_of_ones_own_function_survives_pickling():
+    for phi in (act.from_callable(np.tanh), act.scaled(act.from_callable(np.arctan, name="arctan"), 2.0)):
+        again = pickle.loads(pickle.dumps(phi))
+        assert again == phi
+        assert again(0.3) == phi(0.3)

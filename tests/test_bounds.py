@@ -13,7 +13,7 @@ from afli import activations as act
 from afli import bounds, isometry
 from afli import meanfield as mf
 from afli.claims.search import odd_piecewise_linear
-from afli.gaussian import density
+from afli.gaussian import normal_density
 
 Y = np.geomspace(1e-12, 1e4, 81)
 WIDE = np.concatenate([np.geomspace(1e-300, 1e-13, 60), Y, np.geomspace(1e5, 1e150, 40)])
@@ -222,4 +222,4 @@ def test_promises_at_the_ends_of_their_range():
 
 
 def test_density_is_the_normal_one():
-    assert density(np.array(0.0)) == pytest.approx(1 / np.sqrt(2 * np.pi))
+    assert normal_density(np.array(0.0)) == pytest.approx(1 / np.sqrt(2 * np.pi))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -96,3 +98,14 @@ def test_a_live_path_marks_its_points_and_stays_inside_its_frame() -> None:
     assert 'd="M60.0 330.0L580.0 20.0"' in html
     assert '<circle cx="320.0" cy="175.0"' in html
     assert '<rect x="60.0" y="175.0" width="520.0" height="155.0"' in html
+
+
+def test_numbers_are_kept_as_numbers_and_nothing_else_is(monkeypatch):
+    kept = {}
+    glue = SimpleNamespace(glue=lambda name, value, *, display: kept.update({name: (value, display)}))
+    monkeypatch.setitem(sys.modules, "myst_nb", glue)
+    figures.numbers(share=np.float64(0.5), runs=np.int64(3), mean=np.array(2.0))
+    assert kept == {"share": (0.5, False), "runs": (3, False), "mean": (2.0, False)}
+    assert {type(value) for value, _ in kept.values()} == {int, float}
+    with pytest.raises((TypeError, ValueError)):
+        figures.numbers(name="three")

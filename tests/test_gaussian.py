@@ -12,9 +12,9 @@ from scipy import special
 from zoo import CRITICAL, HOMOGENEOUS, ZOO, correlations, label, piecewise_scaled_bounded
 
 from afli import activations as act
-from afli import correlation, gaussian
+from afli import gaussian, moments
 from afli.errors import ConvergenceError
-from afli.gaussian import density, expectation, expectation2
+from afli.gaussian import expectation, expectation2, normal_density
 
 variances = st.floats(-8.0, 6.0).map(lambda t: float(10**t))
 
@@ -45,14 +45,16 @@ def test_the_mean_of_a_cosine_is_the_characteristic_function(t, root):
 def test_a_ramp_has_its_closed_mean(d, q):
     """E max(U - d, 0) = sqrt(q) p(x) - d P(Z > x), x = d / sqrt(q)."""
     x = d / np.sqrt(q)
-    exact = np.sqrt(q) * density(x) - d * special.ndtr(-x)
+    exact = np.sqrt(q) * normal_density(x) - d * special.ndtr(-x)
     assert expectation(lambda u: np.maximum(u - d, 0), q, kinks=[d]) == pytest.approx(exact, rel=1e-12, abs=1e-14)
 
 
 @given(st.floats(-3.0, 3.0), st.floats(-1.0, 2.0))
 def test_steins_lemma_counts_the_jumps(d, log_q):
     """Lemma A.3: E[Z f(Z)] = E f'(Z) + sum_i p(d_i) (jump of f at d_i)."""
-    assert expectation(lambda z: z * (np.sin(z) + 2 * (z > d)), 1.0, kinks=[d]) == near(np.exp(-0.5) + 2 * density(d))
+    assert expectation(lambda z: z * (np.sin(z) + 2 * (z > d)), 1.0, kinks=[d]) == near(
+        np.exp(-0.5) + 2 * normal_density(d)
+    )
     q = 10**log_q
     left = expectation(lambda u: u * np.tanh(u), q)
     assert left == near(q * expectation(lambda u: 1 / np.cosh(u) ** 2, q), rel=1e-12)
@@ -62,7 +64,7 @@ def test_steins_lemma_counts_the_jumps(d, log_q):
 def test_far_out_of_its_bend_tanh_is_a_sign(q):
     """1 - E tanh^2 = E sech^2 = 2 p(0) / sqrt(q) (1 - pi^2 / (24 q) + ...)."""
     value = expectation(lambda u: 1 / np.cosh(np.clip(u, -300, 300)) ** 2, q)
-    assert value == pytest.approx(2 * density(0.0) / np.sqrt(q) * (1 - np.pi**2 / (24 * q)), rel=1e-10)
+    assert value == pytest.approx(2 * normal_density(0.0) / np.sqrt(q) * (1 - np.pi**2 / (24 * q)), rel=1e-10)
 
 
 def test_at_variance_zero_it_is_the_value_at_zero():
@@ -82,17 +84,14 @@ def test_it_is_linear_and_scales():
 def test_closed_moments_agree_with_quadrature(phi):
     """Two routes to the same five numbers: truncated moments, and panels cut at the kinks."""
     q = np.array([1e-3, 0.4, 1.0, 7.0, 300.0])
-    integrands = {
-        "mean": phi,
-        "square": lambda u: phi(u) ** 2,
-        "slope": phi.derivative,
-        "slope2": lambda u: phi.derivative(u) ** 2,
-        "slope4": lambda u: phi.derivative(u) ** 4,
-        "radial": lambda u: phi(u) * phi.derivative(u) * u,
-    }
-    for kind, f in integrands.items():
-        by_quadrature = expectation(f, q, kinks=phi.kinks)
-        np.testing.assert_allclose(correlation.moment(phi, q, kind), by_quadrature, rtol=1e-12, atol=1e-13)
+    routes = [
+        (moments.mean(phi, q), phi),
+        (moments.square(phi, q), lambda u: phi(u) ** 2),
+        *((moments.slope_power(phi, q, n), lambda u, n=n: phi.derivative(u) ** n) for n in (1, 2, 4)),
+        (moments.radial(phi, q), lambda u: phi(u) * phi.derivative(u) * u),
+    ]
+    for closed, f in routes:
+        np.testing.assert_allclose(closed, phi.mean(f, q), rtol=1e-12, atol=1e-13)
 
 
 @given(piecewise_scaled_bounded(), st.floats(-2.0, 3.0))
@@ -109,7 +108,7 @@ def test_the_pieces_partition_mass_and_variance(phi, log_q):
 def test_a_piece_much_narrower_than_the_deviation_keeps_its_digits(root_q):
     """On [d, d + w], w << sqrt(q): mass w p, mean d + w / 2, ... with p = p(0) / sqrt(q)."""
     mass, first, second, shortfall = gaussian.piece_moments(np.array(root_q**2), [0.0, 1e-4])
-    p = density(0.0) / root_q
+    p = normal_density(0.0) / root_q
     exact = np.array([1e-4, 0.5e-8, 1e-12 / 3, 1e-4 * root_q**2]) * p
     np.testing.assert_allclose([mass[1], first[1], second[1], shortfall[1]], exact, rtol=2e-8)
     closer = [expectation(lambda u, n=n: u**n * (u > 0) * (u < 1e-4), root_q**2, kinks=[0, 1e-4]) for n in range(3)]

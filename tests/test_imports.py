@@ -43,7 +43,7 @@ def imported(path: Path, *, lazily: bool) -> set[str]:
 
 
 def ours(names: set[str]) -> set[str]:
-    """The modules of afli among imported names: `afli.gaussian.density` comes from afli.gaussian."""
+    """The modules of afli among imported names: `afli.gaussian.normal_density` comes from afli.gaussian."""
     candidates = {name if name in NAMES else name.rpartition(".")[0] for name in names}
     return {name for name in candidates & NAMES if name != "afli"}
 
@@ -60,8 +60,8 @@ def test_no_module_imports_from_a_layer_above_its_own(path: Path):
     assert not above, f"{dotted(path)} imports {above}"
 
 
-def test_modules_import_each_other_without_cycles():
-    graph = {dotted(path): ours(imported(path, lazily=False)) - {dotted(path)} for path in MODULES}
+def test_modules_import_each_other_without_cycles_not_even_lazily():
+    graph = {dotted(path): ours(imported(path, lazily=True)) - {dotted(path)} for path in MODULES}
     packages = {name for name in graph if (PACKAGE.parent / name.replace(".", "/")).is_dir()}
     TopologicalSorter({name: below for name, below in graph.items() if name not in packages}).prepare()
 

@@ -182,8 +182,8 @@ def test_functions_must_be_callable(name, argument, value):
 
 INTEGERS = {
     "derivative_moment": (lambda n: isometry.derivative_moment(PHI, 1.0, n), "k", 1),
-    "jacobian_moments": (lambda n: isometry.jacobian_moments(NET, n), "depth", 1),
-    "jacobian_variance": (lambda n: isometry.jacobian_variance(NET, n), "depth", 1),
+    "jacobian_moments": (lambda n: isometry.jacobian_moments(NET, n, weights="orthogonal"), "depth", 1),
+    "jacobian_variance": (lambda n: isometry.jacobian_variance(NET, n, weights="gaussian"), "depth", 1),
     "backward_variance": (lambda n: isometry.backward_variance(NET, n), "depth", 0),
     "correlation_trajectory": (lambda n: NET.correlation_trajectory(0.1, n), "depth", 0),
     "linear_radius": (lambda n: bounds.linear_radius(n, sigma_b2=0.1, correlation_gain=0.1), "depth", 1),
@@ -209,13 +209,15 @@ def test_weights_are_gaussian_or_orthogonal(moments):
     for weights in ("Gaussian", "haar", "", None, 3, True, ["gaussian"]):
         with pytest.raises(ValueError, match=r"^weights must be 'gaussian' or 'orthogonal', got "):
             moments(NET, 3, weights=weights)
+    with pytest.raises(TypeError, match="weights"):  # no default: the two would have to share one
+        moments(NET, 3)
 
 
 @pytest.mark.parametrize(
     "function",
     [
-        isometry.jacobian_moments,
-        isometry.jacobian_variance,
+        lambda net, depth: isometry.jacobian_moments(net, depth, weights="orthogonal"),
+        lambda net, depth: isometry.jacobian_variance(net, depth, weights="orthogonal"),
         isometry.backward_variance,
         spectrum.atoms,
         spectrum.edge,

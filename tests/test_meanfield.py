@@ -266,7 +266,7 @@ def test_a_function_that_is_not_zero_at_zero_can_be_critical_without_bias(phi, b
     from scipy.optimize import brentq
 
     z = np.linspace(-14, 14, 40001)
-    weight = gaussian.density(z)
+    weight = gaussian.normal_density(z)
 
     def excess(q):
         u = np.sqrt(q) * z

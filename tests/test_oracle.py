@@ -71,7 +71,7 @@ def class_of(name: str | None, a: float | None) -> str:
 
 
 def expectation(phi: Activation, f: Any, q: float) -> float:
-    return gaussian.expectation(f, q, kinks=phi.kinks, scale=phi.scale)
+    return phi.mean(f, q)
 
 
 def moments(r: Record) -> dict[str, tuple[str, Any]]:

@@ -6,15 +6,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from afli import activations as act
 from afli import gaussian
+from afli._inputs import Array
 from afli.activations import Activation
 from afli.claims.ledger import LEDGER, Evidence, at_most, equal
 
 PAGE = "A_gaussian_calculus"
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -197,7 +196,7 @@ def stein_with_jumps(weight: float = 1.0, number: int = 200) -> Evidence:
     rng = np.random.default_rng(25)
     functions = [random_pieces(rng) for _ in range(number)]
     left = [f.mean_with_z() for f in functions]
-    right = [f.mean_slope() + weight * np.sum(gaussian.density(f.cuts) * f.jumps) for f in functions]
+    right = [f.mean_slope() + weight * np.sum(gaussian.normal_density(f.cuts) * f.jumps) for f in functions]
     return equal(
         left,
         right,

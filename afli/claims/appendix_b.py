@@ -44,7 +44,7 @@ def curvature(net: mf.MeanField, step: float = 1e-4) -> float:
 def kink_constant(net: mf.MeanField) -> float:
     """c = sigma_w2 sqrt(q* / pi) sum_i J_i^2 p_q*(d_i): 1 - R'(rho) is about c sqrt(1 - rho) near rho = 1."""
     root = np.sqrt(net.q)
-    density = gaussian.density(np.array(net.phi.kinks) / root) / root
+    density = gaussian.normal_density(np.array(net.phi.kinks) / root) / root
     return float(net.sigma_w2 * root / np.sqrt(np.pi) * np.sum(slope_jumps(net.phi) ** 2 * density))
 
 

@@ -82,7 +82,7 @@ def noise_network(noise: tuple[float, float] = (1.0, 1.0)) -> Evidence:
 )
 def correlated_units(phi: Activation = _RELU, factor: float = 1.0) -> Evidence:
     rho = np.linspace(-1, -0.01, 100)
-    mean = gaussian.expectation(phi.function, 1.0, kinks=phi.kinks)
+    mean = phi.mean(phi.function, 1.0)
     f, kinks = phi.function, phi.kinks
     product = gaussian.expectation2(f, f, np.append(rho, 1.0), q1=1.0, q2=1.0, kinks_f=kinks, kinks_g=kinks) - mean**2
     shrunk = product[:-1] / product[-1]

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from afli import activations as act
-from afli import gaussian
 from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.ledger import LEDGER, Evidence, at_most, equal
@@ -130,7 +129,7 @@ def mean_is_bias(tilt: float = 0.0) -> Evidence:
     rho, differences = np.linspace(-1, 1, 41), []
     cases = ((_RELU, 1.0), (_ELU, 4.0), (act.gelu(), 4.0))
     for phi, q in cases:
-        mean = gaussian.expectation(phi.function, q, kinks=phi.kinks)
+        mean = phi.mean(phi.function, q)
         shifted = _shifted(phi, -mean, tilt)
         # This map comes from expectations in two dimensions, which know nothing of slopes.
         net = mf.critical_at(shifted, q=q)

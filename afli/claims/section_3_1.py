@@ -8,7 +8,7 @@ import numpy as np
 from scipy import special
 
 from afli import activations as act
-from afli import fixed_points, gaussian
+from afli import fixed_points
 from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.domain import BIAS_VARIANCES, FAMILY_MEMBERS, describe, networks
@@ -39,7 +39,7 @@ def _second_moments(phi: Activation, q: np.ndarray | float) -> tuple[np.ndarray,
     """E phi^2 and E phi'^2, each by quadrature of its own integrand: a second route to W."""
 
     def mean_square(f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-        return np.asarray(gaussian.expectation(lambda u: f(u) ** 2, q, kinks=phi.kinks, scale=phi.scale))
+        return np.asarray(phi.mean(lambda u: f(u) ** 2, q))
 
     return mean_square(phi.function), mean_square(phi.gradient)
 
@@ -105,7 +105,7 @@ def critical_point(activations: Sequence[Activation] = FAMILY_MEMBERS, power: in
     for net in nets:
         q, phi = factor * net.q, net.phi
         square, slope2 = _second_moments(phi, q)
-        sigma_w2 = 1 / gaussian.expectation(_power(phi, power), q, kinks=phi.kinks, scale=phi.scale)
+        sigma_w2 = 1 / phi.mean(_power(phi, power), q)
         found.append(((sigma_w2 * square + net.sigma_b2) / q, sigma_w2 * slope2))
     return equal(
         found,

@@ -68,7 +68,7 @@ def slope_of_variance_map(lowest: float = -0.0197, loss: float = 2.0, small: flo
     nets = [*critical(_class(), (*BIAS_VARIANCES, 0.65, 10.0, 100.0)), mf.critical_at(act.ssaw(a=1.0), q=1.0)]
     l = np.array([net.phi.linear_radius / np.sqrt(net.q) for net in nets])
     slope = np.array([_numerical_slope(net) for net in nets])
-    upper = np.where(l >= 1, 1 - loss * l * gaussian.density(l) / special.erf(l / np.sqrt(2)), small * l)
+    upper = np.where(l >= 1, 1 - loss * l * gaussian.normal_density(l) / special.erf(l / np.sqrt(2)), small * l)
     lower = np.where(l >= 1, lowest, -small * l)
     # Shtanh attains the upper bound; a central difference is good to 1e-9.
     return at_most(

@@ -110,7 +110,7 @@ def slope_by_sampling(build: Callable[[], Sequence[mf.MeanField]] = class_networ
 
 
 def _mean_square(phi: Activation, q: float) -> float:
-    return float(gaussian.expectation(lambda u: phi.function(u) ** 2, q, kinks=phi.kinks, scale=phi.scale))
+    return float(phi.mean(lambda u: phi.function(u) ** 2, q))
 
 
 def sampled_slope(net: mf.MeanField, rho: float, z: np.ndarray) -> tuple[float, float]:
@@ -159,7 +159,7 @@ def jump_sum(phi: Activation, q: float, rho: float) -> float:
         )
 
     means = np.array([mean_given(float(d)) for d in kinks])
-    density = gaussian.density(kinks / np.sqrt(q)) / np.sqrt(q)
+    density = gaussian.normal_density(kinks / np.sqrt(q)) / np.sqrt(q)
     return float(rho * np.sqrt(q) * np.sum(jumps * density * means))
 
 

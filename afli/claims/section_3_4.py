@@ -10,13 +10,12 @@ from scipy import special
 
 from afli import bounds, gaussian
 from afli import meanfield as mf
+from afli._inputs import Array
 from afli.activations import Activation, shtanh
 from afli.claims.adversary import random_scaled_bounded, through_heights, zigzag
 from afli.claims.domain import BIAS_VARIANCES, FAMILY_MEMBERS, RADII, describe, networks
 from afli.claims.ledger import LEDGER, Evidence, at_most, equal
 from afli.claims.search import odd_piecewise_linear
-
-Array = np.ndarray
 
 MEMBERS = (*FAMILY_MEMBERS, *random_scaled_bounded(np.random.default_rng(34), 60), zigzag(0.1, reach=12.0))
 UNBOUNDED = odd_piecewise_linear([1.0], [1.0, 0.9], name="slope 0.9 beyond a")
@@ -86,7 +85,7 @@ def key_inequality(activations: Sequence[Activation] = MEMBERS, share: float = 1
         y, ratio = ratios(members)
         tail = special.erfc(ratio / np.sqrt(2))
         y = share * y
-        return (2 * gaussian.density(ratio) / ratio) / ((1 - y) * tail + y) - 1
+        return (2 * gaussian.normal_density(ratio) / ratio) / ((1 - y) * tail + y) - 1
 
     equality = [shtanh(a) for a in RADII]
     equal(slack(equality), 0.0, 1e-11, domain=members_domain(equality), at=point_of(equality))

@@ -10,13 +10,12 @@ from scipy import special
 from afli import activations as act
 from afli import bounds, isometry
 from afli import meanfield as mf
+from afli._inputs import Array
 from afli.activations import Activation, elu, get, shtanh
 from afli.claims.adversary import zigzag
 from afli.claims.domain import FAMILY_MEMBERS, RADII, describe, networks
 from afli.claims.ledger import LEDGER, Evidence, at_most, equal
 from afli.claims.section_3_4 import MEMBERS, STEEP, UNBOUNDED, below_supremum, members_domain, point_of, ratios
-
-Array = np.ndarray
 
 _FAMILIES = tuple(act.SCALED_BOUNDED_FAMILIES)
 
