@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from afli.claims.ledger import LEDGER, Evidence, at_most, equal
-from afli.claims.tables import final_rows
 
 _PAGE = "4_1_setup"
 
@@ -44,7 +43,9 @@ def input_scale(target: str = "exact", share: float = 0.6) -> Evidence:
     mutants={"20 points at rate 0.001 too": {"rate": 1e-3}},
 )
 def normalisation(rate: float = 3e-3) -> Evidence:
-    last = final_rows("normalisation-laptop-digits")
+    from afli.experiments import analysis
+
+    last = analysis.final_rows("normalisation-laptop-digits")
     means = last.groupby(["learning_rate", "normalisation"])["test_accuracy"].mean().unstack()
     best = means.max()
     domain = "digits, Shtanh a = 10, sigma_b2 = 1, depth 50, width 64, 10 epochs, 3 rates, 5 trials, CPU"

@@ -2,33 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from afli.claims.ledger import LEDGER, Evidence, at_most
-from afli.claims.tables import clearly_ahead, only
-
-if TYPE_CHECKING:
-    import pandas as pd
+from afli.claims.tables import clearly_ahead
 
 _PAGE = "II_1_which_activation"
 _RACE = "digits, orthogonal, width 64, 10 epochs, best of 4 rates (6 at depth 200), 3 paired trials, CPU"
 USUAL = (("relu", 0.0), ("tanh", 0.1), ("elu(alpha=1)", 0.1), ("gelu", 0.1))
 FEW_BIASES = (("relu", 0.0), ("tanh", 0.001), ("elu(alpha=1)", 0.001), ("gelu", 0.001))
 FAMILIES = ("shtanh", "ssine", "sexp", "ssaw")
-
-
-def race(depth: int) -> dict[tuple[str, float], pd.DataFrame]:
-    """Per activation and sigma_b2: the rows after the last epoch at its best rate, with epochs_to_90.
-
-    epochs_to_90: the first tested epoch at 90% test accuracy or more, infinite if there is none.
-    """
-    from afli.experiments import statistics
-
-    table = only(statistics.load("activations-laptop-digits"), depth=depth)
-    first = table[table["test_accuracy"] >= 0.9].groupby("experiment")["epoch"].min()
-    best = statistics.at_best_rate(statistics.final(table))
-    best = best.assign(epochs_to_90=best["experiment"].map(first).fillna(float("inf")))
-    return dict(list(best.groupby(["phi", "sigma_b2"])))
 
 
 @LEDGER.claim(
@@ -39,9 +20,11 @@ def race(depth: int) -> dict[tuple[str, float], pd.DataFrame]:
     mutants={"within 1 point": {"points": 0.01}, "tanh of equal sigma_b2 among them": {"more": ("tanh",)}},
 )
 def shape(points: float = 0.04, more: tuple[str, ...] = ()) -> Evidence:
+    from afli.experiments import analysis
+
     spreads = []
     for depth, a in ((50, 5), (50, 12), (200, 12)):
-        runs = race(depth)
+        runs = analysis.race(depth)
         names = [*(f"{family}(a={a})" for family in FAMILIES), *more]
         means = [runs[name, 1.0]["test_accuracy"].mean() for name in names]
         spreads.append(max(means) - min(means))
@@ -57,9 +40,9 @@ def shape(points: float = 0.04, more: tuple[str, ...] = ()) -> Evidence:
     mutants={"depth 50": {"depth": 50}, "the usual ones at 0.001": {"others": FEW_BIASES}},
 )
 def accuracy(depth: int = 200, others: tuple[tuple[str, float], ...] = USUAL) -> Evidence:
-    from afli.experiments import statistics
+    from afli.experiments import analysis, statistics
 
-    runs = race(depth)
+    runs = analysis.race(depth)
     families = [runs[f"{family}(a=12)", 1.0] for family in FAMILIES]
     leads = [statistics.paired_difference(ours, runs[usual]) for ours in families for usual in others]
     return clearly_ahead(leads, domain=f"{_RACE}; families at sigma_b2 = 1, ReLU at 0, the others at 0.1")
@@ -74,7 +57,9 @@ def accuracy(depth: int = 200, others: tuple[tuple[str, float], ...] = USUAL) ->
     mutants={"a = 5": {"a": 5}, "the usual ones at 0.001": {"others": FEW_BIASES}},
 )
 def training_time(a: int = 12, others: tuple[tuple[str, float], ...] = USUAL) -> Evidence:
-    runs = race(50)
+    from afli.experiments import analysis
+
+    runs = analysis.race(50)
     slowest = max(float(runs[f"{family}(a={a})", 1.0]["epochs_to_90"].max()) for family in FAMILIES)
     fastest = min(float(runs[usual]["epochs_to_90"].min()) for usual in others)
     domain = f"{_RACE}; slowest family and fastest usual activation, in epochs"
@@ -89,10 +74,10 @@ def training_time(a: int = 12, others: tuple[tuple[str, float], ...] = USUAL) ->
     mutants={"tanh at 0.1": {"sigma_b2": 0.1}, "gelu in place of tanh": {"phi": "gelu"}},
 )
 def small_bias(phi: str = "tanh", sigma_b2: float = 0.001) -> Evidence:
-    from afli.experiments import statistics
+    from afli.experiments import analysis, statistics
 
     lows = []
-    for runs in (race(50), race(200)):
+    for runs in (analysis.race(50), analysis.race(200)):
         families = [runs[f"{family}(a=12)", 0.001] for family in FAMILIES]
         lows += [statistics.paired_difference(ours, runs[phi, sigma_b2]).low for ours in families]
     return at_most(lows, 0.0, domain=f"{_RACE}; lower ends of the 95% intervals of the leads, and 0")
@@ -106,9 +91,9 @@ def small_bias(phi: str = "tanh", sigma_b2: float = 0.001) -> Evidence:
     mutants={"tanh at sigma_b2 = 0.1": {"sigma_b2": 0.1}},
 )
 def large_bias(sigma_b2: float = 1.0) -> Evidence:
-    from afli.experiments import statistics
+    from afli.experiments import analysis, statistics
 
-    runs = race(50)
+    runs = analysis.race(50)
     families = [runs[f"{family}(a={a})", 1.0] for family in FAMILIES for a in (5, 12)]
     leads = [statistics.paired_difference(ours, runs["tanh", sigma_b2]) for ours in families]
     return clearly_ahead(leads, domain=_RACE)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from afli.claims.ledger import LEDGER, Evidence, at_most
-from afli.claims.tables import final_rows, only
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -14,18 +13,11 @@ _PAGE = "II_2_gaussian_or_orthogonal"
 _WIDTHS = "digits, Shtanh a = 5, sigma_b2 = 1, widths 32 to 128, depths 20 to 100, rate 0.001, 10 epochs, 5 trials, CPU"
 
 
-def orthogonal_leads() -> pd.DataFrame:
-    """Per depth and width: L / n, and the lead of orthogonal over Gaussian weights with its half-width."""
-    import pandas as pd
+def leads() -> pd.DataFrame:
+    """The lead of orthogonal weights at one rate, per depth and width."""
+    from afli.experiments import analysis
 
-    from afli.experiments import statistics
-
-    rows = []
-    for (depth, width), group in final_rows("width-laptop-digits").groupby(["depth", "width"]):
-        lead = statistics.paired_difference(only(group, weights="orthogonal"), only(group, weights="gaussian"))
-        ratio = depth / width
-        rows.append({"depth": depth, "width": width, "ratio": ratio, "lead": lead.mean, "half_width": lead.half_width})
-    return pd.DataFrame(rows).sort_values("ratio", ignore_index=True)
+    return analysis.orthogonal_leads(analysis.final_rows("width-laptop-digits"))
 
 
 @LEDGER.claim(
@@ -36,7 +28,7 @@ def orthogonal_leads() -> pd.DataFrame:
     mutants={"Gaussian beats orthogonal": {"sign": -1}},
 )
 def orthogonal(sign: int = 1) -> Evidence:
-    found = orthogonal_leads()
+    found = leads()
     return at_most(found["half_width"], sign * found["lead"], strict=True, domain=f"{_WIDTHS}; half-width, and lead")
 
 
@@ -49,7 +41,7 @@ def orthogonal(sign: int = 1) -> Evidence:
     mutants={"under 5 points up to L / n = 0.7": {"narrow": 0.7}, "over 15 from L / n = 0.2": {"wide": 0.2}},
 )
 def small_gap(narrow: float = 0.2, wide: float = 0.6) -> Evidence:
-    found = orthogonal_leads()
+    found = leads()
     at_most(found.loc[found["ratio"] < narrow, "lead"], 0.05, strict=True, domain=_WIDTHS)
     return at_most(0.15, found.loc[found["ratio"] > wide, "lead"], strict=True, domain=_WIDTHS)
 
@@ -64,7 +56,7 @@ def small_gap(narrow: float = 0.2, wide: float = 0.6) -> Evidence:
 def gap_ratio(quantity: str = "ratio") -> Evidence:
     from scipy.stats import spearmanr
 
-    found = orthogonal_leads()
+    found = leads()
     return at_most(0.9, float(spearmanr(found[quantity], found["lead"])[0]), domain=f"{_WIDTHS}; 0.9, and correlation")
 
 
@@ -77,6 +69,8 @@ def gap_ratio(quantity: str = "ratio") -> Evidence:
     mutants={"digits at L / n = 50 / 64": {"table": "fig7-laptop-digits", "depth": 50}},
 )
 def cifar_gap(table: str = "fig7-small-cifar-10-jpeg-copy", depth: int = 20) -> Evidence:
-    means = final_rows(table, depth=depth).groupby("weights")["test_accuracy"].mean()
+    from afli.experiments import analysis
+
+    means = analysis.final_rows(table, depth=depth).groupby("weights")["test_accuracy"].mean()
     domain = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 100, rate 0.001, 1 epoch, 40 cells, 4 trials, CPU"
     return at_most(means["orthogonal"] - means["gaussian"], 0.02, strict=True, domain=domain)

@@ -1,0 +1,162 @@
+"""What the pages of Section 4 compute from the tables, each function once: pages show it, claims check it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from afli import activations as act
+from afli import isometry
+from afli.experiments import statistics
+from afli.experiments.spec import edge_of_chaos
+
+__all__ = [
+    "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "family_maps", "final_rows", "flank_counts", "only",
+    "orthogonal_leads", "predictions", "race", "ridge_report", "scaled_rows",
+]  # fmt: skip
+
+
+def only(frame: pd.DataFrame, **settings: Any) -> pd.DataFrame:
+    """The rows with these settings."""
+    for column, value in settings.items():
+        frame = frame[frame[column] == value]
+    return frame
+
+
+def final_rows(name: str, *, part: Mapping[str, object] | None = None, **settings: Any) -> pd.DataFrame:
+    """The rows of a committed table, or of a part of it, after its last epoch, with these settings."""
+    return only(statistics.final(statistics.load(name, part=part)), **settings)
+
+
+def scaled_rows(name: str) -> pd.DataFrame:
+    """The rows of a `scaled-rate` table after the last epoch, with c = learning rate times q* as a column."""
+    last = final_rows(name)
+    c = [float(f"{rate * q:.3g}") for rate, q in zip(last["learning_rate"], last["q"], strict=True)]
+    return last.assign(c=c)
+
+
+def bias_leads(rows: pd.DataFrame, other: float) -> dict[tuple[int, str], statistics.Interval]:
+    """Per map (depth, weights): the lead of sigma_b2 = 0.01 over another, accuracy averaged over a, trials paired."""
+    leads = {}
+    for key, cells in rows.groupby(["depth", "weights"]):
+        means = cells.groupby(["sigma_b2", "trial"])["test_accuracy"].mean().reset_index()
+        leads[key] = statistics.paired_difference(only(means, sigma_b2=0.01), only(means, sigma_b2=other))
+    return leads
+
+
+def curve_names(rows: pd.DataFrame) -> list[str]:
+    """What the curve of each row of a Figure 8 table is called: "a = 10", or how its a falls."""
+    return [fall or f"a = {a:g}" for a, fall in zip(rows["a"], rows["schedule"], strict=True)]
+
+
+def fall_leads(last: pd.DataFrame, over: str = "a = 10") -> pd.DataFrame:
+    """How far one curve of Figure 8 ends above every other, trial by trial, each at the rates that `last` has.
+
+    last: rows after the last epoch, one rate per curve. Returns a row per depth, sigma_b2 and curve: accuracy and lead,
+    both intervals, and the curve's learning rate.
+    """
+    rows = []
+    for (depth, sigma_b2), group in last.assign(curve=curve_names(last)).groupby(["depth", "sigma_b2"]):
+        reference = only(group, curve=over)
+        for curve, own in group.groupby("curve"):
+            accuracy = statistics.mean_interval(own["test_accuracy"])
+            lead = statistics.paired_difference(reference, own)
+            rate = own["learning_rate"].iloc[0]
+            rows.append({"depth": depth, "sigma_b2": sigma_b2, "curve": curve, "accuracy": accuracy, "lead": lead,
+                         "learning_rate": rate})  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def race(depth: int) -> dict[tuple[str, float], pd.DataFrame]:
+    """Per activation and sigma_b2: the rows after the last epoch at its best rate, with epochs_to_90.
+
+    epochs_to_90: the first tested epoch at 90% test accuracy or more, infinite if there is none.
+    """
+    table = only(statistics.load("activations-laptop-digits"), depth=depth)
+    first = table[table["test_accuracy"] >= 0.9].groupby("experiment")["epoch"].min()
+    best = statistics.at_best_rate(statistics.final(table))
+    best = best.assign(epochs_to_90=best["experiment"].map(first).fillna(float("inf")))
+    return dict(list(best.groupby(["phi", "sigma_b2"])))
+
+
+def orthogonal_leads(last: pd.DataFrame) -> pd.DataFrame:
+    """Per depth and width: L / n, and the lead of orthogonal over Gaussian weights with its half-width.
+
+    last: rows after the last epoch, one rate for each depth, width and kind of weights.
+    """
+    rows = []
+    for (depth, width), group in last.groupby(["depth", "width"]):
+        lead = statistics.paired_difference(only(group, weights="orthogonal"), only(group, weights="gaussian"))
+        ratio = depth / width
+        rows.append({"depth": depth, "width": width, "ratio": ratio, "lead": lead.mean, "half_width": lead.half_width})
+    return pd.DataFrame(rows).sort_values("ratio", ignore_index=True)
+
+
+def predictions(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row per cell: its mean test accuracy, and what theory says of it before training.
+
+    q: the fixed point. depth_scale: q / (sigma_b2 L), the layers that move a correlation by 1 at the pace of Lemma 3.3,
+    over the depth. correlation: where correlation 0 is after L layers. jacobian: the variance of eq. (13).
+    """
+    cells = rows.groupby(["depth", "weights", "a", "sigma_b2"])["test_accuracy"].mean().reset_index()
+    nets = [edge_of_chaos(act.shtanh(a=a), v) for a, v in zip(cells["a"], cells["sigma_b2"], strict=True)]
+    kinds = list(zip(nets, cells["depth"], cells["weights"], strict=True))
+    return cells.assign(
+        q=[net.q for net in nets],
+        depth_scale=[net.q / (net.sigma_b2 * depth) for net, depth, _ in kinds],
+        correlation=[float(net.correlation_trajectory(0.0, int(depth))[-1]) for net, depth, _ in kinds],
+        jacobian=[isometry.jacobian_variance(net, int(depth), weights=weights) for net, depth, weights in kinds],
+    )
+
+
+def axes_of(table: pd.DataFrame) -> tuple[list[float], list[float]]:
+    """The linear radii of a map, rising, and its bias variances, falling: as Figure 7 draws them."""
+    return sorted(table["a"].unique()), sorted(table["sigma_b2"].unique(), reverse=True)
+
+
+def cells(rows: pd.DataFrame, column: str = "test_accuracy") -> list[list[list[float]]]:
+    """Mean and half-width of every cell of a map, each as rows of sigma_b2 by columns of a."""
+    radii, variances = axes_of(rows)
+    found = {key: statistics.mean_interval(group[column]) for key, group in rows.groupby(["sigma_b2", "a"])}
+    return [[[getattr(found[v, a], part) for a in radii] for v in variances] for part in ("mean", "half_width")]
+
+
+def family_maps(depth: int = 20) -> dict[str, pd.DataFrame]:
+    """The last rows of the map of each family, digits with orthogonal weights, by its name."""
+    shtanh = final_rows("fig7-laptop-digits", depth=depth, weights="orthogonal")
+    others = final_rows("families-laptop-digits", part={"depth": depth})
+    return {"Shtanh": shtanh} | {name.capitalize(): rows for name, rows in others.groupby("activation")}
+
+
+def ridge_report(found: pd.DataFrame) -> pd.DataFrame:
+    """The outcome of `statistics.ridges` in percentage points, for reading."""
+
+    def points(side: str) -> list[str]:
+        pairs = zip(100 * found[side], 100 * found[f"{side}_half"], strict=True)
+        return [f"{mean:.1f} ± {half:.1f}" for mean, half in pairs]
+
+    verdict = {(True, True): "ridge", (True, False): "right flank", (False, True): "left flank"}
+    judged = [
+        verdict.get(pair, "neither") for pair in zip(found["right_flank"], found["left_flank"], strict=True)
+    ]
+    columns = {"best a": found["best_a"], "lead over largest a": points("right"), "lead over a = 1": points("left")}
+    extra = {name: found[name].round(1) for name in found if name.startswith("a /")}
+    return pd.DataFrame(columns | extra | {"verdict": judged}).set_index(found["sigma_b2"].rename("bias variance"))
+
+
+def flank_counts(scans: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Per dataset, at each rate and at the best rate per cell: rows with a right flank, a left flank, and both."""
+    rows = []
+    for name, scan in scans.items():
+        groups = {f"{rate:g}": group for rate, group in scan.groupby("learning_rate")}
+        groups["best per cell"] = statistics.at_best_rate(scan)
+        for rate, group in groups.items():
+            found = statistics.ridges(group)
+            rows.append({
+                "data": name, "rate": rate, "mean accuracy": f"{100 * group['test_accuracy'].mean():.1f}",
+                "right": found["right_flank"].sum(), "left": found["left_flank"].sum(), "both": found["ridge"].sum(),
+                "best a, by falling bias variance": ", ".join(f"{a:g}" for a in found["best_a"]),
+            })  # fmt: skip
+    return pd.DataFrame(rows).set_index(["data", "rate"])
