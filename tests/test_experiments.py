@@ -202,6 +202,18 @@ def test_rows_are_a_function_of_the_settings_whatever_the_chunk(digits):
     assert together["epoch"].tolist() == [0, 1, 2] * len(grid)
 
 
+@pytest.mark.parametrize("settings", [{"validation": 0.2}, {"split": 3}, {"optimiser": "adam", "learning_rate": 1e-3}])
+def test_a_run_knows_the_settings_that_came_later(tmp_path, settings, digits):
+    report = quiet(Grid("test", "later", (small(record=(0, 1), **settings), small(trial=1, **settings))), tmp_path)
+    rows = Table(report.table).frame
+    assert (report.finished, report.missing) == (2, 0)
+    for name, value in settings.items():
+        assert (rows[name] == value).all()
+    assert rows["validation_accuracy"].notna().all() == ("validation" in settings)
+    plain = experiments.train([small(record=(0, 1))], digits)["test_loss"].tolist()
+    assert rows.loc[rows["trial"] == 0, "test_loss"].tolist() != plain
+
+
 def test_another_trial_gives_other_numbers(digits):
     rows = experiments.train([small(), small(trial=1)], digits)
     assert rows.groupby("experiment")["test_loss"].last().nunique() == 2

@@ -68,7 +68,8 @@ def estimate_seconds(experiments: list[Experiment], dataset: Dataset, setup: Set
     chunk = same[: members_at_once(smallest, dataset, setup)]
     with setup.active():
         ensemble = build(chunk, dataset, setup)
-        order = torch.stack([batch_order(e.trial, 1, len(dataset.y_train), e.batch)[:steps] for e in chunk])
+        count = len(ensemble.data.y_train)  # less than the dataset's, where a part is held out
+        order = torch.stack([batch_order(e.trial, 1, count, e.batch)[:steps] for e in chunk])
         ensemble.train(order[:, :1])
         start = time.perf_counter()
         ensemble.train(order)
