@@ -108,7 +108,7 @@ class Elementwise(nn.Module):
         if len(families) != 1:
             raise ValueError(f"phi must be one activation or several of one family, got {families}")
         self.family = families[0]
-        self.names = [member.name for member in members]
+        self.activations = members
         shape = () if isinstance(phi, Activation) else (len(members), 1, 1)
         for key, value in members[0].params:
             if isinstance(value, float):
@@ -149,7 +149,7 @@ class Elementwise(nn.Module):
         return FORMULAS[self.family]
 
     def extra_repr(self) -> str:
-        return ", ".join(self.names)
+        return ", ".join(member.name for member in self.activations)
 
 
 def _the_only_one(members: Sequence[Activation]) -> Activation:
