@@ -243,7 +243,6 @@ CASES = {
         vectors(4, 6, 16),
         {"sigma_b2": 0.0},
         untouched={"out": "its input comes from matmul"},
-        notes="q",
         follows=False,
     ),
     "transformer": lambda: Case(
