@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from afli import activations as act
 from afli._inputs import Array
 from afli.activations import Activation
-from afli.networks.modules import Elementwise
+from afli.networks.elementwise import Elementwise
 
 __all__ = ["from_torch", "same_function"]
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from afli.networks.modules import Elementwise
+from afli.networks.elementwise import Elementwise
 
 __all__ = ["is_weight_layer", "original", "require_material", "undisturbed", "unseen", "warn"]
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from afli.networks.modules import Elementwise
+from afli.networks.elementwise import Elementwise
 from afli.networks.running import is_weight_layer, original, undisturbed
 
 __all__ = ["Key", "Layer", "Trace", "trace"]
