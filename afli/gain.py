@@ -12,8 +12,8 @@ import numpy as np
 
 from afli import activations as act
 from afli import meanfield as mf
+from afli._activation import require
 from afli.activations import Activation
-from afli.definition import require
 from afli.errors import ConvergenceError, NoFixedPointError
 from afli.fixed_points import log_root
 
