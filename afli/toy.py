@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy import special
 
-from afli._inputs import integer, scalar
+from afli._activation import require
+from afli._inputs import Layer, array, generator, integer, layer_of, like, real, scalar, word
 from afli.activations import Activation
+from afli.errors import ConvergenceError
+from afli.sampling import standard_layers
 
 __all__ = [
     "Backprop",
@@ -33,35 +35,80 @@ __all__ = [
 ]
 
 AnyArray = NDArray[Any]
-Layer = tuple[AnyArray, AnyArray]
 
 
 # --- A product of many factors ---
 
 
 def log10_products(factors: int, count: int, *, rng: np.random.Generator) -> AnyArray:
-    """log10 of `count` products of `factors` independent numbers, uniform on (0, 1): shape (count,)."""
-    return np.log10(1 - rng.random((integer("count", count, low=1), integer("factors", factors, low=1)))).sum(axis=1)
+    """log10 of products of independent numbers, uniform on (0, 1).
+
+    Parameters
+    ----------
+    factors, count
+        Numbers per product, and number of products, at least 1.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    Array (count,).
+    """
+    shape = integer("count", count, low=1), integer("factors", factors, low=1)
+    return np.log10(1 - generator(rng).random(shape)).sum(axis=1)
 
 
-def product_above(exponent: Any, factors: int) -> Any:
-    """P(product > 10^exponent) for that many uniform factors on (0, 1), exactly. exponent: <= 0, any shape.
+def product_above(exponent: ArrayLike, factors: int) -> float | AnyArray:
+    """P(product > 10^exponent) for that many uniform factors on (0, 1), exactly.
 
     Each -log U is exponential, so minus the log of the product is Gamma(factors)-distributed.
+
+    Parameters
+    ----------
+    exponent
+        At most 0, any shape.
+    factors
+        At least 1.
+
+    Returns
+    -------
+    Array of the shape of exponent, a float for a scalar.
     """
-    return special.gammainc(integer("factors", factors, low=1), -np.asarray(exponent, dtype=float) * np.log(10))
+    below = -real("exponent", exponent, high=0.0) * np.log(10)
+    return like(special.gammainc(integer("factors", factors, low=1), below))
 
 
-def log10_chain_gradients(phi: Activation, weights: AnyArray, x: float = 1.0) -> AnyArray:
+def log10_chain_gradients(phi: Activation, weights: ArrayLike, x: float = 1.0) -> AnyArray:
     """log10 |dz^(L)/dx| of chains of single neurons, z <- phi(w z): a product of L factors w phi'(h).
 
-    weights: (chains, L). x: the input of every chain. Returns (chains,); minus infinity where a factor is zero.
+    Parameters
+    ----------
+    phi
+        The activation.
+    weights
+        Array (chains, L).
+    x
+        The input of every chain.
+
+    Returns
+    -------
+    Array (chains,); minus infinity where a factor is zero.
+
+    Raises
+    ------
+    ValueError
+        If a chain leaves the range of a float.
     """
-    z, logs = np.full(len(weights), float(x)), np.zeros(len(weights))
-    with np.errstate(divide="ignore"):
-        for w in weights.T:
-            logs += np.log10(np.abs(w * phi.gradient(w * z)))
-            z = phi.function(w * z)
+    require(phi)
+    w = array("weights", weights, 2, "(chains, L)")
+    z, logs = np.full(len(w), scalar("x", x)), np.zeros(len(w))
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # what is not a number is reported below
+        for column in w.T:
+            h = column * z
+            logs += np.log10(np.abs(column * phi.gradient(h)))
+            z = phi.function(h)
+    if np.isnan(logs).any() or np.isposinf(logs).any():
+        raise ValueError(f"the chain of weights[{int(np.argmax(~(logs < np.inf)))}] leaves the range of a float")
     return logs
 
 
@@ -69,21 +116,41 @@ def log10_chain_gradients(phi: Activation, weights: AnyArray, x: float = 1.0) ->
 
 
 def steps_to_unsaturate(h: float, *, rate: float = 1.0, loss: str = "square", target: float = 0.5) -> int:
-    """Steps of gradient descent on its bias until a sigmoid neuron, preactivation h > 0, falls to `target`.
+    """Steps of gradient descent on its bias until a sigmoid neuron that should say 0 falls to a target.
 
-    It should say 0. loss: "square", whose gradient carries the factor sigmoid'(h), or "cross-entropy", where it
-    cancels. rate: > 0. target: a level in (0, 1). Raises ValueError for another loss; stops at 10^6 steps.
+    Parameters
+    ----------
+    h
+        Its preactivation at the start.
+    rate
+        Learning rate, > 0.
+    loss
+        "square", whose gradient carries the factor sigmoid'(h), or "cross-entropy", where it cancels.
+    target
+        A level in [1e-3, 1].
+
+    Returns
+    -------
+    Number of steps; 0 if it is there already.
+
+    Raises
+    ------
+    ConvergenceError
+        If 10^6 steps are not enough.
+    ValueError
+        For another loss, or a number out of range.
     """
-    if loss not in ("square", "cross-entropy"):
-        raise ValueError(f"loss must be 'square' or 'cross-entropy', got {loss!r}")
+    word("loss", loss, ("square", "cross-entropy"))
     h, rate = scalar("h", h), scalar("rate", rate, low=0.0, open_low=True)
-    for step in range(10**6):
+    target = scalar("target", target, low=1e-3, high=1.0)
+    start = h
+    for step in range(10**6 + 1):
         output = float(special.expit(h))
         if output <= target:
             return step
         slope = output * float(special.expit(-h)) if loss == "square" else 1.0
         h -= rate * output * slope
-    return 10**6
+    raise ConvergenceError(f"a neuron at h={start:g} is above target={target:g} after 10^6 steps at rate={rate:g}")
 
 
 # --- A linear neuron with two weights ---
@@ -106,30 +173,72 @@ class Descent:
         unit = (self.updates / np.where(length > 0, length, 1.0))[length[:, 0] > 0]
         return np.einsum("ij,ij->i", unit[1:], unit[:-1])
 
-    def steps_to(self, goal: AnyArray, distance: float) -> int:
+    def steps_to(self, goal: ArrayLike, distance: float) -> int:
         """The first step after which the weights stay within `distance` of `goal`; the number of steps if never."""
         far = np.linalg.norm(self.weights - goal, axis=1) > distance
         return 0 if not far.any() else int(np.flatnonzero(far)[-1]) + 1
 
 
-def descend(x: AnyArray, goal: AnyArray, start: AnyArray, *, rate: float, steps: int, natural: bool = False) -> Descent:
+def descend(
+    x: ArrayLike, goal: ArrayLike, start: ArrayLike, *, rate: float, steps: int, natural: bool = False
+) -> Descent:
     """Least squares for one linear neuron, one input at a time: w <- w - rate (w.x - goal.x) x.
 
-    x: (inputs, n), used in order, again from the first when they are used up. goal, start: weights (n,).
-    natural: precondition with the inverse of the Fisher matrix, here the mean of x x^T.
+    Parameters
+    ----------
+    x
+        Inputs (inputs, n), used in order, again from the first when they are used up.
+    goal, start
+        Weights (n,).
+    rate
+        Learning rate, > 0.
+    steps
+        At least 1.
+    natural
+        Precondition with the inverse of the Fisher matrix, here the mean of x x^T.
+
+    Returns
+    -------
+    The run.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, the Fisher matrix has no inverse, or the weights leave the range of a float.
     """
-    fisher = np.linalg.inv(x.T @ x / len(x)) if natural else np.eye(x.shape[1])
-    w, path = np.array(start, dtype=float), [np.array(start, dtype=float)]
-    for step in range(integer("steps", steps, low=1)):
-        row = x[step % len(x)]
-        w = w - rate * float((w - goal) @ row) * (fisher @ row)
-        path.append(w)
+    rows = array("x", x, 2, "(inputs, n)")
+    n = rows.shape[1]
+    ends = [array(name, value, 1, f"({n},)") for name, value in (("goal", goal), ("start", start))]
+    for name, end in zip(("goal", "start"), ends, strict=True):
+        if len(end) != n:
+            raise ValueError(f"{name} must have shape ({n},), got {end.shape}")
+    if len(rows) == 0:
+        raise ValueError(f"x must hold one input or more, got shape {rows.shape}")
+    rate = scalar("rate", rate, low=0.0, open_low=True)
+    precondition = np.eye(n)
+    if natural:
+        fisher = rows.T @ rows / len(rows)
+        if np.linalg.matrix_rank(fisher) < n:
+            raise ValueError("x must span all directions for the natural gradient: the mean of x x^T has no inverse")
+        precondition = np.linalg.inv(fisher)
+    target, w = ends
+    path = [w.astype(float)]
+    with np.errstate(over="ignore", invalid="ignore"):  # reported below
+        for step in range(integer("steps", steps, low=1)):
+            row = rows[step % len(rows)]
+            w = w - rate * float((w - target) @ row) * (precondition @ row)
+            path.append(w)
+    if not np.isfinite(path[-1]).all():
+        raise ValueError(f"rate={rate:g} is too large: the weights leave the range of a float")
     return Descent(np.array(path))
 
 
-def share_of_one_sign(gradients: AnyArray) -> float:
-    """Share of the rows of `gradients` (rows, n) whose components, zeros aside, all have one sign."""
-    return float(np.mean((gradients >= 0).all(axis=1) | (gradients <= 0).all(axis=1)))
+def share_of_one_sign(gradients: ArrayLike) -> float:
+    """Share of the rows of `gradients`, (rows, n), whose components, zeros aside, all have one sign."""
+    rows = array("gradients", gradients, 2, "(rows, n)")
+    if len(rows) == 0:
+        raise ValueError(f"gradients must hold one row or more, got shape {rows.shape}")
+    return float(np.mean((rows >= 0).all(axis=1) | (rows <= 0).all(axis=1)))
 
 
 # --- A small network, written out ---
@@ -157,37 +266,127 @@ class Backprop:
         return np.asarray(self.errors[layer].mean(axis=0))
 
 
-def backprop(layers: Sequence[Layer], phi: Activation, x: AnyArray, labels: AnyArray) -> Backprop:
-    """Forward and backward through eq. (1) and eq. (8). x: (examples, n_0). labels: (examples,), integer classes."""
-    inputs, preactivations, z = [], [], x
-    for w, b in layers:
-        inputs.append(z)
-        preactivations.append(z @ w.T + b)
-        z = phi.function(preactivations[-1])
+def backprop(layers: Sequence[Layer], phi: Activation, x: ArrayLike, labels: ArrayLike) -> Backprop:
+    """Forward and backward through eq. (1) and eq. (8).
+
+    Parameters
+    ----------
+    layers
+        Pairs (W, b), one or more; the last gives the logits.
+    phi
+        The activation between them.
+    x
+        Inputs (examples, n_0).
+    labels
+        Classes (examples,), integers from 0.
+
+    Returns
+    -------
+    The pass.
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, a label has no logit, or a preactivation is not finite.
+    TypeError
+        If an argument is not what is said above.
+    """
+    require(phi)
+    inputs, preactivations, z = [], [], array("x", x, 2, "(examples, n_0)")
+    kept = [*layers]
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported below
+        for number, layer in enumerate(kept, 1):
+            w, b = layer_of(layer, number, z.shape[1])
+            inputs.append(z)
+            preactivations.append(z @ w.T + b)
+            if not np.isfinite(preactivations[-1]).all():
+                raise ValueError(f"the preactivations of layer {number} are not finite")
+            z = phi.function(preactivations[-1])
+    if not kept:
+        raise ValueError("layers must hold one layer or more, got none")
     logits = preactivations[-1]
+    at_label = np.arange(len(logits)), _classes(labels, *logits.shape)
     log_probability = logits - special.logsumexp(logits, axis=1, keepdims=True)
     delta = np.exp(log_probability)
-    delta[np.arange(len(x)), labels] -= 1
+    delta[at_label] -= 1
     errors = [delta]
-    for (w, _), h in zip(layers[:0:-1], preactivations[-2::-1], strict=True):
+    for (w, _), h in zip(kept[:0:-1], preactivations[-2::-1], strict=True):
         errors.append(phi.gradient(h) * (errors[-1] @ w))
-    return Backprop(inputs, preactivations, errors[::-1], -log_probability[np.arange(len(x)), labels])
+    return Backprop(inputs, preactivations, errors[::-1], -log_probability[at_label])
+
+
+def _classes(labels: ArrayLike, examples: int, classes: int) -> NDArray[np.int64]:
+    given = np.asarray(labels)
+    if given.dtype.kind not in "iu" or given.shape != (examples,):
+        got = f"{given.dtype} of shape {given.shape}"
+        raise ValueError(f"labels must be integers of shape ({examples},), got {got}")
+    if examples and not (given.min() >= 0 and given.max() < classes):
+        worst = given[(given < 0) | (given >= classes)][0]
+        raise ValueError(f"labels must be in [0, {classes - 1}], one logit each, got {worst}")
+    return given.astype(np.int64)
 
 
 def random_layers(
     sizes: Sequence[int], *, sigma_w2: float, sigma_b2: float = 0.0, rng: np.random.Generator
 ) -> list[Layer]:
-    """Gaussian layers (W, b): W of variance sigma_w2 / n_in, b of variance sigma_b2."""
-    return [
-        (np.sqrt(sigma_w2 / n) * rng.standard_normal((m, n)), np.sqrt(sigma_b2) * rng.standard_normal(m))
-        for n, m in pairwise(sizes)
-    ]
+    """Gaussian layers (W, b).
+
+    Parameters
+    ----------
+    sizes
+        Number of inputs, then the width of every layer.
+    sigma_w2
+        n_in times the variance of a weight, >= 0.
+    sigma_b2
+        Variance of a bias, >= 0.
+    rng
+        Source of randomness.
+
+    Returns
+    -------
+    List of pairs of arrays (n_out, n_in) and (n_out,).
+    """
+    to_w, to_b = (np.sqrt(scalar(k, v, low=0.0)) for k, v in (("sigma_w2", sigma_w2), ("sigma_b2", sigma_b2)))
+    return [(to_w * w, to_b * b) for w, b in standard_layers(sizes, rng=rng)]
 
 
 def train(
-    layers: Sequence[Layer], phi: Activation, x: AnyArray, labels: AnyArray, *, rate: float, order: AnyArray
+    layers: Sequence[Layer], phi: Activation, x: ArrayLike, labels: ArrayLike, *, rate: float, order: ArrayLike
 ) -> Iterator[list[Layer]]:
-    """Plain SGD on the rows `order` (steps, batch); yields the layers after every step, and never changes the given."""
+    """Plain SGD.
+
+    Parameters
+    ----------
+    layers, phi, x, labels
+        As for `backprop`; the given layers are left as they are.
+    rate
+        Learning rate, finite.
+    order
+        Rows of x, (steps, batch): integers from 0.
+
+    Returns
+    -------
+    Iterator over the layers after every step.
+
+    Raises
+    ------
+    ValueError, TypeError
+        As `backprop`, and for an order or rate out of range.
+    """
+    rows = np.asarray(order)
+    if rows.dtype.kind not in "iu" or rows.ndim != 2:
+        raise ValueError(f"order must be integers of shape (steps, batch), got {rows.dtype} of shape {rows.shape}")
+    images, classes = np.asarray(x), np.asarray(labels)
+    if rows.size and not (rows.min() >= 0 and rows.max() < len(images)):
+        raise ValueError(f"order must be rows of x, in [0, {len(images) - 1}], got up to {rows.max()}")
+    if classes.shape != images.shape[:1]:
+        raise ValueError(f"labels must have shape {images.shape[:1]}, got {classes.shape}")
+    return _steps(layers, phi, images, classes, scalar("rate", rate), rows)
+
+
+def _steps(
+    layers: Sequence[Layer], phi: Activation, x: AnyArray, labels: AnyArray, rate: float, order: AnyArray
+) -> Iterator[list[Layer]]:
     for rows in order:
         run = backprop(layers, phi, x[rows], labels[rows])
         layers = [

@@ -12,8 +12,8 @@ from zoo import SCALED_BOUNDED, bias_variances, family_members, label, piecewise
 from afli import activations as act
 from afli import bounds, isometry
 from afli import meanfield as mf
-from afli.claims.search import odd_piecewise_linear
 from afli.gaussian import normal_density
+from afli.pieces import odd_piecewise_linear
 
 Y = np.geomspace(1e-12, 1e4, 81)
 WIDE = np.concatenate([np.geomspace(1e-300, 1e-13, 60), Y, np.geomspace(1e5, 1e150, 40)])

@@ -135,7 +135,7 @@ def test_a_kink_that_was_not_declared_is_reported():
 
 def test_pieces_of_very_different_lengths():
     """Kinks 1e-3 and 1 apart in one activation: the nodes crowd for the closer pair and still serve the other."""
-    from afli.claims.search import odd_piecewise_linear
+    from afli.pieces import odd_piecewise_linear
 
     phi = odd_piecewise_linear([1.0, 1.001, 2.0], [1.0, -1.0, 0.5, 0.0])
     curve = correlation.PriceCurve(phi, 1.0)

@@ -12,7 +12,8 @@ from torch import nn
 
 from afli import activations as act
 from afli import data, errors
-from afli.networks.init import WEIGHTS, edge_of_chaos_, standard_weights
+from afli import meanfield as mf
+from afli.networks.init import WEIGHTS, edge_of_chaos_, standard_kernel, standard_weights
 from afli.networks.modules import Elementwise, mlp
 from afli.networks.probe import preactivations
 
@@ -95,7 +96,8 @@ def test_it_answers_what_gain_for_gelu_and_warns_that_its_variance_drifts():
     assert net.sigma_w2 * mean_square_slope == pytest.approx(1, abs=0.005)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        edge_of_chaos_(model, act.elu(), sigma_b2=0.1, generator=generator())
+        other = mlp(2, 16, in_features=16, out_features=4, activation=act.elu())
+        edge_of_chaos_(other, act.elu(), sigma_b2=0.1, generator=generator())
 
 
 def test_the_same_generator_gives_the_same_network():
@@ -120,7 +122,7 @@ def test_models_that_the_theory_does_not_cover_are_refused():
     with pytest.raises(ValueError, match=r"at least one nn\.Linear"):
         edge_of_chaos_(nn.ReLU(), act.relu(), sigma_b2=0.0)
     without_biases = nn.Sequential(nn.Linear(4, 4, bias=False), nn.PReLU(), nn.Linear(4, 2, bias=False))
-    with pytest.raises(ValueError, match="needs a bias"):
+    with pytest.raises(ValueError, match=r"the model's activation, leaky_relu\(slope=0.25\), got tanh"):
         edge_of_chaos_(without_biases, act.tanh(), sigma_b2=0.1)
     assert edge_of_chaos_(without_biases, act.leaky_relu(0.25), sigma_b2=0.0).sigma_w2 == pytest.approx(
         2 / (1 + 0.25**2)
@@ -129,5 +131,158 @@ def test_models_that_the_theory_does_not_cover_are_refused():
         edge_of_chaos_(nn.Linear(4, 4), act.relu(), sigma_b2=0.1)
     with pytest.raises(ValueError, match="weights must be one of"):
         edge_of_chaos_(nn.Linear(4, 4), act.tanh(), sigma_b2=0.1, weights="uniform")
-    with pytest.raises(ValueError, match="head_variance must be None or > 0, got -1"):
+    with pytest.raises(ValueError, match=r"head_variance must be .*, got -1"):
         edge_of_chaos_(nn.Linear(4, 4), act.tanh(), sigma_b2=0.1, head_variance=-1)
+    with pytest.raises(TypeError, match="sigma_b2"):
+        edge_of_chaos_(nn.Linear(4, 4), act.tanh(), sigma_b2=[0.1, 0.2])
+    with pytest.raises(ValueError, match=r"sigma_b2 must be a number or 'attracting', got '0\.1'"):
+        edge_of_chaos_(nn.Linear(4, 4), act.tanh(), sigma_b2="0.1")
+
+
+def test_without_biases_the_variance_is_chosen_in_their_place():
+    model = nn.Sequential(*[m for _ in range(20) for m in (nn.Linear(300, 300, bias=False), nn.Tanh())]).double()
+    with pytest.raises(ValueError, match=r"needs a bias .* choose the variance .* q=0\.1"):
+        edge_of_chaos_(model, sigma_b2=0.1)
+    with pytest.raises(errors.NoFixedPointError, match=r"choose the variance in its place: q=0\.1"):
+        edge_of_chaos_(model, sigma_b2=0.0)
+    net = edge_of_chaos_(model, q=0.1, generator=generator())
+    assert (net.q, net.sigma_b2) == (pytest.approx(0.1, rel=1e-9), 0)
+    assert net.chi1 == pytest.approx(1.0084, abs=1e-4)
+    variances = [float(h.detach().square().mean()) for h in preactivations(model, inputs(net, 20, 300))]
+    np.testing.assert_allclose(variances, 0.1, rtol=0.1)
+    with pytest.raises(errors.NoFixedPointError, match="gelu does not return to q=0"):
+        edge_of_chaos_(mlp(2, 8, in_features=8, out_features=8, activation=act.gelu()), q=0.1, sigma_b2=0)
+    with pytest.warns(UserWarning, match="gradients grow by"):
+        edge_of_chaos_(model, q=2.0)
+
+
+def test_with_biases_a_chosen_variance_is_kept():
+    model = nn.Sequential(*[m for _ in range(10) for m in (nn.Linear(400, 400), nn.Tanh())]).double()
+    net = edge_of_chaos_(model, q=0.5, generator=generator(1))
+    variances = [float(h.detach().square().mean()) for h in preactivations(model, inputs(net, 20, 400))]
+    np.testing.assert_allclose(variances, 0.5, rtol=0.1)
+
+
+@pytest.mark.parametrize(("phi", "smallest"), [("gelu", 0.173), ("silu", 0.555)])
+def test_on_request_the_bias_variance_is_the_smallest_that_attracts(phi, smallest):
+    model = mlp(2, 8, in_features=8, out_features=8, activation=act.get(phi))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        net = edge_of_chaos_(model, sigma_b2="attracting")
+    assert net.sigma_b2 == pytest.approx(smallest, abs=6e-4)
+    assert net.variance_slope == pytest.approx(1, abs=1e-5)
+
+
+def test_warnings_point_at_the_line_of_the_caller():
+    model = mlp(2, 8, in_features=8, out_features=8, activation=act.gelu())
+    with pytest.warns(UserWarning, match="repels") as caught:
+        edge_of_chaos_(model, sigma_b2=0.01)
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("weights", WEIGHTS)
+@pytest.mark.parametrize("layer", [
+    nn.Conv1d(40, 60, 5), nn.Conv2d(16, 64, 3), nn.Conv2d(32, 32, 3, stride=2), nn.Conv2d(16, 32, 2, stride=2),
+    nn.Conv3d(8, 24, 3), nn.Conv2d(32, 64, 3, groups=4), nn.Linear(100, 50),
+], ids=str)  # fmt: skip
+def test_every_kind_of_layer_keeps_the_variance_per_unit(layer, weights):
+    """Valid patches only: at a border padded with zeros a Gaussian kernel sees less."""
+    layer, ratios = layer.double(), []
+    size = {2: (100,), 3: (40, 30), 4: (32, 12, 12), 5: (8, 6, 6, 6)}[layer.weight.dim()]
+    shape = (8, layer.weight.shape[1] * getattr(layer, "groups", 1), *size[1:])
+    for seed in range(8):
+        layer.weight.data = standard_kernel(layer, weights, generator(seed))
+        layer.bias.data.zero_()
+        z = torch.randn(*shape, generator=generator(100 + seed), dtype=torch.float64)
+        ratios.append(float(layer(z).detach().square().mean() / z.square().mean()))
+    assert np.mean(ratios) == pytest.approx(1, abs=0.06)
+
+
+def test_delta_orthogonal_convolutions_are_isometries_of_periodic_images():
+    layer = nn.Conv2d(6, 6, 3, padding=1, padding_mode="circular", bias=False).double()
+    layer.weight.data = standard_kernel(layer, "orthogonal", generator())
+    z = torch.randn(3, 6, 5, 5, generator=generator(1), dtype=torch.float64)
+    np.testing.assert_allclose(layer(z).detach().flatten(1).norm(dim=1), z.flatten(1).norm(dim=1), rtol=1e-12)
+
+
+class PreActivation(nn.Module):
+    """h + W phi(h)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.inner = nn.Linear(width, width)
+
+    def forward(self, h):
+        return h + self.inner(torch.tanh(h))
+
+
+class PostActivation(nn.Module):
+    """phi(h + W2 phi(W1 h))."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, z):
+        return torch.relu(z + self.second(torch.relu(self.first(z))))
+
+
+def test_shortcuts_that_carry_the_sum_on_let_q_and_the_gradient_grow_by_1_over_l_a_block():
+    blocks, width = 10, 600
+    model = nn.Sequential(nn.Linear(width, width), *[PreActivation(width) for _ in range(blocks)]).double()
+    with pytest.warns(UserWarning, match=r"L = 10 shortcuts: q grows by a factor of up to 1 \+ 1/L"):
+        net = edge_of_chaos_(model, sigma_b2=0.1, generator=generator())
+    assert float(model[1].inner.weight.detach().square().sum() / width) == pytest.approx(net.sigma_w2 / blocks)
+    x = inputs(net, 10, width).requires_grad_()
+    first = model[0](x)
+    last = model[1:](first)
+    q, variance = net.q, 1.0
+    for _ in range(blocks):
+        variance *= 1 + mf.chi1(net.phi, q, sigma_w2=net.sigma_w2) / blocks
+        q += mf.variance_map(net.phi, q, sigma_w2=net.sigma_w2, sigma_b2=0.1) / blocks
+    assert float(last.detach().square().mean()) == pytest.approx(q, rel=0.05)
+    v = torch.randn(*last.shape, generator=generator(5), dtype=torch.float64)
+    (gradient,) = torch.autograd.grad(last, first, v)
+    assert float(gradient.square().mean()) == pytest.approx(variance, rel=0.05)
+
+
+def test_shortcuts_through_a_rectifier_let_q_grow_by_at_most_sigma_w2_over_l_a_block():
+    blocks, width = 10, 400
+    modules = [nn.Linear(width, width), nn.ReLU(), *[PostActivation(width) for _ in range(blocks)]]
+    model = nn.Sequential(*modules, nn.Linear(width, width)).double()
+    sizes = []
+    for seed in range(3):
+        with pytest.warns(UserWarning, match=r"L = 10 shortcuts: q grows by a factor of up to 1 \+ sigma_w2/L"):
+            net = edge_of_chaos_(model, sigma_b2=0.0, generator=generator(seed))
+        z = torch.relu(model[0](inputs(net, 10, width)))
+        sizes.append([float(z.detach().square().mean())])
+        for block in model[2:-1]:
+            z = block(z)
+            sizes[-1].append(float(z.detach().square().mean()))
+    growth = np.diff(np.log(np.mean(sizes, axis=0)))
+    assert (growth[1:] > 0).all()
+    assert (growth < np.log(1 + net.sigma_w2 / blocks) + 0.03).all()
+
+
+def test_shortcuts_through_another_activation_are_not_known():
+    class Tanh(PostActivation):
+        def forward(self, z):
+            return torch.tanh(z + self.second(torch.tanh(self.first(z))))
+
+    model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), Tanh(8), nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 2))
+    with pytest.raises(ValueError, match=r"3: its input is a sum of which theory does not know the parts"):
+        edge_of_chaos_(model, sigma_b2=0.1)
+
+
+def test_a_failure_half_way_leaves_nothing_changed():
+    model = nn.Sequential(
+        nn.Linear(6, 6), nn.Tanh(), nn.utils.parametrizations.spectral_norm(nn.Linear(6, 6)), nn.Tanh(), nn.Linear(6, 2)
+    )
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    g = generator(3)
+    state = g.get_state()
+    with pytest.raises(ValueError, match=r"2\.weight is parametrised by SpectralNorm, which cannot hold"):
+        edge_of_chaos_(model, sigma_b2=0.1, generator=g)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert torch.equal(g.get_state(), state)
+    assert all(module.training for module in model.modules())

@@ -22,8 +22,8 @@ from zoo import (
 from afli import activations as act
 from afli import gaussian
 from afli import meanfield as mf
-from afli.claims.search import odd_piecewise_linear
 from afli.errors import ConvergenceError, NoFixedPointError
+from afli.pieces import odd_piecewise_linear
 
 HARD_TANH, TANH, RELU = act.shtanh(1.0), act.tanh(), act.relu()
 RHO = np.linspace(-1, 1, 81)

@@ -7,6 +7,7 @@ import pytest
 
 from afli import activations as act
 from afli import toy
+from afli.errors import ConvergenceError
 
 RNG = np.random.default_rng
 
@@ -80,3 +81,62 @@ def test_one_sign_counts_rows_and_ignores_zeros() -> None:
 def test_an_unknown_loss_is_named() -> None:
     with pytest.raises(ValueError, match="loss must be 'square' or 'cross-entropy', got 'hinge'"):
         toy.steps_to_unsaturate(2.0, loss="hinge")
+
+
+LAYERS = toy.random_layers([3, 2], sigma_w2=1.0, rng=RNG(0))
+X, LABELS = np.ones((4, 3)), np.zeros(4, dtype=int)
+REFUSED = [
+    (lambda: toy.log10_products(0, 3, rng=RNG(0)), "factors must be at least 1, got 0"),
+    (lambda: toy.log10_products(3, 3, rng=0), "rng must be a numpy Generator"),
+    (lambda: toy.product_above(0.1, 3), r"exponent must be in \[-inf, 0\], got 0.1|exponent must be finite and <= 0"),
+    (lambda: toy.log10_chain_gradients("tanh", [[1.0]]), "phi must be an Activation"),
+    (lambda: toy.log10_chain_gradients(act.tanh(), [1.0]), r"weights must have shape \(chains, L\), got \(1,\)"),
+    (lambda: toy.log10_chain_gradients(act.tanh(), [[np.nan]]), "weights must be finite"),
+    (
+        lambda: toy.log10_chain_gradients(act.elu(), [[1.0, 1.0], [1e308, 0.0]], x=1e10),
+        r"the chain of weights\[1\] leaves the range",
+    ),
+    (lambda: toy.steps_to_unsaturate(2.0, target=2.0), r"target must be in \[0.001, 1\], got 2.0"),
+    (lambda: toy.steps_to_unsaturate(2.0, rate=0.0), "rate must be finite and > 0, got 0.0"),
+    (lambda: toy.descend(X, [1.0], [1.0, 1.0, 1.0], rate=0.1, steps=3), r"goal must have shape \(3,\), got \(1,\)"),
+    (lambda: toy.descend(X[:0], X[0], X[0], rate=0.1, steps=3), "x must hold one input or more"),
+    (lambda: toy.descend(X, X[0], X[0], rate=0.1, steps=3, natural=True), "x must span all directions"),
+    (lambda: toy.descend(X, X[0], 0 * X[0], rate=1e9, steps=90), "rate=1e[+]09 is too large"),
+    (lambda: toy.share_of_one_sign(X[:0]), "gradients must hold one row or more"),
+    (lambda: toy.backprop(LAYERS, act.tanh(), X, [0, 1, 2, 0]), r"labels must be in \[0, 1\], one logit each, got 2"),
+    (lambda: toy.backprop(LAYERS, act.tanh(), X, [0, 1, -1, 0]), r"labels must be in \[0, 1\], one logit each, got -1"),
+    (lambda: toy.backprop(LAYERS, act.tanh(), X, [0.0] * 4), r"labels must be integers of shape \(4,\), got float64"),
+    (
+        lambda: toy.backprop(LAYERS, act.tanh(), X, [0]),
+        r"labels must be integers of shape \(4,\), got int64 of shape \(1,\)",
+    ),
+    (lambda: toy.backprop([], act.tanh(), X, LABELS), "layers must hold one layer or more"),
+    (lambda: toy.backprop(LAYERS, act.tanh(), X[:, :2], LABELS), r"W and b of layer 1 must have shapes \(units, 2\)"),
+    (lambda: toy.random_layers([3], sigma_w2=1.0, rng=RNG(0)), "sizes must hold the number of inputs"),
+    (lambda: toy.random_layers([3, 3], sigma_w2=-1.0, rng=RNG(0)), "sigma_w2 must be finite and >= 0, got -1.0"),
+    (lambda: toy.train(LAYERS, act.tanh(), X, LABELS, rate=1.0, order=[[4]]), r"order must be rows of x, in \[0, 3\]"),
+    (lambda: toy.train(LAYERS, act.tanh(), X, LABELS, rate=1.0, order=[0]), "order must be integers of shape"),
+    (
+        lambda: toy.train(LAYERS, act.tanh(), X, LABELS[:3], rate=1.0, order=[[0]]),
+        r"labels must have shape \(4,\), got \(3,\)",
+    ),
+    (lambda: toy.train(LAYERS, act.tanh(), X, LABELS, rate=np.inf, order=[[0]]), "rate must be finite, got inf"),
+]
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED, ids=[message for _, message in REFUSED])
+def test_bad_arguments_are_named(call, message) -> None:
+    with pytest.raises((TypeError, ValueError), match=message):
+        call()
+
+
+def test_a_neuron_that_takes_too_long_gets_no_number() -> None:
+    assert toy.steps_to_unsaturate(2.0, rate=0.01) > 100
+    with pytest.raises(ConvergenceError, match=r"a neuron at h=20 is above target=0.5 after 10\^6 steps at rate=1"):
+        toy.steps_to_unsaturate(20.0)
+
+
+def test_integer_images_are_taken_as_numbers() -> None:
+    images = np.array([[1, 2, 3]], dtype=np.uint8)
+    one, other = (toy.backprop(LAYERS, act.tanh(), x, [1]) for x in (images, images.astype(float)))
+    np.testing.assert_array_equal(one.weight_gradient(0), other.weight_gradient(0))

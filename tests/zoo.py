@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from afli import activations as act
 from afli.activations import Activation
-from afli.claims.search import odd_piecewise_linear
+from afli.pieces import odd_piecewise_linear
 
 FAMILIES = {"shtanh": 0.1, "ssine": 1.0, "sexp": 0.5, "ssaw": 0.1}  # and the least radius tried
 SCALED_BOUNDED = [act.get(family, a=a) for family in FAMILIES for a in (1.0, 2.0, 5.0)]

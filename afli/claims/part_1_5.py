@@ -170,7 +170,7 @@ def batch_norm(normalise: bool = True) -> Evidence:
     x, y = torch.from_numpy(digits.x_train[:256]), torch.from_numpy(digits.y_train[:256])
     norm = nn.BatchNorm1d if normalise else None
     model = lessons.stack([64] * 51 + [10], nn.ReLU, gain=2**0.5, seed=0, normalise=norm)
-    last = probe.preactivations(model, x)[-2].detach()
+    last = probe.preactivations(model, x, training=True)[-2].detach()
     unit = nn.functional.normalize(last, dim=1)
     rho = float((unit @ unit.T)[~torch.eye(256, dtype=torch.bool)].mean())
     nn.functional.cross_entropy(model(x), y).backward()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import numpy as np
 from scipy import special
@@ -10,103 +11,83 @@ from scipy import special
 from afli import activations as act
 from afli import fixed_points
 from afli import meanfield as mf
+from afli._inputs import Array
 from afli.activations import Activation
-from afli.claims.domain import BIAS_VARIANCES, FAMILY_MEMBERS, describe, networks
-from afli.claims.ledger import LEDGER, ClaimRefuted, Evidence, at_most, equal
-from afli.claims.search import wild_odd_activations
-from afli.errors import NoFixedPointError
-
-PAGE = "3_1_fixed_point"
-OURS = "this companion (Section 3.1 leaves it open)"
-
-JUMP = act.from_callable(
-    lambda z: np.clip(z, -1, 1) + 6 * np.sign(z) * (np.abs(z) > 10),
-    lambda z: (np.abs(z) < 1).astype(float),
-    kinks=(-10, -1, 1, 10),
-    name="clip with a jump of 6 at |z| = 10",
+from afli.claims.vocabulary import (
+    BIAS_VARIANCES,
+    FAMILY_MEMBERS,
+    OURS,
+    Evidence,
+    at_most,
+    below,
+    describe,
+    equal,
+    names,
+    networks,
+    on,
 )
+from afli.errors import NoFixedPointError
+from afli.pieces import jumping_clip, wild
+
+claim = on("3_1_fixed_point", "Section 3.1")
+
+JUMP = jumping_clip(6.0, at=10.0)
+NOT_ODD = (act.elu(), act.selu(), act.gelu(), act.silu())
+LIFTED = (act.softplus(), act.sigmoid())  # phi(0) is not 0
 
 
-def critical(activations: Sequence[Activation], sigma_b2: Sequence[float] = BIAS_VARIANCES) -> list[mf.MeanField]:
-    """The critical networks; that one does not exist refutes the claim."""
-    try:
-        return networks(activations, sigma_b2)
-    except NoFixedPointError as error:
-        raise ClaimRefuted(str(error)) from None
-
-
-def _second_moments(phi: Activation, q: np.ndarray | float) -> tuple[np.ndarray, np.ndarray]:
+def second_moments(phi: Activation, q: Array | float) -> tuple[Array, Array]:
     """E phi^2 and E phi'^2, each by quadrature of its own integrand: a second route to W."""
 
-    def mean_square(f: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    def mean_square(f: Callable[[Array], Array]) -> Array:
         return np.asarray(phi.mean(lambda u: f(u) ** 2, q))
 
     return mean_square(phi.function), mean_square(phi.gradient)
 
 
-def _power(phi: Activation, power: int) -> Callable[[np.ndarray], np.ndarray]:
-    return lambda u: phi.gradient(u) ** power
-
-
-def _excess(phi: Activation, q: np.ndarray) -> np.ndarray:
-    """r(q) = q - E phi^2 / E phi'^2; the library's formula without cancellation holds only for continuous phi."""
-    if phi.piece_slopes is not None:
-        return fixed_points.bias_variance_at(phi, q)
-    square, slope2 = _second_moments(phi, q)
-    return q - square / slope2
-
-
 # --- The paper's statements ---
 
 
-@LEDGER.claim(
+@claim(
     "lemma-3.1",
-    statement="For scaled-bounded phi and sigma_b2 > 0, W = E phi^2 / E phi'^2 + sigma_b2 has a fixed point q* > 0.",
-    source="Lemma 3.1, eq. (18)",
-    page=PAGE,
-    mutants={
-        "phi without the bound (ReLU)": {"activations": [act.relu()]},
-        "sigma_b2 = 0": {"sigma_b2": (0.0,)},
-    },
+    "For scaled-bounded phi and sigma_b2 > 0, W = E phi^2 / E phi'^2 + sigma_b2 has a fixed point q* > 0.",
+    at="Lemma 3.1, eq. (18)",
+    mutants={"phi without the bound (ReLU)": {"activations": [act.relu()]}, "sigma_b2 = 0": {"sigma_b2": (0.0,)}},
 )
 def fixed_point_exists(
     activations: Sequence[Activation] = FAMILY_MEMBERS, sigma_b2: Sequence[float] = BIAS_VARIANCES
 ) -> Evidence:
-    nets = critical(activations, sigma_b2)
-    # W is continuous: W(q) - q > 0 on one side and < 0 on the other leaves a fixed point in between.
-    sides = np.array([1 - 1e-7, 1 + 1e-7])
+    # W is continuous, so a fixed point lies between a q with W(q) > q and one with W(q) < q. No root is computed.
+    cases = [(phi, b) for phi in activations for b in sigma_b2]
     rise = []
-    for net in nets:
-        square, slope2 = _second_moments(net.phi, net.q * sides)
-        rise.append((square / slope2 + net.sigma_b2) / (net.q * sides) - 1)
-    return at_most(
-        np.array(rise) * [-1, 1],
+    for phi, b in cases:
+        ends = np.array([b / 2, 100 * (phi.linear_radius**2 + b + 1)])  # by (28) W is below q at the second
+        square, slope2 = second_moments(phi, ends)
+        rise.append((square / slope2 + b - ends) * [-1, 1])
+    return below(
+        rise,
         0.0,
-        strict=True,
-        domain=f"{describe(activations, sigma_b2)}; W(q) / q - 1 changes sign within 1e-7 of the q* found",
+        domain=f"{describe(activations, sigma_b2)}; q - W(q) at q = sigma_b2 / 2, W(q) - q at 100 (a^2 + sigma_b2 + 1)",
         oracle="quadrature of phi^2 and of phi'^2",
-        at=lambda i: repr(nets[i[0]]),
+        at=lambda i: f"{cases[i[0]][0].name}, sigma_b2 = {cases[i[0]][1]:g}",
     )
 
 
-@LEDGER.claim(
+@claim(
     "corollary-3.1.1",
-    statement="With sigma_w2 = 1 / E phi'(sqrt(q*) Z)^2 both V(q*) = q* and chi_1 = 1.",
-    source="Corollary 3.1.1, eq. (19)",
-    page=PAGE,
-    mutants={
-        "sigma_w2 = 1 / E phi' in place of 1 / E phi'^2": {"power": 1},
-        "q* one per cent too large": {"factor": 1.01},
-    },
+    "With sigma_w2 = 1 / E phi'(sqrt(q*) Z)^2 both V(q*) = q* and chi_1 = 1.",
+    at="Corollary 3.1.1, eq. (19)",
+    mutants={"sigma_w2 one per cent larger": {"weights": 1.01}, "q* one per cent larger": {"factor": 1.01}},
 )
-def critical_point(activations: Sequence[Activation] = FAMILY_MEMBERS, power: int = 2, factor: float = 1.0) -> Evidence:
-    nets = critical(activations)
+def critical_point(
+    activations: Sequence[Activation] = FAMILY_MEMBERS, weights: float = 1.0, factor: float = 1.0
+) -> Evidence:
+    nets = networks(activations)
     found = []
     for net in nets:
-        q, phi = factor * net.q, net.phi
-        square, slope2 = _second_moments(phi, q)
-        sigma_w2 = 1 / phi.mean(_power(phi, power), q)
-        found.append(((sigma_w2 * square + net.sigma_b2) / q, sigma_w2 * slope2))
+        square, slope2 = second_moments(net.phi, factor * net.q)
+        sigma_w2 = weights * net.sigma_w2
+        found.append(((sigma_w2 * square + net.sigma_b2) / (factor * net.q), sigma_w2 * slope2))
     return equal(
         found,
         1.0,
@@ -117,11 +98,10 @@ def critical_point(activations: Sequence[Activation] = FAMILY_MEMBERS, power: in
     )
 
 
-@LEDGER.claim(
+@claim(
     "eq-28",
-    statement="E phi^2 <= a^2 k^2, E phi'^2 >= k^2 erf(a/sqrt(2q)), and so W(q) <= a^2 / erf(a/sqrt(2q)) + sigma_b2.",
-    source="proof of Lemma 3.1, eqs. (26) to (28)",
-    page=PAGE,
+    "E phi^2 <= a^2 k^2, E phi'^2 >= k^2 erf(a/sqrt(2q)), and so W(q) <= a^2 / erf(a/sqrt(2q)) + sigma_b2.",
+    at="proof of Lemma 3.1, eqs. (26) to (28)",
     mutants={
         "|phi| exceeds a k (Ssine, a = 0.3)": {"activations": [act.ssine(0.3)]},
         "erf(a / sqrt(q)) in place of erf(a / sqrt(2 q))": {"inside": 1.0},
@@ -131,37 +111,36 @@ def bound_of_critical_map(activations: Sequence[Activation] = FAMILY_MEMBERS, in
     q = np.geomspace(1e-4, 1e6, 61)
     ratios = []
     for phi in activations:
-        square, slope2 = _second_moments(phi, q)
+        square, slope2 = second_moments(phi, q)
         a, k, share = phi.linear_radius, phi.slope, special.erf(phi.linear_radius / np.sqrt(inside * q))
         ratios.append([square / (a * k) ** 2, k**2 * share / slope2, (square / slope2) / (a**2 / share)])
     # Shtanh attains (27), and with it the ratio 1, so rounding needs room.
     return at_most(
         ratios,
         1 + 1e-13,
-        domain=f"{_names(activations)}; 61 variances q in [1e-4, 1e6]; each side of (26), (27), (28) over the other",
+        domain=f"{names(activations)}; 61 variances q in [1e-4, 1e6]; each side of (26), (27), (28) over the other",
         at=lambda i: f"eq. ({26 + i[1]}), q = {q[i[2]]:.3g}, {activations[i[0]].name}",
     )
 
 
-@LEDGER.claim(
+@claim(
     "section-3.1.relu",
-    statement="For ReLU, leaky ReLU and the modulus W(q) = q + sigma_b2: no fixed point unless sigma_b2 = 0.",
-    source="Section 3.1, below Corollary 3.1.1",
-    page=PAGE,
+    "For ReLU, leaky ReLU and the modulus W(q) = q + sigma_b2: no fixed point unless sigma_b2 = 0.",
+    at="below Corollary 3.1.1",
     mutants={"phi = elu": {"activations": [act.elu()]}, "sigma_b2 = 0": {"sigma_b2": 0.0}},
 )
 def relu_has_no_fixed_point(
     activations: Sequence[Activation] = (act.relu(), act.leaky_relu(0.2), act.abs_()), sigma_b2: float = 0.1
 ) -> Evidence:
-    for phi in activations:
+    def exists(phi: Activation) -> bool:
         try:
-            net = mf.edge_of_chaos(phi, sigma_b2=sigma_b2)
+            return bool(mf.edge_of_chaos(phi, sigma_b2=sigma_b2))
         except NoFixedPointError:
-            continue
-        raise ClaimRefuted(f"a critical network exists: {net!r}")
+            return False
+
     q = np.geomspace(1e-3, 1e3, 13)
-    moments = [_second_moments(phi, q) for phi in activations]
-    return equal(
+    moments = [second_moments(phi, q) for phi in activations]
+    identity = equal(
         [square / slope2 / q for square, slope2 in moments],
         1.0,
         1e-12,
@@ -169,61 +148,84 @@ def relu_has_no_fixed_point(
         oracle="quadrature of phi^2 and of phi'^2",
         at=lambda i: f"q = {q[i[1]]:g}, {activations[i[0]].name}",
     )
+    at_most(
+        [exists(phi) for phi in activations], 0, domain="critical networks found", at=lambda i: str(activations[i[0]])
+    )
+    return identity
 
 
 # --- What the paper leaves open: uniqueness and conditioning ---
 
 
-@LEDGER.claim(
+@lru_cache
+def everyone() -> tuple[Activation, ...]:
+    """Whom uniqueness is searched over: random functions, odd, not odd, and not zero at 0; and the usual ones."""
+    rng = np.random.default_rng(31)
+    return (*wild(rng, 200), *wild(rng, 100, odd=False), *wild(rng, 100, odd=False, lifted=True), *NOT_ODD, *LIFTED)
+
+
+_EVERYONE = (
+    "400 random piecewise-linear phi, half of them not odd, a quarter with phi(0) not 0; elu, selu, gelu, silu, "
+    "softplus, sigmoid; 100 variances q from far below the first kink to far above the last"
+)
+
+
+def _scan(phi: Activation) -> Array:
+    knots = np.abs(phi.kinks)
+    low, high = (min(knots[knots > 0]), max(knots)) if len(knots[knots > 0]) else (0.5, 5.0)
+    return np.geomspace((low / 5) ** 2, (20 * high) ** 2, 100)
+
+
+@lru_cache(maxsize=1024)
+def excess(phi: Activation) -> Array:
+    """r(q) = q - E phi^2 / E phi'^2 on the scan; the library's formula without cancellation needs a continuous phi."""
+    q = _scan(phi)
+    if phi is JUMP:
+        square, slope2 = second_moments(phi, q)
+        return q - square / slope2
+    return fixed_points.bias_variance_at(phi, q)
+
+
+@claim(
     "section-3.1.unique",
-    statement="For odd, continuous, non-linear phi, q - E phi^2 / E phi'^2 increases strictly: one q* per sigma_b2.",
-    source=OURS,
-    page=PAGE,
-    status="holds, and sharpened",
+    "For every locally absolutely continuous phi, odd or not, r(q) / sqrt(q) increases, r = q - E phi^2 / E phi'^2: at "
+    "most one q* for each sigma_b2 > 0, where r = sigma_b2. If phi(0) = 0 then r > 0, and there is one. The exception "
+    "is a phi that is linear on both half-lines.",
+    ours="Section 3.1 leaves it open",
+    status=OURS,
     mutants={
         "phi with a jump": {"activations": [JUMP]},
-        "phi not odd (ReLU)": {"activations": [act.relu()]},
+        "linear on both half-lines (ReLU)": {"activations": [act.leaky_relu(0.2)]},
+        "phi(0) = ln 2 (softplus), existence": {"vanishing": [act.softplus()]},
     },
 )
-def fixed_point_is_unique(activations: Sequence[Activation] | None = None) -> Evidence:
-    searched = wild_odd_activations() if activations is None else activations
-    fall = []
-    for phi in searched:
-        q = _scan(phi)
-        fall.append(-np.diff(_excess(phi, q)) / q[1:])
-    who = f"{len(searched)} random odd piecewise-linear phi" if activations is None else _names(activations)
-    return at_most(
+def fixed_point_is_unique(
+    activations: Sequence[Activation] | None = None, vanishing: Sequence[Activation] | None = None
+) -> Evidence:
+    searched = everyone() if activations is None else activations
+    growth = [excess(phi) / np.sqrt(_scan(phi)) for phi in searched]
+    with np.errstate(invalid="ignore"):  # 0 / 0 on both half-lines linear, and NaN never passes
+        fall = [-np.diff(g) / np.abs(g[1:]) for g in growth]
+    risen = below(
         fall,
         0.0,
-        strict=True,
-        domain=f"{who}; 200 variances q from far below the first kink to far above the last",
+        domain=f"{_EVERYONE}; relative fall of r / sqrt(q)",
         at=lambda i: f"q = {_scan(searched[i[0]])[i[1]]:.4g}, {searched[i[0]].name}",
     )
+    from_zero = [phi for phi in searched if phi(0.0) == 0.0] if vanishing is None else vanishing
+    below([-excess(phi) for phi in from_zero], 0.0, domain=_EVERYONE, at=lambda i: from_zero[i[0]].name)
+    return risen
 
 
-@LEDGER.claim(
+@claim(
     "section-3.1.condition-number",
-    statement="For odd, continuous, non-linear phi, q* is well conditioned: dq*/dsigma_b2 <= 2 q*/sigma_b2.",
-    source=OURS,
-    page=PAGE,
-    status="holds, and sharpened",
-    mutants={"1.5 in place of 2": {"bound": 1.5}},
+    "For every such phi, q* is well conditioned: dq*/dsigma_b2 <= 2 q*/sigma_b2.",
+    ours="Section 3.1 leaves it open",
+    status=OURS,
+    mutants={"1.99 in place of 2": {"bound": 1.99}},
 )
 def fixed_point_is_well_conditioned(bound: float = 2.0) -> Evidence:
-    searched = wild_odd_activations()
-    # sigma_b2 = r(q*), so the elasticity of q* is one over that of r.
-    elasticity = [np.diff(np.log(q)) / np.diff(np.log(_excess(phi, q))) for phi, q in ((p, _scan(p)) for p in searched)]
-    return at_most(
-        elasticity,
-        bound,
-        domain=f"{len(searched)} random odd piecewise-linear phi; 200 variances q each",
-        at=lambda i: f"q = {_scan(searched[i[0]])[i[1]]:.4g}, kinks and slopes {searched[i[0]].params[1:]}",
-    )
-
-
-def _scan(phi: Activation) -> np.ndarray:
-    return np.geomspace((min(np.abs(phi.kinks)) / 5) ** 2 or 1e-4, (20 * max(np.abs(phi.kinks))) ** 2 or 1e4, 200)
-
-
-def _names(activations: Sequence[Activation]) -> str:
-    return describe(activations, ()).split(";")[0]
+    # sigma_b2 = r(q*), so the elasticity of q* is one over that of r, where r > 0.
+    searched = [(phi, r > 0) for phi in everyone() for r in [excess(phi)] if (r > 0).sum() > 1]
+    elasticity = [np.max(np.diff(np.log(_scan(p)[on])) / np.diff(np.log(excess(p)[on]))) for p, on in searched]
+    return at_most(elasticity, bound, domain=_EVERYONE, at=lambda i: f"{searched[i[0]][0].params}")

@@ -119,9 +119,7 @@ def _member(experiment: Experiment) -> Member:
 
 
 @lru_cache(maxsize=1)
-def _on_device(
-    dataset: data.Dataset, split: int, validation: float, normalisation: str, setup: Setup
-) -> Tensors:
+def _on_device(dataset: data.Dataset, split: int, validation: float, normalisation: str, setup: Setup) -> Tensors:
     """The images of an experiment, on its device. The mean that is subtracted is that of the images trained on."""
     less, held_x, held_y = data.hold_out(data.resplit(dataset, split), validation)
     looked_at = replace(

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 
 from afli.activations import Activation
-from afli.networks.init import standard_biases, standard_weights
-from afli.networks.modules import Elementwise
+from afli.networks.draws import standard_biases, standard_weights
+from afli.networks.elementwise import Elementwise
 from afli.networks.optimisers import OPTIMISERS
 from afli.networks.passes import Pass, flat, pass_kind
 from afli.networks.products import products_for

@@ -1,106 +1,286 @@
-"""Weights and biases on the edge of chaos, Gaussian or Haar-orthogonal, for networks of any shape (Section 4.1).
-
-Everything is a *standardised* draw times a number: W = sqrt(sigma_w2) * draw, b = sqrt(sigma_b2) * draw. A draw of
-either kind keeps the variance per unit, E ||W z||^2 / n_out = ||z||^2 / n_in, whether the layer widens or narrows.
-Both kinds start from the same normal numbers, so that networks of one trial can be compared in pairs.
-"""
+"""A model of any wiring started on the edge of chaos of its activation (Section 4.1): see `edge_of_chaos_`."""
 
 from __future__ import annotations
 
 import math
-import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from afli import meanfield as mf
+from afli._inputs import scalar
 from afli.activations import Activation
+from afli.errors import NoFixedPointError
+from afli.gain import attracting_bias_variance, attracts
+from afli.networks.draws import WEIGHTS, standard_biases, standard_kernel, standard_weights
+from afli.networks.running import original, require_material, warn
+from afli.networks.survey import Survey, Task, survey
 
-__all__ = ["WEIGHTS", "edge_of_chaos_", "standard_biases", "standard_weights"]
-
-WEIGHTS = ("orthogonal", "gaussian")
-
-
-def standard_weights(n_out: int, n_in: int, weights: str, generator: torch.Generator | None = None) -> Tensor:
-    """A weight matrix (n_out, n_in), float64, that keeps the variance per unit.
-
-    gaussian: independent entries of variance 1/n_in. orthogonal: Haar-distributed with orthonormal rows (or columns, if
-    the layer widens), times sqrt(n_out / n_in) where it widens: without that factor 256 to 1024 units lose 3/4 of it.
-    Raises ValueError for another kind.
-    """
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
-    normal = torch.randn(n_out, n_in, generator=generator, dtype=torch.float64)
-    if weights == "gaussian":
-        return normal / math.sqrt(n_in)
-    tall = normal if n_out >= n_in else normal.T
-    basis, triangle = torch.linalg.qr(tall)
-    # QR is unique only up to signs; making R's diagonal positive makes the basis Haar-distributed (Mezzadri 2007).
-    basis = basis * torch.sign(torch.diagonal(triangle))
-    return basis * math.sqrt(n_out / n_in) if n_out >= n_in else basis.T.contiguous()
-
-
-def standard_biases(n_out: int, generator: torch.Generator | None = None) -> Tensor:
-    """Independent standard normal biases (n_out,), float64."""
-    return torch.randn(n_out, generator=generator, dtype=torch.float64)
+__all__ = ["WEIGHTS", "edge_of_chaos_", "standard_biases", "standard_kernel", "standard_weights"]
 
 
 @torch.no_grad()
 def edge_of_chaos_(
     model: nn.Module,
-    phi: Activation,
+    phi: Activation | str | Any = None,
     *,
-    sigma_b2: float,
+    x: Any = None,
+    sigma_b2: float | str | None = None,
+    q: float | None = None,
     weights: str = "orthogonal",
     head_variance: float | None = None,
     generator: torch.Generator | None = None,
 ) -> mf.MeanField:
-    """Initialise all Linear layers of `model` in place on the edge of chaos of `phi`; returns its theory.
+    """Initialise the layers of `model` in place on the edge of chaos of its activation.
 
-    model: its parameters must all belong to nn.Linear layers (with biases, if sigma_b2 > 0; the last is the head), or
-    be the learned slopes of nn.PReLU, which stay as they are: the theory sees them as leaky_relu.
-    weights: "orthogonal" or "gaussian". head_variance: None treats the head as any layer, so that logits start with a
-    variance near q*; a number gives it weights of variance head_variance / n_in and zero biases.
-    The theory then holds for inputs with ||x||^2 / n = (q* - sigma_b2) / sigma_w2, see `afli.data.input_scale`.
-    The square root of the returned sigma_w2 is the gain of `phi`. Warns where q* repels (gelu, silu): there the
-    variance drifts away from q* with depth. Raises ValueError for a model of other layers, NoFixedPointError where
-    phi has no edge of chaos at sigma_b2.
+    The model is run once, to see which layers it uses, in which order, and what stands between them. Without `x` every
+    parameter must belong to nn.Linear layers one after the other, or be the slope of an nn.PReLU; anything else is
+    refused. With `x` convolutions and residual branches are initialised too, and what theory does not cover keeps its
+    values and is named in a warning.
+
+    Parameters
+    ----------
+    model
+        The model, with material parameters (no lazy modules, not on the meta device).
+    phi
+        Its activation: an `Activation`, a name, or a torch module or function. Default: the one that it uses.
+    x
+        A batch of inputs, of whatever shape the model takes.
+    sigma_b2
+        The variance of the biases, >= 0; or "attracting" for the smallest at which q* does not repel (gelu: 0.173).
+    q
+        In place of sigma_b2: the variance of the preactivations, > 0. Biases then get the variance that makes q the
+        critical point. With sigma_b2=0, or where layers have no biases, weights keep q without them, and chi_1 is a
+        little above 1, the less so the smaller q: for tanh 1.008 at q = 0.1. A warning says if that adds up.
+    weights
+        "orthogonal" (delta-orthogonal for convolutions) or "gaussian".
+    head_variance
+        None treats the head (a layer that feeds no other) as any layer, so that logits start with a variance near q*;
+        a number >= 0 gives it weights of variance head_variance / n_in and zero biases.
+    generator
+        Where random numbers come from.
+
+    Returns
+    -------
+    MeanField
+        The theory of the network. Its sigma_w2 is the square of the gain. It holds for inputs with
+        ||x||^2 / n = (q* - sigma_b2) / sigma_w2; `afli.networks.modules.InputScale` brings them there.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the model, or an argument, is not as described; the message says which layer, and why.
+    NoFixedPointError
+        If phi has no edge of chaos at sigma_b2, or without biases does not return to q (gelu).
+
+    Notes
+    -----
+    If anything is raised, the model and the generator are as before.
+
+    A shortcut h + B(h) adds the variance of its branch to that of the sum, so q cannot stay at q*. The last layer of
+    each of the L branches is scaled by 1/sqrt(L): q grows by V(q) / (q L), about 1/L, a block, less than e in all, and
+    so does the squared gradient, chi_1 = 1 + 1/L. A rectifier between the blocks, phi(h) + B(phi(h)), leaves the units
+    with a mean; then q grows by up to sigma_w2 / L a block. Where two branches meet, each gives one half.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> model = nn.Sequential(nn.Linear(8, 16), nn.Tanh(), nn.Linear(16, 16), nn.Tanh(), nn.Linear(16, 2))
+    >>> net = edge_of_chaos_(model, sigma_b2=0.1)
+    >>> round(net.sigma_w2, 3), round(net.q, 3)
+    (1.986, 0.806)
     """
-    layers = _linear_layers(model, with_biases=sigma_b2 > 0)
-    if head_variance is not None and not head_variance > 0:
-        raise ValueError(f"head_variance must be None or > 0, got {head_variance!r}")
-    net = mf.edge_of_chaos(phi, sigma_b2=sigma_b2)
-    _warn_where_repelling(net)
-    for layer in layers:
-        variance, bias_variance = net.sigma_w2, sigma_b2
-        if head_variance is not None and layer is layers[-1]:
-            variance, bias_variance = head_variance, 0.0
-        draw = standard_weights(layer.out_features, layer.in_features, weights, generator)
-        layer.weight.copy_(math.sqrt(variance) * draw)
-        if layer.bias is not None:
-            layer.bias.copy_(math.sqrt(bias_variance) * standard_biases(layer.out_features, generator))
+    model = original(model)
+    _require_kind(weights)
+    if head_variance is not None:
+        head_variance = scalar("head_variance", head_variance, low=0.0)
+    if x is None:
+        _require_linear(model)
+    found = survey(model, x, phi)
+    if found.phi is None:
+        others = f" ({_listed(found)})" if found.untouched else ""
+        raise ValueError(f"phi must be given: no activation was found between the layers of model{others}")
+    net = _theory(found, sigma_b2, q)
+    broken = {name: reason for name, reason in found.untouched.items() if not reason.startswith("never used")}
+    if x is None and broken:
+        name, reason = next(iter(broken.items()))
+        raise ValueError(f"model must be nn.Linear layers one after the other; {name}: {reason}. With x, it may stay")
+    if not found.tasks:
+        raise ValueError(f"model has no layer that theory can initialise: {_listed(found)}")
+    _write(found, net, weights, head_variance, generator)
+    _report(found, net, x)
     return net
 
 
-def _warn_where_repelling(net: mf.MeanField) -> None:
-    """A warning if the variance map has a slope above 1 at q* (gelu and silu at small sigma_b2)."""
-    if net.variance_slope > 1 + 1e-9:
-        warnings.warn(
-            f"q* = {net.q:.4g} of {net.phi.name} at sigma_b2 = {net.sigma_b2:g} repels (V'(q*) = "
-            f"{net.variance_slope:.4g} > 1): in a deep network the variance drifts away from it",
-            stacklevel=3,
+def _theory(found: Survey, sigma_b2: float | str | None, q: float | None) -> mf.MeanField:
+    """The network to draw: on the edge of chaos, or near it without biases. Raises ValueError if it cannot be drawn."""
+    phi = found.phi
+    assert phi is not None
+    lacking = [task.name for task in found.tasks if task.module.bias is None]
+    if q is not None:
+        if sigma_b2 not in (None, 0, 0.0):
+            raise ValueError(f"sigma_b2 must be left out or 0 where q is given, got {sigma_b2!r}")
+        return _without_biases(phi, q) if lacking or sigma_b2 is not None else mf.critical_at(phi, q=q)
+    if sigma_b2 is None:
+        raise ValueError("sigma_b2 must be given (0.1, say), or the variance q in its place")
+    if isinstance(sigma_b2, str):
+        if sigma_b2 != "attracting":
+            raise ValueError(f"sigma_b2 must be a number or 'attracting', got {sigma_b2!r}")
+        # A hair above the threshold, so that rounding does not decide on which side the point lies.
+        sigma_b2 = attracting_bias_variance(phi) * (1 + 1e-6)
+    try:
+        net = mf.edge_of_chaos(phi, sigma_b2=sigma_b2)
+    except NoFixedPointError as error:
+        if sigma_b2 == 0:
+            raise NoFixedPointError(f"{error}. With zero biases choose the variance in its place: q=0.1, say") from None
+        raise
+    if lacking and net.sigma_b2 > 0:
+        raise ValueError(
+            f"every layer needs a bias where sigma_b2 > 0, {lacking[0]} has none; use bias=True, or choose the variance"
+            " in place of the bias variance: q=0.1, say"
         )
+    return net
 
 
-def _linear_layers(model: nn.Module, with_biases: bool) -> list[nn.Linear]:
-    layers = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    if not layers:
+def _without_biases(phi: Activation, q: float) -> mf.MeanField:
+    """The network without biases that keeps the variance q; chi_1 = q E phi'^2 / E phi^2 tends to 1 with q.
+
+    Raises NoFixedPointError if the variance does not return to q.
+    """
+    if phi.is_homogeneous:
+        return mf.critical_at(phi, q=q)
+    square = mf.variance_map(phi, q, sigma_w2=1.0, sigma_b2=0.0)
+    try:
+        net = mf.MeanField(phi, sigma_w2=q / square, sigma_b2=0.0, start=q * (1 + 1e-6))
+        if abs(net.q / q - 1) < 1e-3:
+            return net
+    except NoFixedPointError:
+        pass
+    raise NoFixedPointError(f"without biases the variance of {phi.name} does not return to q={q:g}: it needs biases")
+
+
+def _require_kind(weights: Any) -> None:
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
+
+
+def _require_linear(model: nn.Module) -> None:
+    """Raises ValueError unless all parameters are those of nn.Linear and nn.PReLU, which a batch can be guessed for."""
+    require_material(model)
+    if not any(isinstance(module, nn.Linear) for module in model.modules()):
         raise ValueError("model must contain at least one nn.Linear layer, found none")
-    known = [module for module in model.modules() if isinstance(module, nn.Linear | nn.PReLU)]
-    ours = {id(parameter) for module in known for parameter in module.parameters()}
+    plain = (nn.Linear, nn.PReLU, parametrize.ParametrizationList)
+    ours = {id(p) for module in model.modules() if isinstance(module, plain) for p in module.parameters()}
     for name, parameter in model.named_parameters():
         if id(parameter) not in ours:
-            raise ValueError(f"model must have parameters in nn.Linear layers only, found {name}")
-    if with_biases and any(layer.bias is None for layer in layers):
-        raise ValueError("every nn.Linear layer needs a bias where sigma_b2 > 0; use bias=True or sigma_b2=0")
-    return layers
+            raise ValueError(
+                f"model must have parameters in nn.Linear layers only, found {name}; "
+                "with x, a batch of inputs, other layers are covered or named"
+            )
+
+
+# --- Drawing and writing ---
+
+
+def _write(
+    found: Survey,
+    net: mf.MeanField,
+    weights: str,
+    head_variance: float | None,
+    generator: torch.Generator | None,
+) -> None:
+    with _all_or_nothing(found.tasks, generator):
+        for task in found.tasks:
+            share = _share(task, found.blocks)
+            variance, bias_variance = share * net.sigma_w2, share * net.sigma_b2
+            if head_variance is not None and task.head:
+                variance, bias_variance = head_variance, 0.0
+            _assign(task, "weight", math.sqrt(variance) * standard_kernel(task.module, weights, generator))
+            if task.module.bias is not None:
+                draw = standard_biases(len(task.module.bias), generator)  # type: ignore[arg-type]
+                _assign(task, "bias", math.sqrt(bias_variance) * draw)
+
+
+def _share(task: Task, blocks: int) -> float:
+    """The part of the variance of a sum that this layer's output adds."""
+    return 1 / blocks if task.share == "1/L" else float(task.share)
+
+
+def _assign(task: Task, name: str, value: Tensor) -> None:
+    """Write a parameter; through the right inverse of its parametrisation, if it has one, and see that it took it."""
+    parameter = getattr(task.module, name)
+    value = value.to(parameter)
+    if not parametrize.is_parametrized(task.module, name):
+        parameter.copy_(value)
+        return
+    kind = type(task.module.parametrizations[name][0]).__name__.lstrip("_")  # type: ignore[index]
+    refusal = ValueError(f"{task.name}.{name} is parametrised by {kind}, which cannot hold weights of that variance")
+    try:
+        setattr(task.module, name, value)
+    except (NotImplementedError, RuntimeError, ValueError) as error:
+        raise refusal from error
+    # Far above rounding, far below what a constraint changes.
+    if float((getattr(task.module, name) - value).norm()) > 1e-2 * float(value.norm()):
+        raise refusal
+
+
+@contextmanager
+def _all_or_nothing(tasks: list[Task], generator: torch.Generator | None) -> Iterator[None]:
+    """If anything is raised inside, parameters, buffers, modes and the random state are put back."""
+    modules = [module for task in tasks for module in task.module.modules()]
+    modes = [module.training for module in modules]
+    stores = [store for module in modules for store in (module._parameters, module._buffers)]
+    held = [dict(store) for store in stores]  # a parametrisation may put other tensors in their place
+    tensors = [t for store in held for t in store.values() if t is not None]
+    copies = [t.detach().clone() for t in tensors]
+    state = torch.get_rng_state() if generator is None else generator.get_state()
+    try:
+        for module in modules:
+            module.training = False  # spectral_norm updates its vectors whenever it is looked at in training
+        yield
+    except BaseException:
+        for store, before in zip(stores, held, strict=True):
+            store.update(before)  # type: ignore[arg-type]
+        for tensor, values in zip(tensors, copies, strict=True):
+            tensor.copy_(values)
+        torch.set_rng_state(state) if generator is None else generator.set_state(state)
+        raise
+    finally:
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode
+
+
+# --- What the user is told ---
+
+
+def _listed(found: Survey) -> str:
+    return "; ".join(f"{name}: {reason}" for name, reason in found.untouched.items())
+
+
+def _report(found: Survey, net: mf.MeanField, x: Any) -> None:
+    """Warnings about whatever makes the returned theory less than the whole truth."""
+    if found.untouched:
+        warn(f"not touched: {_listed(found)}")
+    if found.notes:
+        warn("; ".join(found.notes))
+    if not attracts(net):
+        threshold = attracting_bias_variance(net.phi)
+        warn(
+            f"q* = {net.q:.4g} of {net.phi.name} at sigma_b2 = {net.sigma_b2:g} repels (V'(q*) = "
+            f"{net.variance_slope:.4g} > 1): in a deep network the variance drifts away from it. It attracts from "
+            f"sigma_b2 = {threshold:.3g} on: sigma_b2='attracting'"
+        )
+    if (growth := net.chi1 ** len(found.tasks)) > 2:
+        warn(f"chi_1 = {net.chi1:.4g}: squared gradients grow by {growth:.3g} over these layers; a smaller q helps")
+    if isinstance(x, Tensor) and x.is_floating_point():
+        wanted, has = (net.q - net.sigma_b2) / net.sigma_w2, float(x.double().square().mean())
+        # Within 10% is what one batch of a data set differs from another by.
+        if not net.phi.is_homogeneous and not 0.9 * wanted < has < 1.1 * wanted:
+            warn(
+                f"theory holds for inputs of mean square {wanted:.4g}, this batch has {has:.4g}: put "
+                "afli.networks.modules.InputScale(net) in front"
+            )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from afli.networks.modules import Elementwise
+from afli.networks.elementwise import Elementwise
 
 __all__ = ["Pass", "flat", "pass_kind"]
 

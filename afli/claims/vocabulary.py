@@ -1,0 +1,148 @@
+"""The words that the claims are made of: whom they search, how it is named, and the comparisons that recur.
+
+The four families at five radii and five bias variances are the domain of every claim about the class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from afli import activations as act
+from afli import meanfield as mf
+from afli.activations import Activation
+from afli.claims.ledger import ClaimRefuted, Evidence, at_most, equal, on
+from afli.errors import NoFixedPointError
+
+__all__ = [
+    "BIAS",
+    "BIAS_VARIANCES",
+    "FAMILIES",
+    "FAMILY_MEMBERS",
+    "OURS",
+    "RADII",
+    "ClaimRefuted",
+    "Evidence",
+    "agree",
+    "at_most",
+    "below",
+    "critical",
+    "describe",
+    "equal",
+    "multiples",
+    "names",
+    "networks",
+    "off_the_edge",
+    "on",
+    "rising",
+]
+
+OURS = "holds, and sharpened"
+BIAS = 0.1  # the bias variance of most figures of the paper
+RADII = (1.0, 2.0, 3.0, 5.0, 10.0)
+BIAS_VARIANCES = (1e-4, 1e-3, 1e-2, 0.1, 1.0)
+FAMILIES = tuple(act.SCALED_BOUNDED_FAMILIES)
+FAMILY_MEMBERS: tuple[Activation, ...] = tuple(act.get(family, a=a) for family in FAMILIES for a in RADII)
+
+# --- Networks ---
+
+
+@lru_cache(maxsize=4096)
+def critical(phi: Activation, sigma_b2: float = BIAS) -> mf.MeanField:
+    """The network of phi on the edge of chaos; for a homogeneous phi at sigma_b2 = 0, the only value it has.
+
+    That there is none refutes the claim.
+    """
+    try:
+        return mf.edge_of_chaos(phi, sigma_b2=0.0 if phi.is_homogeneous else sigma_b2)
+    except NoFixedPointError as error:
+        raise ClaimRefuted(str(error)) from None
+
+
+def networks(activations: Sequence[Activation], sigma_b2: Sequence[float] = BIAS_VARIANCES) -> list[mf.MeanField]:
+    """The critical network of every activation at every bias variance, activation by activation."""
+    return [critical(phi, b) for phi in activations for b in sigma_b2]
+
+
+def off_the_edge(activations: Sequence[Activation], factors: Sequence[float]) -> list[mf.MeanField]:
+    """Networks at multiples of the critical weight variance; an unbounded phi (elu) has a fixed point only up to 1."""
+    nets = []
+    for phi in activations:
+        edge = critical(phi)
+        for factor in factors:
+            if factor == 1.0:
+                nets.append(edge)
+            elif factor < 1.0 or phi.bound < np.inf:
+                nets.append(mf.MeanField(phi, sigma_w2=factor * edge.sigma_w2, sigma_b2=BIAS))
+    return nets
+
+
+# --- Names ---
+
+
+def names(activations: Sequence[Activation]) -> str:
+    """Their names, or the name of them all."""
+    if tuple(activations) == FAMILY_MEMBERS:
+        return f"the four families at a = {', '.join(f'{a:g}' for a in RADII)}"
+    return ", ".join(phi.name for phi in activations)
+
+
+def describe(activations: Sequence[Activation], sigma_b2: Sequence[float] = BIAS_VARIANCES) -> str:
+    """Activations and bias variances in words."""
+    return f"{names(activations)}; sigma_b2 = {', '.join(f'{b:g}' for b in sigma_b2)}"
+
+
+def multiples(factors: Sequence[float]) -> str:
+    """Weight variances in words."""
+    listed = ", ".join(f"{f:g}" for f in factors)
+    return f"sigma_b2 = {BIAS:g}; sigma_w2 at {listed} times its critical value (for elu only up to 1)"
+
+
+# --- Comparisons ---
+
+
+def below(measured: ArrayLike, bound: ArrayLike = 1.0, **shown: Any) -> Evidence:
+    """Evidence that measured < bound, strictly, in every entry."""
+    return at_most(measured, bound, strict=True, **shown)
+
+
+def rising(values: ArrayLike, axis: int = -1, **shown: Any) -> Evidence:
+    """Evidence that the values rise strictly along an axis: each fall is below 0."""
+    return at_most(-np.diff(values, axis=axis), 0.0, strict=True, **shown)
+
+
+FALSE_ALARMS = 1e-3  # how often a true sampling claim would be refuted by chance, all its comparisons together
+
+
+def agree(
+    samples: ArrayLike,
+    theory: ArrayLike,
+    *,
+    domain: str,
+    oracle: str,
+    at: Callable[[tuple[int, ...]], str] | None = None,
+) -> Evidence:
+    """Evidence that the mean of independent samples, shape (samples, ...), agrees with a theory of the other shape.
+
+    Measured is the largest distance in standard errors. The bound is Student's quantile for all comparisons together:
+    a true claim is refuted once in a thousand seeds. The domain states the power: the smallest error, relative to the
+    largest value of the theory, that would be seen nine times in ten in every entry.
+    """
+    samples, theory = np.asarray(samples, dtype=float), np.asarray(theory, dtype=float)
+    count = len(samples)
+    error = samples.std(axis=0, ddof=1) / np.sqrt(count)
+    bound = stats.t.isf(FALSE_ALARMS / (2 * error.size), count - 1)
+    seen = (bound + stats.norm.isf(0.1)) * np.max(error) / np.max(np.abs(theory))
+    return at_most(
+        np.abs(samples.mean(axis=0) - theory) / error,
+        bound,
+        domain=f"{domain}; in standard errors, {error.size} comparisons, a false alarm once in a thousand seeds; "
+        f"an error of {seen:.1%} of the largest value would be seen",
+        oracle=oracle,
+        at=at,
+    )

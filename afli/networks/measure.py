@@ -1,0 +1,284 @@
+"""What a finite network does to signals, layer by layer, beside what the theory of infinite width predicts (Section 2).
+
+Works for any model that calls nn.Linear or nn.Conv1d to 3d modules, whatever the wiring: layer l is the l-th call of
+one, its preactivations are what the call returns, and derivatives are those of the whole model, by autograd. A model is
+measured in evaluation mode, and left as it was.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from afli import isometry
+from afli.meanfield import MeanField
+from afli.networks.jacobians import block, derivatives
+from afli.networks.running import is_weight_layer, original, require_material, undisturbed, unseen, warn
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+__all__ = ["Run", "jacobian_singular_values", "plot", "preactivations", "run", "signal_propagation"]
+
+JACOBIAN_INPUTS = 32
+EXACT_UNITS = 512  # full Jacobians of wider layers take seconds each
+
+
+@dataclass
+class Run:
+    """One forward pass. names, layers: of the weight layers in order of use, h with shape (batch, ...) and its graph.
+
+    output: what the model returned. not_seen: the modules with parameters that no row describes, by name.
+    """
+
+    names: list[str]
+    layers: list[Tensor]
+    output: Any
+    not_seen: dict[str, str]
+
+
+def run(model: nn.Module, x: Tensor, *, training: bool = False) -> Run:
+    """Run `model` on a batch of at least two inputs and keep the preactivations of every weight layer.
+
+    Raises TypeError or ValueError if x is no such batch or does not fit the model's dtype, ValueError if the model has
+    lazy or meta parameters, or uses no weight layer.
+    """
+    model = original(model)
+    require_material(model)
+    _require_batch(model, x)
+    names = {id(module): name for name, module in model.named_modules()}
+    found: list[tuple[nn.Module, Tensor]] = []
+
+    def keep(module: nn.Module, args: Any, output: Tensor) -> Tensor:
+        found.append((module, output if output.requires_grad else output.requires_grad_()))
+        return output.clone()  # so that nothing in place overwrites what was kept
+
+    with torch.inference_mode(False), torch.enable_grad():
+        if any(parameter.is_inference() for parameter in model.parameters()):
+            model = copy.deepcopy(model)  # autograd cannot use tensors that were made in inference mode
+            names = {id(module): name for name, module in model.named_modules()}
+        x = x.detach().clone()
+        with undisturbed(model, training=training):
+            hooks = [m.register_forward_hook(keep) for m in model.modules() if is_weight_layer(m)]
+            try:
+                output = model(x.requires_grad_() if x.is_floating_point() else x)
+            finally:
+                for hook in hooks:
+                    hook.remove()
+    if not found:
+        raise ValueError("model must use at least one nn.Linear layer, or a convolution, found none")
+    not_seen = {name: type(module).__name__ for name, module in unseen(model).items()}
+    return Run([names[id(module)] for module, _ in found], [h for _, h in found], output, not_seen)
+
+
+def preactivations(model: nn.Module, x: Tensor, *, training: bool = False) -> list[Tensor]:
+    """The outputs (batch, ...) of every nn.Linear and convolution of `model`, in order of use, with their graph.
+
+    Parameters
+    ----------
+    model
+        Any model that uses such layers.
+    x
+        A batch of at least two inputs, of the shape that the model takes.
+    training
+        Run the model in training mode (batch normalisation by the batch, dropout on) instead of evaluation mode.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If x is no such batch, or the model uses no such layer.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = nn.Sequential(nn.Linear(3, 5), nn.ReLU(inplace=True), nn.Linear(5, 2))
+    >>> [tuple(h.shape) for h in preactivations(model, torch.ones(4, 3))]
+    [(4, 5), (4, 2)]
+    """
+    return run(model, x, training=training).layers
+
+
+def signal_propagation(
+    model: nn.Module,
+    x: Tensor,
+    *,
+    theory: MeanField | None = None,
+    weights: str | None = None,
+    jacobians: str | None = None,
+    training: bool = False,
+) -> pd.DataFrame:
+    """Measured q, rho and chi_1 of every layer, and the spread of the Jacobian from layer 1, beside theory.
+
+    Parameters
+    ----------
+    model
+        Any model; a warning names the modules with parameters that no row describes.
+    x
+        A batch of at least two inputs.
+    theory
+        The network's mean field, as `edge_of_chaos_` returns it.
+    weights
+        How it was drawn, "orthogonal" or "gaussian", for the theory of the Jacobian. Default: looked at.
+    jacobians
+        "exact", "random" (32 random vectors in place of full matrices; no variance) or "none". Default: exact where no
+        layer has more than 512 units, else random.
+    training
+        Measure in training mode.
+
+    Returns
+    -------
+    DataFrame
+        One row per layer, the head included; units are all entries of a layer's output for one input. Columns:
+
+        - q: mean square preactivation, over units and inputs
+        - rho: correlation of two inputs, the mean over pairs of <h, h'> / (|h| |h'|), without inputs for which h is 0
+        - chi1: ||dh^(l) / dh^(l-1)||_F^2 / n_l, mean over the first 32 inputs, eq. (7)
+        - jacobian_mean: mean squared singular value of J = dh^(l) / dh^(1), for the first input, eq. (10)
+        - jacobian_variance: their variance, eq. (13)
+
+        NaN where undefined: a layer that does not depend on the other, fewer than two inputs with a signal. Given
+        `theory` also `*_theory`: q*, the correlation map iterated from the measured rho of layer 1, chi_1, and (12),
+        (13) where layer l is as wide as layer 1 (NaN elsewhere: the formulas are for square layers). The names of the
+        layers are in ``table.attrs["names"]``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For bad input, as `preactivations`.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
+    >>> signal_propagation(model, torch.randn(16, 8)).columns.tolist()
+    ['layer', 'q', 'rho', 'chi1', 'jacobian_mean', 'jacobian_variance']
+    """
+    import pandas as pd
+
+    if weights not in (None, "orthogonal", "gaussian"):
+        raise ValueError(f"weights must be 'orthogonal', 'gaussian' or None, got {weights!r}")
+    if jacobians not in (None, "exact", "random", "none"):
+        raise ValueError(f"jacobians must be 'exact', 'random', 'none' or None, got {jacobians!r}")
+    whole = run(model, x, training=training)
+    if whole.not_seen:
+        listed = ", ".join(f"{name} ({kind})" for name, kind in whole.not_seen.items())
+        warn(f"not seen: {listed}")
+    layers = [h.detach().flatten(1) for h in whole.layers]
+    table = pd.DataFrame(
+        [
+            {"layer": l + 1, "q": float(h.double().square().mean()), "rho": mean_correlation(h)}
+            for l, h in enumerate(layers)
+        ]
+    )
+    sizes = [h.shape[1] for h in layers]
+    jacobians = jacobians or ("exact" if max(sizes) <= EXACT_UNITS else "random")
+    if jacobians != "none" and len(layers) > 1:
+        # With batch statistics a part of the batch is another network.
+        few = whole if training or len(x) <= JACOBIAN_INPUTS else run(model, x[:JACOBIAN_INPUTS])
+        columns = derivatives(few.layers, exact=jacobians == "exact")
+        if np.isnan(columns["chi1"]).all():
+            warn("no layer depends on the one before it: does the model run under no_grad, or detach its values?")
+        table = table.join(pd.DataFrame(columns))
+    if theory is not None:
+        kind = weights or _kind_of_weights(model)
+        table = table.assign(**_predicted(theory, float(table["rho"][0]), [n == sizes[0] for n in sizes], kind))
+    table.attrs["names"] = whole.names
+    return table
+
+
+def jacobian_singular_values(model: nn.Module, x: Tensor) -> Tensor:
+    """Singular values of dh^(L) / dh^(1), eq. (10), for one input; h^(L) is the last layer.
+
+    Parameters
+    ----------
+    model
+        Any model that uses nn.Linear layers or convolutions.
+    x
+        One input, without a batch dimension.
+
+    Returns
+    -------
+    Tensor
+        In decreasing order, float64. All are 0 if the last layer does not depend on the first.
+    """
+    layers = run(model, x.expand(2, *x.shape)).layers
+    return torch.linalg.svdvals(block(layers[-1], layers[0], 0))
+
+
+def plot(table: pd.DataFrame) -> Figure:
+    """The table of `signal_propagation` as three panels over depth: q, rho and the Jacobian's spread, theory dashed."""
+    from matplotlib import pyplot as plt
+
+    figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+    panels = {"q": "variance $q$", "rho": r"correlation $\rho$", "jacobian_variance": r"variance of $s^2$ of $J$"}
+    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+        if column in table:
+            axis.plot(table["layer"], table[column], "o", markersize=3, label="measured")
+        if f"{column}_theory" in table:
+            axis.plot(table["layer"], table[f"{column}_theory"], "--", color="black", label="theory")
+        axis.set(xlabel="layer $l$", ylabel=label)
+    axes[0].legend()
+    return figure
+
+
+def mean_correlation(h: Tensor) -> float:
+    """Mean over all pairs of different rows that are not zero; NaN if there are fewer than two. h: (batch, units)."""
+    h = h.double().flatten(1)
+    largest = h.abs().amax(1)
+    h, largest = h[largest > 0], largest[largest > 0]
+    count = len(h)
+    if count < 2:
+        return float("nan")
+    unit = nn.functional.normalize(h / largest[:, None], dim=1)  # scaled first, lest a square underflow
+    return float((unit.sum(0).square().sum() - count) / (count * (count - 1)))
+
+
+# --- Input and theory ---
+
+
+def _require_batch(model: nn.Module, x: Any) -> None:
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch tensor, got one of type {type(x).__name__}")
+    if x.dim() < 1 or len(x) < 2:
+        raise ValueError(f"x must be a batch of at least 2, got shape {tuple(x.shape)}")
+    if not x.is_floating_point():
+        return
+    if not bool(torch.isfinite(x).all()):
+        raise ValueError("x must be finite, got inf or nan among its values")
+    parameter = next(model.parameters(), x)
+    if parameter.is_floating_point() and parameter.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
+        raise ValueError(f"x must have the dtype of the model, {parameter.dtype}, got {x.dtype}")
+
+
+@torch.no_grad()
+def _kind_of_weights(model: nn.Module) -> str:
+    """Orthogonal if all square nn.Linear weights are, up to a factor."""
+    for module in original(model).modules():
+        if isinstance(module, nn.Linear) and module.in_features == module.out_features:
+            w = module.weight.double()
+            square = w @ w.T
+            if float((square - torch.diag(square.diagonal())).norm()) > 0.05 * float(square.diagonal().norm()):
+                return "gaussian"
+    return "orthogonal"
+
+
+def _predicted(theory: MeanField, rho: float, square: list[bool], weights: str) -> dict[str, object]:
+    """The columns `*_theory`; square: for each layer, whether it is as wide as layer 1."""
+    known = [l for l, equal in enumerate(square) if equal and l > 0]
+    mean, variance = np.full(len(square), np.nan), np.full(len(square), np.nan)
+    mean[known] = [isometry.jacobian_moments(theory, l, weights=weights)[0] for l in known]
+    variance[known] = [isometry.jacobian_variance(theory, l, weights=weights) for l in known]
+    path = theory.correlation_trajectory(rho, len(square) - 1) if np.isfinite(rho) else np.full(len(square), np.nan)
+    return {
+        "q_theory": theory.q,
+        "rho_theory": path,
+        "chi1_theory": theory.chi1,
+        "jacobian_mean_theory": mean,
+        "jacobian_variance_theory": variance,
+    }

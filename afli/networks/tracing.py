@@ -1,0 +1,307 @@
+"""Which weight layers a model uses, in which order, and what stands between them: read off one run of the model.
+
+Every torch function that the run calls is recorded, whoever calls it and under whatever Python control flow. A value is
+followed from where it comes from (its origin: the input, a weight layer, a sum, a normalisation, ...) through functions
+that act on every unit alike; composed, these are the activation that a layer's input has passed through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from afli.networks.elementwise import Elementwise
+from afli.networks.running import is_weight_layer, original, undisturbed
+
+__all__ = ["Key", "Layer", "Trace", "trace"]
+
+# What a torch function does to the units, by its name without underscores. Any other makes an origin of kind "other".
+# Structure moves units, leaves some out, or puts zeros beside them; a cast and a dropout that is off do nothing.
+_WORDS = {
+    "pointwise": """
+        relu relu6 gelu silu mish elu selu celu leakyrelu prelu rrelu hardtanh hardswish hardsigmoid sigmoid tanh
+        softplus softsign softshrink hardshrink tanhshrink logsigmoid threshold erf erfc expit sin cos atan arctan
+        sinh cosh asinh exp exp2 expm1 log log1p sqrt rsqrt abs neg negative positive square pow float_power reciprocal
+        sign sgn clamp clampmin clampmax clip add radd iadd sub subtract rsub isub mul multiply rmul imul div divide
+        truediv rtruediv itruediv rdiv maximum minimum where logaddexp gt lt ge le eq ne bool""",
+    "structure": """
+        reshape view viewas flatten unflatten ravel permute transpose swapaxes movedim contiguous clone squeeze
+        unsqueeze expand expandas t T mT H detach alias to float double half bfloat16 type cpu cuda typeas pad dropout
+        dropout1d dropout2d dropout3d alphadropout featurealphadropout identity requiresgrad pixelshuffle
+        pixelunshuffle""",
+    "part": "getitem chunk split select narrow unbind indexselect unfold tensorsplit",
+    "norm": "layernorm batchnorm groupnorm instancenorm rmsnorm normalize localresponsenorm",
+    "cat": "cat concat concatenate stack hstack vstack",
+    "pool": "mean sum amax max interpolate upsample upsamplenearest upsamplebilinear",
+}
+KINDS = {name: kind for kind, words in _WORDS.items() for name in words.split()}
+SUMS = {"add", "radd", "iadd", "sub", "subtract", "rsub", "isub"}
+STILL = {
+    "to",
+    "float",
+    "double",
+    "clone",
+    "contiguous",
+    "dropout",
+    "detach",
+    "identity",
+}  # every unit stays in its place
+
+Key = tuple[int, int]  # a node and the number of its output
+
+
+class Ref(NamedTuple):
+    """An argument that is another node's output."""
+
+    key: Key
+
+
+@dataclass
+class Node:
+    """One call of a torch function: what it does to the units, and its arguments."""
+
+    kind: str
+    name: str
+    function: Callable[..., Any]
+    args: Any
+    kwargs: Any
+    module: nn.Module | None
+    parents: tuple[Key, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A weight layer in use.
+
+    name, module: as in `named_modules`. node: the call. source: the value its input comes from, and its kind: "input",
+    "weight", "sum", "norm", "pool", "gate", "cat", "part" or "other". phi: the function between that value and the
+    input of this layer, on tensors of any shape, or None if there is none.
+    """
+
+    name: str
+    module: nn.Module
+    node: int
+    source: Key
+    kind: str
+    phi: Callable[[Tensor], Tensor] | None
+
+
+@dataclass
+class Trace:
+    """One run of a model: its layers in order of use, every recorded call, and the nodes that the output comes from."""
+
+    layers: list[Layer]
+    nodes: list[Node]
+    names: dict[int, str]
+    heads: set[int] = field(default_factory=set)
+
+    def origin(self, key: Key) -> Key:
+        """Where a value comes from, back through functions that act on every unit alike."""
+        while (node := self.nodes[key[0]]).kind in ("pointwise", "structure"):
+            key = node.parents[0]
+        return key
+
+    def phi(self, key: Key, origin: Key) -> Callable[[Tensor], Tensor] | None:
+        """The function from `origin` to `key`; None if the units are only moved."""
+        at, steps = key, list[Node]()
+        while at != origin:
+            node = self.nodes[at[0]]
+            at, steps = node.parents[0], [node, *steps] if node.kind == "pointwise" else steps
+        if not steps:
+            return None
+        if len(steps) == 1 and isinstance(steps[0].function, nn.Module):
+            return steps[0].function
+
+        def phi(z: Tensor) -> Tensor:
+            return self._replay(key, origin, z)
+
+        phi.__name__ = " then ".join(node.name for node in steps)
+        return phi
+
+    def _replay(self, key: Key, origin: Key, z: Tensor) -> Tensor:
+        if key == origin:
+            return z
+        node = self.nodes[key[0]]
+        if node.kind == "structure":
+            return self._replay(node.parents[0], origin, z)
+
+        def value(argument: Any) -> Any:
+            if isinstance(argument, Ref):
+                return self._replay(argument.key, origin, z).clone()  # the function may overwrite it
+            return _same_for_all(argument).to(z) if isinstance(argument, Tensor) else argument
+
+        return node.function(*_mapped(value, node.args), **_mapped(value, node.kwargs))
+
+    def ancestors(self, key: Key) -> set[Key]:
+        """All values that a value was computed from, itself included."""
+        found, todo = set(), [key]
+        while todo:
+            at = todo.pop()
+            if at not in found:
+                found.add(at)
+                todo.extend(self.nodes[at[0]].parents)
+        return found
+
+    def describe(self, key: Key) -> str:
+        """A value's origin in words: the module that made it, or the function."""
+        node = self.nodes[key[0]]
+        name = self.names.get(id(node.module), "") if node.module is not None else ""
+        kind = type(node.module).__name__ if node.module is not None and name else ""
+        return f"{name} ({kind})" if name and node.kind in ("norm", "pool", "weight", "other") else node.name
+
+
+def trace(model: nn.Module, x: Any) -> Trace:
+    """Run `model` once on the batch `x`, in evaluation mode, and record what it does. `model` is left as it was."""
+    model = original(model)
+    names = {id(module): name for name, module in model.named_modules()}
+    recorder = _Recorder(names)
+    with undisturbed(model), torch.no_grad(), ExitStack() as hooks:
+        for module in model.modules():
+            hooks.callback(module.register_forward_pre_hook(recorder.enter, with_kwargs=True).remove)
+            hooks.callback(module.register_forward_hook(recorder.leave, with_kwargs=True).remove)
+        recorder.add_input(x)
+        with recorder:
+            output = model(x)
+    return recorder.finished(output)
+
+
+class _Recorder(TorchFunctionMode):
+    """Records calls of torch functions that depend on the input."""
+
+    def __init__(self, names: dict[int, str]) -> None:
+        super().__init__()
+        self.names = names
+        self.nodes: list[Node] = []
+        self.calls: list[tuple[nn.Module, int]] = []
+        self.keys: dict[int, Key] = {}
+        self.alive: list[Any] = []  # a tensor that lives on keeps its id
+        self.stack: list[nn.Module] = []
+
+    def add_input(self, x: Any) -> None:
+        self._add(Node("input", "input", _nothing, (), {}, None, ()), x)
+
+    def _add(self, node: Node, output: Any) -> int:
+        self.nodes.append(node)
+        for number, tensor in enumerate(_tensors(output)):
+            self.keys[id(tensor)] = (len(self.nodes) - 1, number)
+            self.alive.append(tensor)
+        return len(self.nodes) - 1
+
+    def _reference(self, argument: Any) -> Any:
+        known = isinstance(argument, Tensor) and id(argument) in self.keys
+        return Ref(self.keys[id(argument)]) if known else argument
+
+    def enter(self, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self.stack.append(module)
+
+    def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
+        """Whatever a module computes unseen (in numpy, or scripted) is one call of it."""
+        self.stack.pop()
+        outside = all(id(tensor) not in self.keys for tensor in _tensors(output))
+        parents = tuple(self.keys[id(t)] for t in _tensors((args, kwargs)) if id(t) in self.keys)
+        if outside and parents:
+            kind = "pointwise" if isinstance(module, Elementwise) else "other"
+            references = _mapped(self._reference, args)
+            self._add(Node(kind, type(module).__name__, module, references, {}, module, parents), output)
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        references, named = _mapped(self._reference, args), _mapped(self._reference, kwargs)
+        parents = tuple(r.key for r in _leaves((references, named)) if isinstance(r, Ref))
+        output = func(*args, **kwargs)
+        module = self.stack[-1] if self.stack else None
+        hidden = any(isinstance(m, Elementwise) for m in self.stack)
+        if parents and any(True for _ in _tensors(output)) and not hidden:
+            name = _name(func)
+            kind = self._kind(name, module, parents, (references, named))
+            node = self._add(Node(kind, name, func, references, named, module, parents), output)
+            if kind == "weight" and module is not None:
+                self.calls.append((module, node))
+        return output
+
+    def _kind(self, name: str, module: nn.Module | None, parents: tuple[Key, ...], arguments: Any) -> str:
+        if name in ("linear", "conv1d", "conv2d", "conv3d") and module is not None and is_weight_layer(module):
+            return "weight"
+        kind = "pool" if "pool" in name else KINDS.get(name, "other")
+        if kind == "pointwise" and len({self._path(parent) for parent in parents}) > 1:
+            return "sum" if name in SUMS else "gate"
+        constants = [a for a in _leaves(arguments) if isinstance(a, Tensor)]
+        if kind == "pointwise" and any(_varies(a) for a in constants):
+            return "other"  # not the same function for every unit
+        return kind
+
+    def _path(self, key: Key) -> tuple[Any, ...]:
+        """The origin of a value, and how its units were moved on the way."""
+        moves: list[int] = []
+        while (node := self.nodes[key[0]]).kind in ("pointwise", "structure"):
+            if node.kind == "structure" and node.name not in STILL:
+                moves.append(key[0])
+            key = node.parents[0]
+        return key, tuple(moves)
+
+    def finished(self, output: Any) -> Trace:
+        found = Trace([], self.nodes, self.names)
+        for module, node in self.calls:
+            key = self.nodes[node].parents[0]
+            source = found.origin(key)
+            kind = self.nodes[source[0]].kind
+            found.layers.append(
+                Layer(self.names.get(id(module), ""), module, node, source, kind, found.phi(key, source))
+            )
+        used = {key[0] for layer in found.layers for key in found.ancestors(self.nodes[layer.node].parents[0])}
+        found.heads = {layer.node for layer in found.layers} - used
+        return found
+
+
+def _nothing() -> None:
+    """The call of the input's node."""
+
+
+def _name(func: Any) -> str:
+    name = getattr(func, "__name__", type(func).__name__)
+    if name == "__get__":  # a property of tensors
+        name = getattr(getattr(func, "__self__", None), "__name__", name)
+    return name.replace("_", "")
+
+
+def _varies(constant: Tensor) -> bool:
+    """Whether a constant differs from unit to unit."""
+    return constant.numel() > 1 and not bool((constant == constant.flatten()[0]).all())
+
+
+def _same_for_all(constant: Tensor) -> Tensor:
+    return constant.flatten()[0].detach() if constant.numel() else constant
+
+
+def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The tree of lists, tuples and dictionaries with `function` applied to its leaves."""
+    if isinstance(tree, Ref):
+        return function(tree)
+    if isinstance(tree, list | tuple):
+        values = [_mapped(function, branch) for branch in tree]
+        return type(tree)(values) if type(tree) in (list, tuple) else tuple(values)
+    if isinstance(tree, dict):
+        return {key: _mapped(function, branch) for key, branch in tree.items()}
+    return function(tree)
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    if isinstance(tree, list | tuple) and not isinstance(tree, Ref):
+        branches: Iterable[Any] = tree
+    elif isinstance(tree, dict):
+        branches = tree.values()
+    else:
+        yield tree
+        return
+    for branch in branches:
+        yield from _leaves(branch)
+
+
+def _tensors(tree: Any) -> Iterator[Tensor]:
+    return (leaf for leaf in _leaves(tree) if isinstance(leaf, Tensor))

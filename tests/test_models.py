@@ -1,0 +1,398 @@
+"""Models of every kind that a user may bring: initialised right, refused with the reason, or named as not touched.
+
+Each row: a model with its inputs; what `edge_of_chaos_` does with it, given the inputs; and the modules that
+`signal_propagation` says it cannot see. Where layers are initialised their weights have the promised variance, and
+the variance that is measured at each of them is q*.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrizations, prune
+
+from afli import activations as act
+from afli.networks import lessons
+from afli.networks.init import edge_of_chaos_
+from afli.networks.modules import Elementwise
+from afli.networks.probe import preactivations, signal_propagation
+from afli.networks.survey import survey
+
+N = 128
+
+
+@dataclass
+class Case:
+    """model, x. given: arguments. refused: a pattern of the error. untouched: name and reason of what stays as it is.
+
+    notes: a pattern in the warnings. follows: whether q* is measured at all initialised layers. unseen: by the probe.
+    """
+
+    model: nn.Module
+    x: torch.Tensor
+    given: dict | None = None
+    refused: str = ""
+    untouched: dict | None = None
+    notes: str = ""
+    follows: bool = True
+    unseen: tuple[str, ...] = ()
+
+
+def linear(n_in=N, n_out=N, **options):
+    return nn.Linear(n_in, n_out, **options)
+
+
+def mlp(activation, *, bias=True, hidden=3):
+    layers = [m for _ in range(hidden) for m in (linear(bias=bias), activation())]
+    return nn.Sequential(*layers, linear(N, 64, bias=bias))
+
+
+def vectors(count=64, *shape):
+    return torch.randn(count, *(shape or (N,)), generator=torch.Generator().manual_seed(0))
+
+
+class Swish(nn.Module):
+    def forward(self, x):
+        return x * torch.sigmoid(x)
+
+
+class Functional(nn.Module):
+    """Layers in the wrong order of registration, activations as functions, one layer that is never used."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.auxiliary, self.second, self.first = linear(N, 64), linear(), linear(), linear()
+
+    def forward(self, x):
+        h = F.tanh(self.first(x))
+        return self.head(torch.tanh(self.second(h.flatten(1))))
+
+
+class Gated(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up, self.gate, self.down = linear(), linear(), linear()
+
+    def forward(self, x):
+        return self.down(torch.sigmoid(self.gate(x)) * self.up(x))
+
+
+class Residual(nn.Module):
+    def __init__(self, inner, activation=torch.tanh):
+        super().__init__()
+        self.inner, self.activation = inner, activation
+
+    def forward(self, x):
+        return x + self.inner(self.activation(x))
+
+
+class Down(nn.Module):
+    """Two branches that meet: a block of a ResNet that halves the image."""
+
+    def __init__(self, n_in, n_out):
+        super().__init__()
+        self.first, self.second = nn.Conv2d(n_in, n_out, 3, 2, 1), nn.Conv2d(n_out, n_out, 3, 1, 1)
+        self.short = nn.Conv2d(n_in, n_out, 1, 2)
+
+    def forward(self, x):
+        return self.second(torch.relu(self.first(torch.relu(x)))) + self.short(torch.relu(x))
+
+
+class UNet(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.down, self.middle = nn.Conv2d(1, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
+        self.up, self.out = nn.ConvTranspose2d(8, 8, 2, 2), nn.Conv2d(16, 1, 3, padding=1)
+
+    def forward(self, x):
+        a = torch.relu(self.down(x))
+        b = torch.relu(self.middle(F.max_pool2d(a, 2)))
+        return self.out(torch.cat([a, torch.relu(self.up(b))], 1))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.body, self.head = nn.LSTM(8, N, batch_first=True), linear(), linear(N, 4)
+
+    def forward(self, x):
+        return self.head(torch.relu(self.body(self.lstm(x)[0][:, -1])))
+
+
+class Raw(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.matrix, self.head = nn.Parameter(torch.randn(N, N)), linear(N, 4)
+
+    def forward(self, x):
+        return self.head(torch.tanh(x @ self.matrix))
+
+
+class Attention(nn.Module):
+    """By hand: projections that nn.Linear makes, and products of their outputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v, self.out = (linear(16, 16) for _ in range(4))
+
+    def forward(self, x):
+        weights = torch.softmax(self.q(x) @ self.k(x).transpose(1, 2), -1)
+        return self.out(torch.relu(weights @ self.v(x)))
+
+
+def shared():
+    model = mlp(nn.Tanh)
+    model[4].weight = model[0].weight
+    return model
+
+
+def frozen():
+    model = mlp(nn.Tanh)
+    model[2].weight.requires_grad = False
+    return model
+
+
+def repeated():
+    layer = linear()
+    return nn.Sequential(layer, nn.Tanh(), layer, nn.Tanh(), linear(N, 64))
+
+
+def pruned():
+    model = mlp(nn.Tanh)
+    prune.random_unstructured(model[2], "weight", amount=0.5)
+    return model
+
+
+def wrapped(wrap):
+    model = mlp(nn.Tanh)
+    model[2] = wrap(model[2])
+    return model
+
+
+def compiled_inside():
+    model = mlp(nn.Tanh)
+    model[2].compile()
+    return model
+
+
+IMAGES = vectors(16, 1, 8, 8)
+CASES = {
+    "plain tanh": lambda: Case(mlp(nn.Tanh), vectors()),
+    "relu in place": lambda: Case(mlp(lambda: nn.ReLU(inplace=True)), vectors(), {"sigma_b2": 0.0}),
+    "prelu": lambda: Case(mlp(lambda: nn.PReLU(N)), vectors(), {"sigma_b2": 0.0}),
+    "gelu, tanh form": lambda: Case(mlp(lambda: nn.GELU("tanh")), vectors(), {"sigma_b2": "attracting"}),
+    "mish": lambda: Case(mlp(nn.Mish), vectors(), {"sigma_b2": "attracting"}),
+    "hardswish": lambda: Case(mlp(nn.Hardswish), vectors(), {"sigma_b2": "attracting"}),
+    "hardtanh": lambda: Case(mlp(lambda: nn.Hardtanh(-2, 2)), vectors()),
+    "relu6": lambda: Case(mlp(nn.ReLU6), vectors()),
+    "softshrink": lambda: Case(mlp(nn.Softshrink), vectors()),
+    "swish by hand": lambda: Case(mlp(Swish), vectors(), {"sigma_b2": "attracting"}),
+    "a function of numpy": lambda: Case(
+        mlp(lambda: Elementwise(act.from_callable(lambda z: z / np.sqrt(1 + z**2)))), vectors()
+    ),
+    "functional": lambda: Case(Functional(), vectors(), untouched={"auxiliary": "never used"}),
+    "dropout": lambda: Case(mlp(lambda: nn.Sequential(nn.Tanh(), nn.Dropout(0.2))), vectors(), notes="dropout of 0.2"),
+    "two activations": lambda: Case(
+        nn.Sequential(linear(), nn.Tanh(), linear(), nn.ReLU(), linear(), nn.Tanh(), linear(N, 64)),
+        vectors(),
+        untouched={"4": "it is fed by relu, not tanh", "6": "its input comes from 4"},
+    ),
+    "a bottleneck": lambda: Case(
+        nn.Sequential(linear(), nn.Tanh(), linear(N, 16), linear(16, N), nn.Tanh(), linear(N, 64)),
+        vectors(),
+        untouched={"3": "no activation stands between it and 2", "5": "its input comes from 3"},
+    ),
+    "without biases": lambda: Case(mlp(nn.Tanh, bias=False), vectors(), {"q": 0.05}),
+    "without biases, but asked for": lambda: Case(mlp(nn.Tanh, bias=False), vectors(), refused="needs a bias"),
+    "weight norm": lambda: Case(wrapped(parametrizations.weight_norm), vectors()),
+    "orthogonal": lambda: Case(wrapped(parametrizations.orthogonal), vectors(), refused="parametrised by Orthogonal"),
+    "spectral norm": lambda: Case(
+        wrapped(parametrizations.spectral_norm), vectors(), refused="parametrised by SpectralNorm"
+    ),
+    "old weight norm": lambda: Case(
+        wrapped(nn.utils.weight_norm), vectors(), untouched={"2": "recomputed by a hook", "4": "2", "6": "4"}
+    ),
+    "old spectral norm": lambda: Case(
+        wrapped(nn.utils.spectral_norm), vectors(), untouched={"2": "recomputed by a hook", "4": "2", "6": "4"}
+    ),
+    "pruned": lambda: Case(pruned(), vectors(), untouched={"2": "recomputed by a hook", "4": "2", "6": "4"}),
+    "shared weights": lambda: Case(shared(), vectors(), refused="no layer .* 0: its weight is shared"),
+    "a layer used twice": lambda: Case(repeated(), vectors(), refused="no layer .* 0: used 2 times"),
+    "frozen": lambda: Case(frozen(), vectors(), untouched={"2": "frozen", "4": "2", "6": "4"}),
+    "lazy": lambda: Case(nn.Sequential(nn.LazyLinear(4), nn.Tanh(), linear(4, 2)), vectors(), refused="has no shape"),
+    "meta": lambda: Case(mlp(nn.Tanh).to("meta"), vectors(), refused="on the meta device"),
+    "float64": lambda: Case(mlp(nn.Tanh).double(), vectors().double()),
+    "bfloat16": lambda: Case(mlp(nn.Tanh).bfloat16(), vectors().bfloat16()),
+    "compiled": lambda: Case(torch.compile(mlp(nn.Tanh)), vectors()),
+    "compiled inside": lambda: Case(compiled_inside(), vectors()),
+    "data parallel": lambda: Case(nn.DataParallel(mlp(nn.Tanh)), vectors()),
+    "gated": lambda: Case(Gated(), vectors(), refused=r"phi must be given: .*down: its input comes from mul"),
+    "glu": lambda: Case(
+        nn.Sequential(linear(), nn.GLU(), linear(64, 4)), vectors(), refused="phi must be given: .*GLU"
+    ),
+    "attention by hand": lambda: Case(
+        Attention(),
+        vectors(4, 6, 16),
+        {"sigma_b2": 0.0},
+        untouched={"out": "its input comes from matmul"},
+        follows=False,
+    ),
+    "transformer": lambda: Case(
+        nn.TransformerEncoderLayer(16, 2, 32),
+        vectors(4, 6, 16),
+        {"sigma_b2": 0.0},
+        refused="self_attn: MultiheadAttention is outside .* linear1: its input comes from norm1",
+        unseen=("self_attn (MultiheadAttention)",),
+    ),
+    "lstm": lambda: Case(
+        Recurrent(), vectors(4, 6, 8), {"sigma_b2": 0.0}, refused="lstm: LSTM is outside", unseen=("lstm (LSTM)",)
+    ),
+    "a raw parameter": lambda: Case(Raw(), vectors(), refused="the model itself", unseen=("(the model itself) (Raw)",)),
+    "embedding": lambda: Case(
+        nn.Sequential(nn.Embedding(9, 16), linear(16, 16), nn.Tanh(), linear(16, 3)),
+        torch.randint(9, (4, 5)),
+        refused="0: Embedding is outside",
+        unseen=("0 (Embedding)",),
+    ),
+    "batch norm": lambda: Case(
+        nn.Sequential(linear(), nn.BatchNorm1d(N), nn.Tanh(), linear(N, 64)),
+        vectors(),
+        untouched={"3": "1 (BatchNorm1d), which fixes the variance"},
+    ),
+    "layer norm without parameters": lambda: Case(
+        nn.Sequential(linear(), nn.LayerNorm(N, elementwise_affine=False), nn.Tanh(), linear(N, 64)),
+        vectors(),
+        untouched={"3": "1 (LayerNorm), which fixes the variance"},
+    ),
+    "shortcuts": lambda: Case(
+        nn.Sequential(linear(), *[Residual(linear()) for _ in range(4)], nn.Tanh(), linear(N, 64)),
+        vectors(),
+        notes="4 shortcuts: q grows",
+        follows=False,
+    ),
+    "shortcuts round an activation": lambda: Case(
+        lessons.stack([N] * 4 + [4], nn.Tanh, shortcut=0.5), vectors(), refused="phi must be given: .* sum"
+    ),
+    "convolutions": lambda: Case(
+        nn.Sequential(
+            *(nn.Conv2d(1, 64, 3, padding=1), nn.Tanh(), nn.Conv2d(64, 64, 3, padding=1), nn.Tanh()),
+            *(nn.Conv2d(64, 128, 2, 2), nn.Tanh(), nn.Flatten(), linear(2048, 64)),
+        ),
+        IMAGES,
+    ),
+    "convolutions of a signal": lambda: Case(
+        nn.Sequential(nn.Conv1d(8, 64, 5), nn.Tanh(), nn.Conv1d(64, 64, 3), nn.Tanh(), nn.Conv1d(64, 64, 1)),
+        vectors(16, 8, 30),
+    ),
+    "convolutions of a volume": lambda: Case(
+        nn.Sequential(nn.Conv3d(4, 64, 3), nn.Tanh(), nn.Conv3d(64, 64, 1)), vectors(8, 4, 5, 5, 5)
+    ),
+    "a small LeNet": lambda: Case(
+        nn.Sequential(
+            *(nn.Conv2d(1, 16, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(16, 32, 3), nn.ReLU()),
+            *(nn.Flatten(), linear(32, 10)),
+        ),
+        IMAGES,
+        {"sigma_b2": 0.0},
+        notes="3 reads 2 (MaxPool2d), whose variance theory does not know",
+        follows=False,
+    ),
+    "a residual convolutional network": lambda: Case(
+        nn.Sequential(
+            nn.Conv2d(1, 16, 3, padding=1),
+            *(Residual(nn.Conv2d(16, 16, 3, padding=1), torch.relu) for _ in range(2)),
+            *(Down(16, 32), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), linear(32, 10)),
+        ),
+        IMAGES,
+        {"sigma_b2": 0.0},
+        notes="2 shortcuts: q grows",
+        follows=False,
+    ),
+    "unet": lambda: Case(
+        UNet(),
+        IMAGES,
+        {"sigma_b2": 0.0},
+        untouched={"up": "ConvTranspose2d is outside", "out": "its input comes from cat"},
+        notes="middle reads maxpool2d",
+        follows=False,
+        unseen=("up (ConvTranspose2d)",),
+    ),
+}
+
+
+def initialised(case):
+    """The theory and the warnings, for inputs of the right size."""
+    given = {"sigma_b2": 0.1, **(case.given or {})}
+    if "q" in given:
+        del given["sigma_b2"]
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        net = edge_of_chaos_(case.model, x=case.x, generator=torch.Generator().manual_seed(0), **given)
+    return net, " | ".join(str(w.message) for w in caught)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_model_is_initialised_or_refused_or_named(name):
+    case = CASES[name]()
+    if case.refused:
+        before = {k: v.clone() for k, v in case.model.state_dict().items() if not nn.parameter.is_lazy(v)}
+        with pytest.raises(ValueError, match=case.refused):
+            initialised(case)
+        if not any(v.is_meta for v in before.values()):
+            assert all(torch.equal(v, before[k]) for k, v in case.model.state_dict().items() if k in before)
+        return
+    before = copy.deepcopy(case.model.state_dict())
+    net, said = initialised(case)
+    found = survey(case.model, case.x)
+    assert set(found.untouched) == set(case.untouched or {})
+    for layer, reason in (case.untouched or {}).items():
+        assert reason in found.untouched[layer]
+        assert f"{layer}: " in said
+    assert case.notes in said
+    assert "repels" not in said
+    after = case.model.state_dict()
+    for layer in case.untouched or {}:
+        kept = [key for key in before if re.match(rf"(module\.|_orig_mod\.)?{re.escape(layer)}\.", key)]
+        assert kept
+        assert all(torch.equal(before[key], after[key]) for key in kept if not key.endswith(("_u", "_v")))
+    tolerance = 0.02 if next(case.model.parameters()).dtype == torch.bfloat16 else 1e-3
+    for task in found.tasks:
+        weight = task.module.weight.detach().double()
+        fan = weight[0].numel() if isinstance(task.module, nn.Linear) else task.module.weight[0].numel()
+        share = 1 / found.blocks if task.share == "1/L" else task.share
+        assert float(weight.square().sum() / len(weight)) == pytest.approx(share * net.sigma_w2, rel=tolerance), fan
+    if case.follows:
+        # Only layers that theory has initialised, and that have enough units for a mean.
+        scale = ((net.q - net.sigma_b2) / net.sigma_w2 / case.x.double().square().mean()) ** 0.5
+        names = signal_propagation(case.model, case.x, jacobians="none").attrs["names"]
+        hidden = preactivations(case.model, (scale * case.x).to(case.x.dtype))
+        measured = [float(h.detach().double().square().mean()) for h in hidden]
+        ours = {task.name for task in found.tasks}
+        values = [q for layer, q in zip(names, measured, strict=True) if layer in ours]
+        np.testing.assert_allclose(values, net.q, rtol=0.3)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_the_probe_cannot_see_is_named(name):
+    case = CASES[name]()
+    if name in ("lazy", "meta"):
+        with pytest.raises(ValueError, match=r"has no shape|meta device"):
+            signal_propagation(case.model, case.x)
+        return
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        table = signal_propagation(case.model, case.x[:4], jacobians="none")
+    said = [str(w.message) for w in caught if "not seen" in str(w.message)]
+    assert said == ([f"not seen: {', '.join(case.unseen)}"] if case.unseen else [])
+    used = [m for m in case.model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
+    inside = sum(isinstance(m, nn.MultiheadAttention) for m in case.model.modules())
+    assert len(table) >= len(used) - inside - (name == "functional")
+    assert table["q"].notna().all()
