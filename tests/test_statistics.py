@@ -101,7 +101,7 @@ def test_a_map_with_a_ridge_is_no_chance():
 
 
 def test_rows_that_share_draws_are_judged_together():
-    """Under no effect, five like rows show five ridges about as often as one does: the product rule would not say so."""
+    """Without an effect, like rows show many ridges about as often as one: the product rule would not say so."""
     rng = np.random.default_rng(0)
     p = []
     for _ in range(40):

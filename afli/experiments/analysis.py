@@ -13,8 +13,9 @@ from afli.experiments import statistics
 from afli.experiments.spec import edge_of_chaos
 
 __all__ = [
-    "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "family_maps", "final_rows", "flank_counts", "only",
-    "orthogonal_leads", "predictions", "race", "ridge_report", "scaled_rows",
+    "FALLS", "PAPER_ROW", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report", "family_maps",
+    "final_rows", "flank_counts", "only", "orthogonal_leads", "paper_row", "predictions", "race", "ridge_report",
+    "scaled_rows", "stages",
 ]  # fmt: skip
 
 
@@ -67,6 +68,24 @@ def fall_leads(last: pd.DataFrame, over: str = "a = 10") -> pd.DataFrame:
             rows.append({"depth": depth, "sigma_b2": sigma_b2, "curve": curve, "accuracy": accuracy, "lead": lead,
                          "learning_rate": rate})  # fmt: skip
     return pd.DataFrame(rows)
+
+
+# The part of Figure 8 on ten splits that has been trained.
+FALLS = {"depth": 20}
+
+
+def fall_report(leads: pd.DataFrame) -> pd.DataFrame:
+    """The outcome of `fall_leads` in percent, for reading."""
+    columns = {
+        "depth": leads["depth"], "bias variance": leads["sigma_b2"], "curve": leads["curve"],
+        "rate": [f"{rate:g}" for rate in leads["learning_rate"]],
+        "accuracy": [f"{100 * found.mean:.1f} ± {100 * found.half_width:.1f}" for found in leads["accuracy"]],
+        "lead of a = 10": [
+            "" if curve == "a = 10" else f"{100 * found.mean:.1f} ± {100 * found.half_width:.1f}"
+            for curve, found in zip(leads["curve"], leads["lead"], strict=True)
+        ],
+    }  # fmt: skip
+    return pd.DataFrame(columns).set_index(["depth", "bias variance", "curve"])
 
 
 def race(depth: int) -> dict[tuple[str, float], pd.DataFrame]:
@@ -128,6 +147,20 @@ def family_maps(depth: int = 20) -> dict[str, pd.DataFrame]:
     shtanh = final_rows("fig7-laptop-digits", depth=depth, weights="orthogonal")
     others = final_rows("families-laptop-digits", part={"depth": depth})
     return {"Shtanh": shtanh} | {name.capitalize(): rows for name, rows in others.groupby("activation")}
+
+
+# The row of Figure 7 that is trained at the paper's protocol, and how far it has come.
+PAPER_ROW = {"depth": 20, "weights": "orthogonal", "trial": 0, "sigma_b2": 1.0, "a": [1.0, 3.0, 8.0, 30.0]}
+
+
+def paper_row() -> pd.DataFrame:
+    """The stages of training of PAPER_ROW: CIFAR-10 (JPEG copy), width 300, rate 1e-4, batches of 64, 100 epochs."""
+    return statistics.load("fig7-paper-cifar-10-jpeg-copy", part=PAPER_ROW)
+
+
+def stages(rows: pd.DataFrame) -> pd.DataFrame:
+    """Test accuracies in percent, stages of training down and a across."""
+    return (100 * rows.pivot_table(index="epoch", columns="a", values="test_accuracy")).round(1)
 
 
 def ridge_report(found: pd.DataFrame) -> pd.DataFrame:

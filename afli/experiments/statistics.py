@@ -266,12 +266,12 @@ def chance_of_ridges(last: pd.DataFrame, column: str = "ridge", *, draws: int = 
         Random exchanges. The answer is at least 1 / (draws + 1).
     """
     generator = np.random.default_rng(seed)
-    cells = last.set_index(["sigma_b2", "a", "trial"])["test_accuracy"].sort_index().unstack("trial").unstack("sigma_b2")
-    radii, table = cells.index, cells.to_numpy().reshape(len(cells), last["trial"].nunique(), -1)
+    cells = last.pivot(index="a", columns=["trial", "sigma_b2"], values="test_accuracy").sort_index(axis=1)
+    table = cells.to_numpy().reshape(len(cells), last["trial"].nunique(), -1)
     found = _count(table, column)
     as_many = 0
     for _ in range(draws):
-        order = np.argsort(generator.random((len(radii), table.shape[1])), axis=0)
+        order = np.argsort(generator.random(table.shape[:2]), axis=0)
         as_many += _count(np.take_along_axis(table, order[:, :, None], axis=0), column) >= found
     return (as_many + 1) / (draws + 1)
 
