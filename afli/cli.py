@@ -28,7 +28,8 @@ class Exit(IntEnum):
 
 EXIT_CODES = """
 Exit codes: 0 done; 1 an error, or a claim refuted or not checked; 2 a wrong option; 3 `run` stopped before the end, at
-its budget, at --limit or on a signal: run the same command again to go on.
+its budget, at --limit or on a signal: run the same command again to go on. Networks that `run` gave up because
+their workers died or failed are an error.
 """
 
 RUNS = Path("runs")  # git ignores it: a first try leaves the repository as it was
@@ -61,6 +62,8 @@ def check(
     """
     from afli import claims
 
+    if everything and claim:
+        raise typer.BadParameter(f"either a claim or --all, got both: {claim}")
     if everything:
         raise typer.Exit(_check_all())
     if not claim:
@@ -68,7 +71,7 @@ def check(
             typer.echo(f"{entry.id}: {entry.statement}")
         return
     with _errors_in_words(KeyError, claims.ClaimRefuted):
-        typer.echo(str(claims.verify(claim)))
+        typer.echo(str(claims.verify(claim if claim in claims.LEDGER else claim.lower())))
 
 
 def _check_all() -> Exit:
@@ -114,6 +117,9 @@ def run(
     ] = "float32",
     executor: Annotated[str, typer.Option(help="local, dask-local:N processes, or dask://HOST:PORT.")] = "local",
     limit: Annotated[int, typer.Option(min=0, help="Train at most so many experiments; 0: all that are missing.")] = 0,
+    chunk: Annotated[
+        int, typer.Option(min=0, help="Train at most so many networks together; 0: as many as suit the device.")
+    ] = 0,
     shard: Annotated[str, typer.Option(help="I/N: part I of N, to divide a grid among machines; see merge.")] = "",
 ) -> None:
     """Train the networks of a grid that its table does not have yet.
@@ -128,9 +134,12 @@ def run(
     with _errors_in_words(ValueError, OSError, NoFixedPointError):
         grid = experiments.grid(preset, profile)
         if shard:
-            if not re.fullmatch(r"\d+/\d+", shard):
+            if not re.fullmatch(r"\d{1,9}/\d{1,9}", shard):
                 raise ValueError(f"shard must look like 1/3, got {shard!r}")
             grid = grid.shard(*(int(number) for number in shard.split("/")))
+            if not len(grid):
+                typer.echo(f"shard {shard} has no experiment: {preset} has fewer than that")
+                raise typer.Exit(Exit.DONE)
         report = experiments.run(
             grid,
             out,
@@ -140,6 +149,7 @@ def run(
             budget=_seconds(budget),
             executor=executor,
             limit=limit or None,
+            chunk=chunk or None,
             echo=typer.echo,
         )
     typer.echo(
@@ -147,7 +157,7 @@ def run(
     )
     if report.missing:
         typer.echo(f"stopped early: {report.stopped}; the same command goes on from here")
-        raise typer.Exit(Exit.STOPPED_EARLY)
+        raise typer.Exit(Exit.FAILED if report.lost else Exit.STOPPED_EARLY)
 
 
 @app.command()
@@ -190,6 +200,8 @@ def show(path: Annotated[Path, typer.Argument(help="A table, or a folder of tabl
     """What is done and what is missing, and for a single table the mean test accuracy of every cell."""
     from afli import experiments
 
+    if path.suffix == ".json":  # the manifest beside the table, as a shell's completion finds it
+        path = path.with_suffix(".parquet")
     tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
     with _errors_in_words(ValueError, OSError):
         if not tables or not tables[0].with_suffix(".parquet").is_file():
@@ -271,6 +283,8 @@ def _errors_in_words(*expected: type[Exception]) -> Iterator[None]:
     """Mistakes that a user can mend are one line, not a traceback."""
     try:
         yield
+    except BrokenPipeError:  # the reader has seen enough, as `| head`: typer ends the command without a word
+        raise
     except Exception as error:
         if not isinstance(error, expected) and not isinstance(error, _lacking()):
             raise
@@ -290,7 +304,7 @@ def _seconds(duration: str) -> float | None:
     """1h30m, 30m, 90s or 90 as seconds; None for the empty string. Raises ValueError for anything else."""
     if not duration:
         return None
-    match = re.fullmatch(r"(?:(\d+)h)?(?:(\d+)m)?(?:(\d+)s?)?", duration)
+    match = re.fullmatch(r"(?:(\d{1,9})h)?(?:(\d{1,9})m)?(?:(\d{1,9})s?)?", duration)
     if match is None:
         raise ValueError(f"budget must look like 90s, 30m or 1h30m, got {duration!r}")
     hours, minutes, seconds = (int(part or 0) for part in match.groups())

@@ -125,15 +125,18 @@ def test_without_the_repository_s_tables_the_message_says_so(monkeypatch, tmp_pa
         assert "tables are in the repository, not in an installed package" in text
 
 
-@pytest.mark.parametrize("arguments", [["run", "fig7"], ["show", "."], ["merge", "one", "--out", "two"]])
-def test_without_torch_the_experiments_say_what_to_install(monkeypatch, tmp_path, without, arguments):
+@pytest.mark.parametrize(
+    ("arguments", "missing"),
+    [(["run", "fig7"], "torch"), (["show", "."], "pandas"), (["merge", "one", "--out", "two"], "pandas")],
+)
+def test_without_the_extra_the_experiments_say_what_to_install(monkeypatch, tmp_path, without, arguments, missing):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "one.parquet").touch()
-    without("torch")
+    without(missing)
     code, text = afli(*arguments)
     assert code == cli.Exit.FAILED
     assert "error: " in text
-    assert "torch" in text
+    assert missing in text
     assert "'.[networks]'" in text
 
 

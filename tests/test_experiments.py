@@ -77,7 +77,7 @@ def test_equal_settings_have_equal_keys_and_every_setting_changes_the_key():
         "dataset": "digit-parity", "normalisation": "authors", "depth": 4, "width": 17, "activation": "ssine",
         "sigma_b2": 0.5, "weights": "gaussian", "head_variance": 0.1, "batch": 32, "learning_rate": 0.02,
         "epochs": 3, "trial": 1, "parameters": (("a", 6.0),), "schedule": LinearSchedule(5.0, 2.0, 2),
-        "record": (0, 1, 2), "optimiser": "adam", "split": 1, "validation": 0.2,
+        "record": (0, 1, 2), "sigma_w2": 1.5, "optimiser": "adam", "split": 1, "validation": 0.2,
     }  # fmt: skip
     keys = {replace(base, **{name: value}).key for name, value in changes.items()}
     assert len(keys | {base.key}) == len(changes) + 1 == len(base.__dataclass_fields__) + 1

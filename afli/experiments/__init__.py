@@ -14,8 +14,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from afli.experiments.presets import PRESETS, PROFILES, grid
-from afli.experiments.spec import Experiment, Grid, LinearSchedule
+from afli.experiments.presets import PRESETS, PROFILES, Profile, grid, register_preset
+from afli.experiments.spec import Experiment, Grid, LinearSchedule, register_activation
 
 if TYPE_CHECKING:
     from afli.experiments.runner import Report, run
@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from afli.experiments.verification import Verification, verify
 
 __all__ = [
-    "PRESETS", "PROFILES", "Experiment", "Grid", "LinearSchedule", "Report", "Setup", "Table", "TableError",
-    "Verification", "grid", "merge", "run", "same_rows", "summary", "train", "verify",
+    "PRESETS", "PROFILES", "Experiment", "Grid", "LinearSchedule", "Profile", "Report", "Setup", "Table", "TableError",
+    "Verification", "grid", "merge", "register_activation", "register_preset", "run", "same_rows", "summary", "train",
+    "verify",
 ]  # fmt: skip
 
 _LATER = {

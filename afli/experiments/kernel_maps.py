@@ -29,7 +29,7 @@ from tqdm import tqdm
 from afli import activations as act
 from afli import data, kernels
 from afli._inputs import Array, integer, scalar
-from afli.experiments.checkpoints import replace_file
+from afli.experiments.files import replace_file
 from afli.experiments.presets import BIAS_VARIANCES, LINEAR_RADII
 from afli.experiments.provenance import commit, machine, versions
 from afli.experiments.spec import edge_of_chaos

@@ -9,6 +9,7 @@ early should have done first, with every cell of one trial before the next trial
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
@@ -17,7 +18,7 @@ from afli import activations as act
 from afli.data import NORMALISATIONS
 from afli.experiments.spec import Experiment, Grid, LinearSchedule, edge_of_chaos
 
-__all__ = ["PRESETS", "PROFILES", "grid"]
+__all__ = ["PRESETS", "PROFILES", "Profile", "grid", "register_preset"]
 
 
 @dataclass(frozen=True)
@@ -342,3 +343,26 @@ PRESETS: dict[str, Callable[[Profile], list[Experiment]]] = {
     "normalisation": _normalisation,
     "choose": _choose,
 }
+BUILT_IN = frozenset(PRESETS)
+
+
+def register_preset(name: str, experiments: Callable[[Profile], list[Experiment]]) -> None:
+    """Let `grid(name, profile)`, and with `afli --load FILE.py` the command line, find a grid of your own.
+
+    Parameters
+    ----------
+    name
+        Letters, digits, - and _; not that of a preset of this package. Registered again, it means the new grid.
+    experiments
+        What makes the experiments, in the order of work, from a profile, e.g. with `profile.experiment(family, ...)`.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, or has other characters.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name) or name in BUILT_IN:
+        raise ValueError(
+            f"name must be of letters, digits, - and _, and not {', '.join(sorted(BUILT_IN))}, got {name!r}"
+        )
+    PRESETS[name] = experiments

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pandas as pd
 import torch
@@ -20,8 +21,8 @@ from tqdm import tqdm
 from afli import data
 from afli._inputs import integer, scalar
 from afli.experiments import executors
-from afli.experiments.planning import estimate_seconds, members_at_once, pack
-from afli.experiments.provenance import code_hash, commit, machine, versions
+from afli.experiments.planning import Chunk, estimate_seconds, members_at_once, pack
+from afli.experiments.provenance import commit
 from afli.experiments.spec import Grid
 from afli.experiments.table import Table, exclusive, whole
 from afli.experiments.training import Setup
@@ -31,13 +32,18 @@ __all__ = ["Report", "run"]
 
 @dataclass(frozen=True)
 class Report:
-    """What a run did. finished: experiments, by this run; missing: still to do; stopped: why, if any is missing."""
+    """What a run did.
+
+    table: the file. finished: experiments, by this run. missing: still to do; stopped: why, if any is missing.
+    lost: of the missing, those that were given up because their workers died or failed.
+    """
 
     table: Path
     finished: int
     missing: int
     seconds: float
     stopped: str
+    lost: int = 0
 
 
 def run(
@@ -50,53 +56,101 @@ def run(
     budget: float | None = None,
     executor: str = "local",
     limit: int | None = None,
+    chunk: int | None = None,
     echo: Callable[[str], None] = print,
 ) -> Report:
     """Train the experiments of `grid` that the table `out`/`grid.name`.parquet does not have yet.
 
-    dataset: None loads the grid's own; a Dataset, or a name for `afli.data.load`, puts the grid on that one instead.
-    device: "cpu", "cuda", "cuda:N", or "auto". arithmetic: see `Setup`.
-    budget: seconds after which to stop, None for no limit.
-    executor: "local"; "dask-local:N", N processes of this machine; "dask://HOST:PORT", a running cluster.
-    limit: at most so many experiments, the first ones missing.
-    Stops cleanly at the budget, on SIGTERM and on Ctrl-C; the chunk in progress (local executor) is saved, and the next
-    call goes on with it. Killed at any moment it loses at most that chunk, and never damages a table.
-    Raises TableError if the table belongs to other code or data, or another process is writing it; NoFixedPointError,
-    before any training, if an experiment has no edge of chaos; and what `data.load` raises.
+    Stops cleanly at the budget, on SIGTERM, SIGHUP and Ctrl-C: chunks in progress are saved, and the next call goes on
+    with them. Killed at any moment it loses at most a minute of each, and never damages a table.
+
+    Parameters
+    ----------
+    grid
+        What to train. Shards of one grid may share the folder `out`, also at the same time.
+    out
+        The folder for the table and its manifest.
+    dataset
+        None loads the grid's own; a Dataset, or a name for `afli.data.load`, puts the grid on that one instead.
+    device
+        "cpu", "cuda", "cuda:N", or "auto": a GPU of this machine, if there is one.
+    arithmetic
+        See `Setup`.
+    budget
+        Seconds after which to stop, None for no limit.
+    executor
+        "local"; "dask-local:N", N processes of this machine; "dask://HOST:PORT", a running cluster.
+    limit
+        At most so many experiments, the first ones missing; None for all.
+    chunk
+        At most so many networks are trained together; None for as many as the device trains well.
+    echo
+        Told, in words, what is done and what goes wrong.
+
+    Raises
+    ------
+    TableError
+        If the table belongs to other code or data, or another process is training the same experiments.
+    NoFixedPointError
+        Before any training, if an experiment has no edge of chaos.
+    WorkerError, ConnectionError
+        If a worker of a cluster has other code; if the cluster is lost.
+    ValueError, TypeError, DataError
+        For options that cannot be meant; and what `data.load` raises.
     """
     began = time.monotonic()
     budget = None if budget is None else scalar("budget", budget, low=0)
     limit = None if limit is None else integer("limit", limit, low=0)
+    chunk = None if chunk is None else integer("chunk", chunk, low=1)
     workers = executors.worker_count(executor)
-    setup = Setup(_device(device), arithmetic)
+    elsewhere = executor.startswith("dask://")
+    setup = Setup(_device(device, elsewhere), arithmetic)
+    if chunk is None and setup.device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("chunk must say how many networks fit a GPU of the cluster: this machine has none to ask")
     grid, source, images = _on_dataset(grid, dataset)
     for experiment in grid:
         _ = experiment.mean_field  # raises here, before hours of work, where there is none
     full = whole(grid)  # shards may share a folder: the table is the whole grid's
     path = Path(out) / f"{grid.name}.parquet"
+    work = executors.Work(source, images.sha256, setup, path.with_suffix(".checkpoints"))
+    lost: list[str] = []
+
+    def on_lost(members: Chunk, why: str) -> None:
+        lost.extend(experiment.key for experiment in members)
+        echo(f"given up: {_named(members)}: {why}")
+
     with exclusive(path), _Stop(budget, began) as stop:
         table = Table(path)
-        table.begin(full, {"dataset": _about(grid, images), "code": code_hash(), "arithmetic": arithmetic})
+        table.begin(full, {"dataset": _about(grid, images), "code": work.code, "arithmetic": arithmetic})
         left = [experiment for experiment in grid if experiment.key not in table.done]
         missing = left[:limit]
         done = len(grid) - len(left)
         echo(f"{grid.name}: {len(grid)} experiments, {done} done, {len(missing)} to do on {setup.device}")
         if missing:
+            begun = executors.interrupted(work, table.done, echo)
+            chunks = pack(missing, lambda e: chunk or members_at_once(e, images, setup), begun)
+            about = "" if elsewhere else f", about {_duration(estimate_seconds(missing, images, setup) / workers)}"
+            echo(f"{len(chunks)} ensembles{about}")
             session = _Session(setup, executor, began)
             order = [experiment.key for experiment in full]
-            stages = _Stages(lambda rows: table.add(rows, order, session.after(0)))
-            work = executors.Work(images, source, setup, path.with_suffix(".checkpoints"), stages)
-            begun = executors.interrupted(work, table.done)
-            chunks = pack(missing, lambda e: members_at_once(e, images, setup), begun)
-            estimate = estimate_seconds(missing, images, setup) / workers
-            echo(f"{len(chunks)} ensembles, about {_duration(estimate)}")
+            stages = _Stages(lambda rows, place: table.add(rows, order, session.after(place, 0)))
             with _Bar(len(missing)) as bar:
-                for chunk, rows in executors.train_all(executor, chunks, work, stop, bar.advance):
-                    table.add(rows, order, session.after(len(chunk)))
+                for finished in executors.train_all(
+                    executor, chunks, work, images,
+                    should_stop=stop, on_progress=bar.advance, on_stage=stages, on_lost=on_lost, echo=echo,
+                ):  # fmt: skip
+                    table.add(finished.rows, order, session.after(finished.place, len(finished.chunk)))
     left = [experiment for experiment in grid if experiment.key not in table.done]
-    finished = len({experiment.key for experiment in missing} & table.done)
-    why = (stop.reason or "the limit is reached") if left else ""
-    return Report(path, finished, len(left), time.monotonic() - began, why)
+    finished_now = len({experiment.key for experiment in missing} & table.done)
+    why = (stop.reason or ("workers died or failed" if lost else "the limit is reached")) if left else ""
+    return Report(path, finished_now, len(left), time.monotonic() - began, why, len(lost))
+
+
+def _named(members: Chunk) -> str:
+    """A chunk in words: how many networks, and what they have in common."""
+    first = members[0]
+    values = [f"depth {first.depth}", f"width {first.width}", first.phi.name, f"sigma_b2 {first.sigma_b2:g}"]
+    return f"{len(members)} networks, the first of them {', '.join(values)}, trial {first.trial} ({first.key})"
 
 
 def _on_dataset(grid: Grid, dataset: data.Dataset | str | None) -> tuple[Grid, str | None, data.Dataset]:
@@ -116,15 +170,17 @@ def _about(grid: Grid, images: data.Dataset) -> dict[str, str]:
     return {"label": label, "name": images.name, "source": images.source, "sha256": images.sha256}
 
 
-def _device(name: str) -> str:
+def _device(name: str, elsewhere: bool = False) -> str:
+    """The device by its full name. elsewhere: workers of a cluster have it, this machine need not."""
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):
         raise ValueError(f"device must be cpu, cuda, cuda:N or auto, got {name!r}")
-    if name != "cpu" and not torch.cuda.is_available():
-        raise ValueError(f"device must be cpu or auto here: torch {torch.__version__} sees no GPU, got {name!r}")
-    if ":" in name and int(name.partition(":")[2]) >= torch.cuda.device_count():
-        raise ValueError(f"device must be below cuda:{torch.cuda.device_count()} here, got {name!r}")
+    if name != "cpu" and not elsewhere:
+        if not torch.cuda.is_available():
+            raise ValueError(f"device must be cpu or auto here: torch {torch.__version__} sees no GPU, got {name!r}")
+        if ":" in name and int(name.partition(":")[2]) >= torch.cuda.device_count():
+            raise ValueError(f"device must be below cuda:{torch.cuda.device_count()} here, got {name!r}")
     return str(torch.device(name))
 
 
@@ -138,35 +194,43 @@ def _duration(seconds: float) -> str:
 class _Stages:
     """Writes the stages of networks that train for long, so that an interrupted run leaves them in its table."""
 
-    def __init__(self, write: Callable[[pd.DataFrame], None], seconds: float = 60.0) -> None:
+    def __init__(self, write: Callable[[pd.DataFrame, executors.Place], None], seconds: float = 60.0) -> None:
         self.write, self.seconds, self.written = write, seconds, time.monotonic()
 
-    def __call__(self, rows: pd.DataFrame) -> None:
+    def __call__(self, rows: pd.DataFrame, place: executors.Place) -> None:
         if time.monotonic() - self.written >= self.seconds:
-            self.write(rows)
+            self.write(rows, place)
             self.written = time.monotonic()
 
 
 class _Session:
-    """This run's entry in the manifest."""
+    """This run's entries in the manifest: one for each machine, and each set of versions, that trained for it."""
 
     def __init__(self, setup: Setup, executor: str, began: float) -> None:
         self.began = began
-        self.entry: dict[str, Any] = {
+        self.common: dict[str, Any] = {
             "started": datetime.now(UTC).isoformat(timespec="milliseconds"), "seconds": 0.0, "finished": 0,
-            "device": setup.device, "machine": machine(setup.device), "executor": executor.partition("/")[0],
-            "commit": commit(), "versions": versions(),
+            "device": setup.device, "executor": executor.partition("://")[0], "commit": commit(),
         }  # fmt: skip
+        self.entries: list[tuple[executors.Place, dict[str, Any]]] = []
 
-    def after(self, finished: int) -> dict[str, Any]:
-        """The entry with so many more experiments finished."""
-        self.entry["finished"] += finished
-        self.entry["seconds"] = round(time.monotonic() - self.began, 1)
-        return self.entry
+    def after(self, place: executors.Place, finished: int) -> dict[str, Any]:
+        """The entry of the place, with so many more experiments finished there."""
+        entry = next((entry for known, entry in self.entries if known == place), None)
+        if entry is None:
+            entry = {"id": uuid4().hex[:12]} | self.common | {"machine": place.machine, "versions": place.versions}
+            self.entries.append((place, entry))
+        entry["finished"] += finished
+        entry["seconds"] = round(time.monotonic() - self.began, 1)
+        return entry
+
+
+# SIGHUP is what a terminal sends when it is closed; Windows has none.
+SIGNALS = [signal.Signals[name] for name in ("SIGTERM", "SIGINT", "SIGHUP") if hasattr(signal, name)]
 
 
 class _Stop:
-    """Whether to stop: the budget is used up, or SIGTERM or Ctrl-C came. reason: which; "" before that."""
+    """Whether to stop: the budget is used up, or a signal came. reason: which; "" before that."""
 
     def __init__(self, budget: float | None, began: float) -> None:
         self.deadline = None if budget is None else began + budget
@@ -180,7 +244,10 @@ class _Stop:
 
     def __enter__(self) -> _Stop:
         if threading.current_thread() is threading.main_thread():
-            self.before = {number: signal.signal(number, self._on_signal) for number in (signal.SIGTERM, signal.SIGINT)}
+            heeded = [
+                number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN
+            ]  # nohup ignores SIGHUP
+            self.before = {number: signal.signal(number, self._on_signal) for number in heeded}
         return self
 
     def __exit__(self, *exception: object) -> None:

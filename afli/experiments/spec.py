@@ -4,19 +4,54 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any
+
+import numpy as np
 
 from afli import activations as act
 from afli import meanfield as mf
 from afli._inputs import integer, scalar
 from afli.data import NORMALISATIONS
 
-__all__ = ["OPTIMISERS", "Experiment", "Grid", "LinearSchedule", "edge_of_chaos"]
+__all__ = [
+    "OPTIMISERS", "Experiment", "Grid", "LinearSchedule", "edge_of_chaos", "own_activations", "register_activation",
+]  # fmt: skip
 
 OPTIMISERS = ("sgd", "momentum", "adam")
+
+OWN_ACTIVATIONS: dict[str, Callable[..., act.Activation]] = {}
+
+
+def register_activation(name: str, make: Callable[..., act.Activation]) -> None:
+    """Let `Experiment(activation=name, parameters=...)` mean `make(**parameters)`, in this process.
+
+    A table remembers the values of the function and is not continued with another one of the same name.
+
+    Parameters
+    ----------
+    name
+        A word that no family of `afli.activations` has. Registered again, it means the new function.
+    make
+        What returns the activation, as `afli.activations.from_callable` makes it, from its parameters by name.
+
+    Raises
+    ------
+    ValueError
+        If the name is taken, or not a word.
+    """
+    if not (isinstance(name, str) and name.isidentifier()) or name in act.FAMILIES:
+        raise ValueError(f"name must be a word that no family of afli.activations has, got {name!r}")
+    OWN_ACTIVATIONS[name] = make
+
+
+def own_activations(experiments: Iterable[Experiment]) -> dict[str, list[float]]:
+    """The registered activations that the experiments use: each with its values at 64 points, by which it is known."""
+    z = np.linspace(-6.1, 6.2, 64)
+    own = {e.phi_name: e.phi for e in experiments if e.activation in OWN_ACTIVATIONS}
+    return {name: [float(value) for value in phi(z)] for name, phi in sorted(own.items())}
 
 
 @dataclass(frozen=True)
@@ -42,8 +77,11 @@ class Experiment:
     """One network, one training run: all of Section 4.1. Two equal experiments give equal numbers.
 
     dataset: a name for `afli.data.load`, or the name of a dataset that is handed over. normalisation: see `afli.data`.
-    depth, width: hidden layers and units in each. activation, parameters: as for `afli.activations.get`.
-    sigma_b2: bias variance; sigma_w2 and q* follow from the edge of chaos. weights: "orthogonal" or "gaussian".
+    depth, width: hidden layers and units in each. activation, parameters: as for `afli.activations.get`, or a name of
+    `register_activation`.
+    sigma_b2: bias variance; sigma_w2 and q* follow from the edge of chaos. sigma_w2: a weight variance off the edge of
+    chaos, None for the one on it; q* is then the fixed point that the variance converges to.
+    weights: "orthogonal" or "gaussian".
     head_variance: None draws the last layer as any other; a number gives it that weight variance and zero biases.
     batch, learning_rate, epochs: mini-batches, the incomplete last one of an epoch left out.
     optimiser: "sgd", "momentum" (0.9) or "adam", as in torch.
@@ -73,6 +111,7 @@ class Experiment:
     optimiser: str = "sgd"
     split: int = 0
     validation: float = 0.0
+    sigma_w2: float | None = None
 
     def __post_init__(self) -> None:
         if self.normalisation not in NORMALISATIONS:
@@ -86,13 +125,15 @@ class Experiment:
             raise ValueError(f"record must lie within 0..{self.epochs}, got {self.record!r}")
         if self.schedule is not None and dict(self.parameters).get("a") != self.schedule.start:
             raise ValueError(f"the schedule must start at the initial a, got {self.parameters!r} and {self.schedule!r}")
+        if self.schedule is not None and self.activation in OWN_ACTIVATIONS:
+            raise ValueError(f"the schedule needs a family of afli.activations, got {self.activation!r}")
         _ = self.phi  # raises for an unknown family or parameter
 
     def _normalise(self) -> None:
         """Check the numbers, and spell equal settings in one way, so that they have one key: 1 and 1.0, any order."""
         lowest = {"depth": 1, "width": 1, "batch": 1, "epochs": 1, "trial": 0, "split": 0}
         settings: dict[str, Any] = {name: integer(name, getattr(self, name), low=low) for name, low in lowest.items()}
-        head = self.head_variance
+        head, off = self.head_variance, self.sigma_w2
         settings |= {
             "record": tuple(sorted({*(integer("record", epoch, low=0) for epoch in self.record), settings["epochs"]})),
             "parameters": tuple(sorted((name, scalar(name, value)) for name, value in self.parameters)),
@@ -100,6 +141,7 @@ class Experiment:
             "validation": scalar("validation", self.validation, low=0.0, high=0.9),
             "learning_rate": scalar("learning_rate", self.learning_rate, low=0.0, open_low=True),
             "head_variance": None if head is None else scalar("head_variance", head, low=0.0, open_low=True),
+            "sigma_w2": None if off is None else scalar("sigma_w2", off, low=0.0, open_low=True),
         }
         for name, value in settings.items():
             object.__setattr__(self, name, value)
@@ -107,12 +149,26 @@ class Experiment:
     @property
     def phi(self) -> act.Activation:
         """The activation at the start of training."""
-        return act.get(self.activation, **dict(self.parameters))
+        make = OWN_ACTIVATIONS.get(self.activation)
+        return act.get(self.activation, **dict(self.parameters)) if make is None else _made(make, self.parameters)
+
+    @property
+    def phi_name(self) -> str:
+        """The activation with its parameters, e.g. "shtanh(a=2)"."""
+        if self.activation not in OWN_ACTIVATIONS:
+            return self.phi.name
+        inner = ", ".join(f"{name}={value:g}" for name, value in self.parameters)
+        return f"{self.activation}({inner})" if inner else self.activation
 
     @property
     def mean_field(self) -> mf.MeanField:
-        """The edge of chaos that the network is drawn on. Raises NoFixedPointError where there is none."""
-        return edge_of_chaos(self.phi, self.sigma_b2)
+        """The network's mean field: on the edge of chaos, or at its own sigma_w2.
+
+        Raises NoFixedPointError where there is none.
+        """
+        if self.sigma_w2 is None:
+            return edge_of_chaos(self.phi, self.sigma_b2)
+        return _off_the_edge(self.phi, self.sigma_w2, self.sigma_b2)
 
     @cached_property
     def key(self) -> str:
@@ -127,19 +183,24 @@ class Experiment:
     @property
     def shape(self) -> tuple[Any, ...]:
         """What experiments must share to be trained together."""
-        own = {"parameters", "sigma_b2", "weights", "head_variance", "learning_rate", "trial", "schedule"}
+        own = {"parameters", "sigma_b2", "sigma_w2", "weights", "head_variance", "learning_rate", "trial", "schedule"}
+        if self.activation in OWN_ACTIVATIONS:
+            own.remove("parameters")  # a function of Python is evaluated for all members at once
         return tuple(getattr(self, field.name) for field in fields(self) if field.name not in own)
 
     def settings(self) -> dict[str, Any]:
-        """The settings as one flat row: `a` has a column of its own (NaN without one), `phi` names all parameters."""
+        """The settings as one flat row: `a` has a column of its own (NaN without one), `phi` names all parameters.
+
+        sigma_w2 is not among them: in a table it is the value itself, whether chosen or that of the edge of chaos.
+        """
         row = asdict(self)
-        del row["parameters"], row["record"]
+        del row["parameters"], row["record"], row["sigma_w2"]
         schedule = self.schedule
         row["schedule"] = (
             "" if schedule is None else f"{schedule.start:g} to {schedule.stop:g} in {schedule.epochs} epochs"
         )
         row["head_variance"] = float("nan") if self.head_variance is None else self.head_variance
-        first = {"experiment": self.key, "phi": self.phi.name, "a": dict(self.parameters).get("a", float("nan"))}
+        first = {"experiment": self.key, "phi": self.phi_name, "a": dict(self.parameters).get("a", float("nan"))}
         return first | row
 
 
@@ -147,6 +208,16 @@ class Experiment:
 def edge_of_chaos(phi: act.Activation, sigma_b2: float) -> mf.MeanField:
     """`afli.meanfield.edge_of_chaos`, remembered."""
     return mf.edge_of_chaos(phi, sigma_b2=sigma_b2)
+
+
+@lru_cache(maxsize=4096)
+def _made(make: Callable[..., act.Activation], parameters: tuple[tuple[str, float], ...]) -> act.Activation:
+    return make(**dict(parameters))
+
+
+@lru_cache(maxsize=4096)
+def _off_the_edge(phi: act.Activation, sigma_w2: float, sigma_b2: float) -> mf.MeanField:
+    return mf.MeanField(phi, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
 
 
 @dataclass(frozen=True)

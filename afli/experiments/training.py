@@ -19,7 +19,7 @@ import pandas as pd
 import torch
 
 from afli import data
-from afli.experiments.checkpoints import Checkpoints, Progress
+from afli.experiments.progress import Checkpoints, Progress
 from afli.experiments.spec import Experiment
 from afli.networks.ensemble import Ensemble, Member, Tensors
 
