@@ -203,6 +203,28 @@ def left_flank(rate: float | None = None, variances: tuple[float, ...] = _LITTLE
     return at_most(counts, 0, domain=f"{_SCANS}; rows with a clear left flank, and none")
 
 
+_SPLITS = (
+    "digits, Shtanh, depth 20, orthogonal, width 64, 221 steps, six rates chosen on a validation part, ten splits, CPU"
+)
+
+
+@rate_page(
+    "section-4.2.splits",
+    "Ten splits, validated rates: a = 30 is clearly beaten at every sigma_b2; a = 1 is level within a point at <= 0.01.",
+    ours="digits, depth 20, width 64, 221 steps, n = 10 splits; the best a of each row against both ends",
+    mutants={"one rate, 0.001": {"rate": 1e-3}, "level at sigma_b2 = 0.1 too": {"variances": (0.1, *_LITTLE_BIAS)}},
+)
+def splits(rate: float | None = None, variances: tuple[float, ...] = _LITTLE_BIAS, margin: float = 0.01) -> Evidence:
+    from afli.experiments import analysis, statistics
+
+    last = analysis.final_rows("learning-rate-splits-digits", part={"depth": 20})
+    chosen = statistics.at_best_rate(last) if rate is None else analysis.only(last, learning_rate=rate)
+    found = statistics.ridges(chosen)
+    level = found[found["sigma_b2"].isin(variances)]
+    at_most(level["left"] + level["left_half"], margin, domain=f"{_SPLITS}; upper end of the lead over a = 1, and margin")
+    return _flanks(found, ("right",), domain=_SPLITS)
+
+
 @rate_page(
     "section-4.2.scaled-rate",
     "Digits and parity at rate c / q*: a = 30 is clearly beaten at four or more of five sigma_b2, for each of three c.",
