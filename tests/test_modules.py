@@ -15,6 +15,12 @@ USUAL = ["tanh", "erf", "sin", "relu", "leaky_relu", "elu", "selu", "gelu", "sil
 ALL = [
     *(act.get(family, a=a, k=k) for family in act.SCALED_BOUNDED_FAMILIES for a, k in ((1.0, 1.0), (2.5, 0.7))),
     *(act.get(family) for family in [*USUAL, "abs_", "linear"]),
+    *(
+        act.get(f)
+        for f in ("gelu_tanh", "mish", "hardswish", "relu6", "softshrink", "hardsigmoid", "logsigmoid", "snake")
+    ),
+    act.hardtanh(-0.5, 2.0),
+    act.snake(3.0),
     act.leaky_relu(slope=-0.5),
     act.elu(alpha=2.0),
     act.scaled(act.tanh(), 3.0),

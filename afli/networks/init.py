@@ -15,7 +15,7 @@ from afli import meanfield as mf
 from afli._inputs import scalar
 from afli.activations import Activation
 from afli.errors import NoFixedPointError
-from afli.gain import attracting_bias_variance, attracts
+from afli.gain import attracting_bias_variance
 from afli.networks.draws import WEIGHTS, standard_biases, standard_kernel, standard_weights
 from afli.networks.running import original, require_material, warn
 from afli.networks.survey import Survey, Task, survey
@@ -267,7 +267,7 @@ def _report(found: Survey, net: mf.MeanField, x: Any) -> None:
         warn(f"not touched: {_listed(found)}")
     if found.notes:
         warn("; ".join(found.notes))
-    if not attracts(net):
+    if not net.attracts:
         threshold = attracting_bias_variance(net.phi)
         warn(
             f"q* = {net.q:.4g} of {net.phi.name} at sigma_b2 = {net.sigma_b2:g} repels (V'(q*) = "
