@@ -14,7 +14,7 @@ from afli import meanfield as mf
 from afli.errors import ConvergenceError
 from afli.networks import measure
 from afli.networks.recognise import from_torch
-from afli.networks.running import original
+from afli.networks.running import NORMS, original
 from afli.networks.tracing import Layer, Trace, trace
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ class Diagnosis:
     ----------
     table : DataFrame
         One row per weight layer in order of use: layer, name, q (mean square preactivation), rho (mean correlation of
-        two inputs), gradient (root mean square of the gradient of the output with respect to h^(l), relative to the
-        last layer), and q_theory and rho_theory where theory applies: eq. (3) and (4) from the layer before, with the
+        two inputs), gradient (length of the gradient of the output with respect to h^(l), relative to the last
+        layer), and q_theory and rho_theory where theory applies: eq. (3) and (4) from the layer before, with the
         variances that its weights and biases have; NaN elsewhere.
     findings : tuple of str
         What is wrong; empty if nothing is.
@@ -119,7 +119,7 @@ def diagnose(model: nn.Module, x: Tensor, *, training: bool = False) -> Diagnosi
     >>> _ = torch.manual_seed(0)
     >>> model = nn.Sequential(*[m for _ in range(30) for m in (nn.Linear(64, 64), nn.Tanh())], nn.Linear(64, 5))
     >>> print(diagnose(model, torch.randn(32, 64)).findings[0])
-    two inputs are 99% alike from layer 6 of 31 on (10)
+    two inputs are 99% alike from layer 9 of 31 on (16)
     """
     import pandas as pd
 
@@ -136,7 +136,8 @@ def diagnose(model: nn.Module, x: Tensor, *, training: bool = False) -> Diagnosi
     )
     rows = rows.assign(**_theory(trace(model, x), rows, training))
     own = measure.mean_correlation(x) if x.is_floating_point() else float("nan")
-    found = list(_findings(rows, own))
+    normalised = any(isinstance(module, NORMS) for module in original(model).modules())
+    found = list(_findings(rows, own, normalised))
     return Diagnosis(
         rows,
         tuple(finding for finding, _ in found),
@@ -152,7 +153,7 @@ def per_layer(level: np.ndarray) -> float:
 
 
 def _gradients(run: measure.Run) -> list[float]:
-    """Root mean square gradient of random projections of the output, per unit of each layer, relative to the last."""
+    """Root mean square length of the gradient of random projections of the output, relative to the last layer's."""
     output = _first_tensor(run.output)
     if output is None or not output.requires_grad:
         return [float("nan")] * len(run.layers)
@@ -160,7 +161,7 @@ def _gradients(run: measure.Run) -> list[float]:
     for _ in range(PROBES):
         direction = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
         found = torch.autograd.grad(output, run.layers, direction, retain_graph=True, allow_unused=True)
-        squares += [float("nan") if g is None else float(g.double().square().mean()) for g in found]
+        squares += [float("nan") if g is None else float(g.double().square().sum() / len(g)) for g in found]
     level = np.sqrt(squares)
     known = level[np.isfinite(level)]
     with np.errstate(all="ignore"):
@@ -175,7 +176,7 @@ def _first_tensor(output: Any) -> Tensor | None:
     return next((found for value in values if (found := _first_tensor(value)) is not None), None)
 
 
-def _findings(table: pd.DataFrame, own: float) -> Iterator[tuple[str, str]]:
+def _findings(table: pd.DataFrame, own: float, normalised: bool) -> Iterator[tuple[str, str]]:
     """What is wrong, and the remedy."""
     count = len(table)
 
@@ -189,6 +190,7 @@ def _findings(table: pd.DataFrame, own: float) -> Iterator[tuple[str, str]]:
     silent = np.flatnonzero(table["q"] == 0)
     if len(silent):
         yield f"preactivations are zero from {at(silent[0])}", "larger weights, or an activation that does not die"
+        return
     alike = np.flatnonzero(table["rho"] > ALIKE)
     if len(alike) and not own > ALIKE:
         remedy = "the edge of chaos with small biases (edge_of_chaos_ with x), a wider linear interval, or shortcuts"
@@ -198,12 +200,17 @@ def _findings(table: pd.DataFrame, own: float) -> Iterator[tuple[str, str]]:
         known = level[np.isfinite(level)][::order]
         if len(known) < 2:
             continue
-        if (known == 0).any() or known[-1] < known[0] / RANGE:
+        if (known == 0).any():
+            yield f"{what} vanish", "larger weights, or an activation that does not die"
+            continue
+        if known[-1] < known[0] / RANGE:
             direction, advice = "shrink", "larger weights, by edge_of_chaos_"
         elif known[-1] > known[0] * RANGE:
             direction, advice = "grow", "smaller weights, by edge_of_chaos_"
         else:
             continue
+        if normalised:
+            advice = "shortcuts, or fewer normalisations, behind which the scale of the weights does not matter"
         factor = per_layer(known[::-1])
         yield f"{what} {direction} by {factor:.3g} a layer, {known[-1] / known[0]:.2g} in all", advice
 
