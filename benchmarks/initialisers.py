@@ -171,7 +171,7 @@ def main() -> None:
                     "epochs": EPOCHS,
                     "batch": BATCH,
                     "seconds": round(time.process_time() - before, 1),
-                    "machine": machine(),
+                    "machine": machine("cpu"),
                     "date": datetime.now(UTC).date().isoformat(),
                     "torch": torch.__version__,
                 }
