@@ -21,6 +21,17 @@ from afli._inputs import Array, Function, scalar
 from afli.custom import from_callable
 from afli.definition import SCALED_BOUNDED_FAMILIES, PropertyCheck, check_scaled_bounded
 from afli.gaussian import normal_density
+from afli.rectifiers import (
+    gelu_tanh,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    logsigmoid,
+    mish,
+    relu6,
+    snake,
+    softshrink,
+)
 
 __all__ = [
     "FAMILIES",
@@ -32,6 +43,7 @@ __all__ = [
 ]
 __all__ += ["abs_", "elu", "erf", "gelu", "get", "leaky_relu", "linear", "relu", "scaled", "selu", "sexp", "shtanh"]
 __all__ += ["sigmoid", "silu", "sin", "softplus", "softsign", "ssaw", "ssine", "symmetrised", "tanh"]
+__all__ += ["gelu_tanh", "hardsigmoid", "hardswish", "hardtanh", "logsigmoid", "mish", "relu6", "snake", "softshrink"]
 
 # --- Definition 2.1: the four scaled-bounded families (Figure 3). Each equals k z on [-a, a]. ---
 
@@ -322,15 +334,16 @@ def symmetrised(phi: Activation) -> Activation:
 
 
 def get(family: str, **params: float) -> Activation:
-    """The activation of that family, e.g. get("shtanh", a=2.0).
+    """The activation of that family, e.g. get("shtanh", a=2.0); capitals do not matter, and "swish" is "silu".
 
     Raises ValueError for an unknown family, naming the known ones, and TypeError for a parameter that it does not have.
     """
     if not isinstance(family, str):
         raise TypeError(f"family must be a str, got {family!r} of type {type(family).__name__}")
-    if family not in FAMILIES:
+    known = ALIASES.get(family.lower(), family.lower())
+    if known not in FAMILIES:
         raise ValueError(f"family must be one of {', '.join(sorted(FAMILIES))}, got {family!r}")
-    return FAMILIES[family](**params)
+    return FAMILIES[known](**params)
 
 
 FAMILIES: dict[str, Callable[..., Activation]] = {
@@ -354,8 +367,18 @@ FAMILIES: dict[str, Callable[..., Activation]] = {
         sigmoid,
         abs_,
         linear,
+        gelu_tanh,
+        mish,
+        hardswish,
+        hardtanh,
+        relu6,
+        softshrink,
+        hardsigmoid,
+        logsigmoid,
+        snake,
     )
 }
+ALIASES = {"swish": "silu", "abs": "abs_", "identity": "linear", "leakyrelu": "leaky_relu"}
 
 
 # --- Pickling: by family and parameters, since the formulas are closures ---

@@ -1,4 +1,4 @@
-"""The command line: `afli check`, `afli run`, `afli kernel`, `afli show`, `afli verify`, `afli merge`."""
+"""The command line: `afli check`, `afli gain`, `afli run`, `afli kernel`, `afli show`, `afli verify`, `afli merge`."""
 
 from __future__ import annotations
 
@@ -99,6 +99,27 @@ def _lacking() -> tuple[type[Exception], ...]:
     except ImportError:
         return (ImportError,)
     return (ImportError, TableError)
+
+
+@app.command()
+def gain(
+    activation: Annotated[str, typer.Argument(help="Its name, e.g. gelu, or with parameters shtanh:a=2.")],
+    sigma_b2: Annotated[str, typer.Option(help="Bias variance; empty: 0 for ReLU and its like, 0.1 for others.")] = "",
+) -> None:
+    """Which gain for an activation: its edge of chaos, the input scale, and whether a deep network can use it.
+
+    Where the point repels, the smallest bias variance at which it attracts is shown as well.
+    """
+    from afli import activations as act
+    from afli.gain import gain as gain_of
+
+    with _errors_in_words(ValueError, TypeError, NoFixedPointError):
+        family, *given = re.split("[:,]", activation)
+        phi = act.get(family, **{key: float(value) for key, value in (each.split("=") for each in given)})
+        found = gain_of(phi, sigma_b2=float(sigma_b2) if sigma_b2 else None)
+        typer.echo(str(found))
+        if not found.attracts and found.attracting_sigma_b2 == found.attracting_sigma_b2:  # not nan
+            typer.echo(str(gain_of(phi, sigma_b2=found.attracting_sigma_b2 * (1 + 1e-6))))
 
 
 @app.command()

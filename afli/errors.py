@@ -1,4 +1,4 @@
-"""The two ways in which a well-posed question of the theory can have no numerical answer."""
+"""The two ways in which a well-posed question of the theory can have no numerical answer, and one warning."""
 
 from __future__ import annotations
 
@@ -12,3 +12,7 @@ class NoFixedPointError(ArithmeticError):
 
 class ConvergenceError(ArithmeticError):
     """A numerical method did not reach its accuracy; no number is returned in its place."""
+
+
+class RepellingPointWarning(UserWarning):
+    """The variance of a deep network drifts away from the critical point that was asked for (gelu, silu)."""

@@ -56,7 +56,7 @@ class Gain:
             f"{net.phi.name} on the edge of chaos, sigma_b2 = {net.sigma_b2:.4g}",
             f"  gain                 {self.gain:.6g}   (sigma_w2 = {net.sigma_w2:.6g})",
             f"  q*                   {net.q:.6g}"
-            + ("   (a convention: every q is fixed)" if _is_scale_free(net) else ""),
+            + ("   (a convention: every q is fixed)" if net.phi.is_homogeneous else ""),
             f"  inputs               mean square {self.input_mean_square:.6g}",
             f"  q* attracts          {'yes' if self.attracts else 'no'}   (V'(q*) = {net.variance_slope:.4g})",
             f"  inputs 99% alike     {alike} (from correlation 0.2)",
@@ -113,15 +113,10 @@ def gain(phi: Activation | str, *, sigma_b2: float | None = None) -> Gain:
         net,
         float(np.sqrt(net.sigma_w2)),
         (net.q - net.sigma_b2) / net.sigma_w2,
-        attracts(net),
+        net.attracts,
         alike,
         attracting,
     )
-
-
-def attracts(net: mf.MeanField) -> bool:
-    """Whether the variance does not leave q*: V'(q*) <= 1, up to rounding."""
-    return net.variance_slope <= 1 + 1e-9
 
 
 @lru_cache(maxsize=256)
@@ -146,25 +141,16 @@ def attracting_bias_variance(phi: Activation) -> float:
     def excess(log_q: float) -> float:
         return mf.critical_at(phi, q=float(np.exp(log_q))).variance_slope - 1
 
-    last: tuple[float, float] | None = None  # the largest variance so far, and its V' - 1
-    repelling: tuple[float, float] | None = None
-    for q in phi.scale**2 * np.geomspace(1e-6, 1e4, 51):
-        log_q = float(np.log(q))
+    known: list[tuple[float, bool]] = []  # log q of the critical points, and whether they attract
+    for log_q in np.log(phi.scale**2 * np.geomspace(1e-6, 1e4, 51)):
         try:
-            value = excess(log_q)
-        except (NoFixedPointError, ConvergenceError, ValueError):
+            known.append((float(log_q), excess(float(log_q)) <= 1e-9))
+        except (NoFixedPointError, ConvergenceError, ValueError):  # q is critical for no bias variance
             continue
-        if value > 1e-9:
-            repelling = (log_q, value)
-        elif last is not None and last == repelling:
-            crossing = (last[0], log_q)
-        last = (log_q, value)
-    if last is None or last == repelling:
+    if not known or not known[-1][1]:
         raise NoFixedPointError(f"the critical point of {phi.name} attracts at no bias variance")
-    if repelling is None:
+    last_repelling = max((i for i, (_, good) in enumerate(known) if not good), default=None)
+    if last_repelling is None:
         return 0.0
-    return mf.critical_at(phi, q=log_root(excess, crossing)).sigma_b2
-
-
-def _is_scale_free(net: mf.MeanField) -> bool:
-    return net.phi.is_homogeneous
+    q = log_root(excess, (known[last_repelling][0], known[last_repelling + 1][0]))
+    return mf.critical_at(phi, q=q).sigma_b2

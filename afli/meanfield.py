@@ -6,6 +6,8 @@ correlation rho of two of them. A `MeanField` is such a network at a fixed point
 
 from __future__ import annotations
 
+import sys
+import warnings
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +16,7 @@ import numpy as np
 from afli import correlation, gaussian, moments
 from afli._activation import Activation, require
 from afli._inputs import Array, integer, like, real, scalar
-from afli.errors import ConvergenceError, NoFixedPointError
+from afli.errors import ConvergenceError, NoFixedPointError, RepellingPointWarning
 from afli.fixed_points import ROUNDING, bias_variance_at, critical_variance, fixed_variance, newton_from_the_left
 from afli.phase_diagram import PhaseDiagram, phase_diagram
 
@@ -137,6 +139,11 @@ class MeanField:
         """V'(q): the variance returns to q after a small push if |V'(q)| < 1, and leaves it above 1 (gelu, silu)."""
         return self.sigma_w2 * float(moments.radial(self.phi, np.asarray(self.q))) / self.q
 
+    @property
+    def attracts(self) -> bool:
+        """Whether the variance does not leave q: V'(q) <= 1, up to rounding. It is 1 for ReLU, which keeps any q."""
+        return self.variance_slope <= 1 + 1e-9
+
     @cached_property
     def _curve(self) -> Any:
         return correlation.curve(self.phi, self.q)
@@ -230,7 +237,7 @@ def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
 
     phi: any activation. sigma_b2 >= 0: odd ones have exactly one such network if it is > 0; those with phi(0) = 0 have
     none if it is 0, except homogeneous ones (ReLU), which need 0 and get q = 1. Of several points the smallest is
-    taken, found on a scan of the variances. The point may repel: look at `variance_slope`.
+    taken, found on a scan of the variances. The point may repel: then RepellingPointWarning is given, see `attracts`.
     Accuracy of q and sigma_w2: 1e-12, absolute below 1 and relative above.
     Raises NoFixedPointError, saying why, if there is none; ValueError or TypeError for bad input, such as a constant
     phi, or a sigma_b2 between 0 and 1e-290 (times the square of the longest length of phi), which leaves the range of a
@@ -247,10 +254,23 @@ def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
         return net
     if sigma_b2 == 0 and float(phi.function(np.zeros(1))[0]) == 0.0:
         raise NoFixedPointError(
-            f"{phi.name} has no critical point at sigma_b2=0: phi(0) = 0, so W(q) = q only at q = 0"
+            f"{phi.name} has no critical point at sigma_b2=0: phi(0) = 0, so W(q) = q only at q = 0; "
+            "with few biases choose a small q (critical_at)"
         )
-    q = critical_variance(phi, sigma_b2)
-    return MeanField._critical_at(phi, q, sigma_b2)
+    net = MeanField._critical_at(phi, critical_variance(phi, sigma_b2), sigma_b2)
+    if not net.attracts and not _called_from_here():
+        warnings.warn(
+            f"q* = {net.q:.4g} of {phi.name} at sigma_b2 = {sigma_b2:g} repels (V'(q*) = {net.variance_slope:.4g} > 1):"
+            " a deep network drifts away from it; afli.gain.attracting_bias_variance says where it attracts",
+            RepellingPointWarning,
+            stacklevel=2,
+        )
+    return net
+
+
+def _called_from_here() -> bool:
+    """Whether the caller of the caller is a module of this library, which knows what it asks for."""
+    return str(sys._getframe(2).f_globals.get("__name__", "")).startswith("afli.")
 
 
 def critical_at(phi: Activation, *, q: float) -> MeanField:

@@ -6,6 +6,8 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Contended threads are many times slower, and with one thread results are equal bit for bit.
     os.environ.setdefault(name, "1")
 
+from typing import Any  # noqa: E402
+
 import pytest  # noqa: E402
 from hypothesis import settings  # noqa: E402
 
@@ -23,6 +25,20 @@ def pytest_configure(config: pytest.Config) -> None:
 def worst_errors(request: pytest.FixtureRequest) -> dict[tuple[str, str], tuple[float, float]]:
     """(quantity, class of activation) -> (worst error seen, tolerance); printed when the run ends."""
     return request.config.stash[WORST_ERRORS]
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """A worker of pytest-xdist hands what it saw to the process that prints."""
+    if hasattr(session.config, "workeroutput"):
+        seen = session.config.stash[WORST_ERRORS]
+        session.config.workeroutput["worst errors"] = [[*key, *value] for key, value in seen.items()]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    rows = node.config.stash[WORST_ERRORS]
+    for quantity, kind, *worst in getattr(node, "workeroutput", {}).get("worst errors", []):
+        rows[quantity, kind] = max(rows.get((quantity, kind), (0.0, 0.0)), tuple(worst))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -112,6 +112,7 @@ def run(book: build.Book, capfd: pytest.CaptureFixture[str], monkeypatch: pytest
 # --- what fails ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.book
 def test_a_failing_page_stops_the_build_with_its_name_and_traceback_every_time(book, run):
     book.source("second").write_text(SECOND.replace("1 + 1", "width = 0\n1 / width"))
     for _ in range(2):
@@ -124,6 +125,7 @@ def test_a_failing_page_stops_the_build_with_its_name_and_traceback_every_time(b
         assert not book.executed("second").exists()
 
 
+@pytest.mark.book
 def test_a_refuted_claim_stops_the_build(book, run):
     """The page of Lemma 3.3, on a library whose correlation gap is a thousandth too large."""
     page = (ROOT / "notebooks/3_3_uniform_gap.md").read_text(encoding="utf-8")
@@ -136,6 +138,7 @@ def test_a_refuted_claim_stops_the_build(book, run):
     assert not (book.build / "html").exists()
 
 
+@pytest.mark.book
 def test_what_other_pages_computed_is_kept_when_one_fails(book, run):
     book.source("second").write_text(SECOND.replace("1 + 1", "1 / 0"))
     run("--jobs", "1")
@@ -145,6 +148,7 @@ def test_what_other_pages_computed_is_kept_when_one_fails(book, run):
     assert Run.load(book.record("first")) == first
 
 
+@pytest.mark.book
 def test_a_failed_sphinx_build_fails_the_second_time_too(book, run):
     book.source("second").write_text(SECOND.replace("lem-3-3", "lem-nowhere"))
     for _ in range(2):
@@ -156,6 +160,7 @@ def test_a_failed_sphinx_build_fails_the_second_time_too(book, run):
     assert run()[0] == 0
 
 
+@pytest.mark.book
 def test_a_page_taken_out_of_the_book_leaves_no_trace_in_it(book, run):
     run()
     book.source("first").write_text("# First\n")
@@ -165,6 +170,7 @@ def test_a_page_taken_out_of_the_book_leaves_no_trace_in_it(book, run):
     assert "second" not in (book.build / "html/notebooks/first.html").read_text()
 
 
+@pytest.mark.book
 def test_an_unknown_page_is_an_error(run):
     status, printed = run("--only", "9_9")
     assert status == 1
@@ -174,6 +180,7 @@ def test_an_unknown_page_is_an_error(run):
 # --- what succeeds ---------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.book
 def test_the_book_is_built_once_and_then_only_where_it_changed(book, run):
     status, printed = run()
     assert status == 0
@@ -280,6 +287,7 @@ def test_a_second_build_waits_for_the_first(book, capsys):
     assert "Another build is at work" in capsys.readouterr().out
 
 
+@pytest.mark.book
 def test_a_signal_to_the_build_leaves_no_process_behind(book):
     book.source("first").write_text(
         FIRST.replace("print(", "open('started', 'w').close()\nimport time\ntime.sleep(600)\nprint(")
@@ -297,6 +305,7 @@ def test_a_signal_to_the_build_leaves_no_process_behind(book):
     assert psutil.wait_procs(below, timeout=30)[1] == []
 
 
+@pytest.mark.book
 def test_a_console_with_few_letters_and_a_folder_with_many(book, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")  # as on Windows, where a pipe has the encoding of the system
     there = tmp_path / "学 José"

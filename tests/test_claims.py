@@ -65,6 +65,7 @@ def killer(error: BaseException) -> str:
     return f"{Path(file).name}:{line}"
 
 
+@pytest.mark.claims
 @pytest.mark.parametrize("id", TESTED)
 def test_a_claim_holds_and_each_of_its_clauses_refutes_a_mutant(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison that refutes no mutant could be replaced by "true", and nothing would be noticed."""

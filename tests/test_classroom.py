@@ -27,6 +27,7 @@ from hypothesis import strategies as st
 from nbformat import NotebookNode
 
 pytest.importorskip("nbgrader")
+pytestmark = pytest.mark.course
 
 POINTS = {"ps0": 10, "ps1": 20, "ps2": 30, "ps3": 40}
 THEORY_SETS = ("ps0", "ps1", "ps2")  # solved in seconds, without a kernel

@@ -37,6 +37,7 @@ def expected(tmp_path_factory) -> pd.DataFrame:
     return run(tmp_path_factory.mktemp("local"), "local")
 
 
+@pytest.mark.cluster
 def test_two_workers_one_of_them_killed_give_the_rows_of_one_process(tmp_path, expected):
     with LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster, Client(cluster) as client:
         pids = list(client.run(os.getpid).values())
@@ -58,6 +59,7 @@ def test_two_workers_one_of_them_killed_give_the_rows_of_one_process(tmp_path, e
     pd.testing.assert_frame_equal(frame, expected)
 
 
+@pytest.mark.cluster
 def test_local_workers_give_the_rows_of_one_process(tmp_path, expected):
     pd.testing.assert_frame_equal(run(tmp_path, "dask-local:1"), expected)
 

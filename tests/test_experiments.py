@@ -391,6 +391,7 @@ def run_killed_grid(out: Path, started) -> None:
     experiments.run(killed_grid(), out, echo=lambda line: started.set())
 
 
+@pytest.mark.cluster
 def test_ten_kills_at_random_moments_leave_the_table_of_an_uninterrupted_run(tmp_path):
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["afli.experiments.runner", "sklearn.datasets"])

@@ -9,12 +9,19 @@ import pytest
 import torch
 
 from afli import activations as act
-from afli.networks.modules import FORMULAS, Elementwise, mlp
+from afli.networks.init import edge_of_chaos_
+from afli.networks.modules import FORMULAS, Elementwise, Shtanh, mlp
 
 USUAL = ["tanh", "erf", "sin", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign", "sigmoid"]
 ALL = [
     *(act.get(family, a=a, k=k) for family in act.SCALED_BOUNDED_FAMILIES for a, k in ((1.0, 1.0), (2.5, 0.7))),
     *(act.get(family) for family in [*USUAL, "abs_", "linear"]),
+    *(
+        act.get(f)
+        for f in ("gelu_tanh", "mish", "hardswish", "relu6", "softshrink", "hardsigmoid", "logsigmoid", "snake")
+    ),
+    act.hardtanh(-0.5, 2.0),
+    act.snake(3.0),
     act.leaky_relu(slope=-0.5),
     act.elu(alpha=2.0),
     act.scaled(act.tanh(), 3.0),
@@ -111,3 +118,74 @@ def test_a_network_can_be_saved_and_loaded(phi, tmp_path):
 def test_what_is_no_activation_is_refused_by_name(wrong):
     with pytest.raises(TypeError, match=r"phi must be an activation of afli\.activations"):
         Elementwise(wrong)
+
+
+# --- Shtanh with a radius of its own ---
+
+
+def shtanhs():
+    return [Shtanh(1.5), Shtanh(1.5, learnable=True), Shtanh(0.7, learnable=True, units=5)]
+
+
+@pytest.mark.parametrize("module", shtanhs(), ids=repr)
+def test_shtanh_is_the_function_of_the_theory(module):
+    z = torch.linspace(-3, 3, 400, dtype=torch.float64).reshape(80, 5)
+    radius = float(module.a if isinstance(module.a, float) else module.a.detach().flatten()[0])
+    np.testing.assert_array_equal(module.double()(z).detach(), act.shtanh(radius)(z.numpy()))
+
+
+@pytest.mark.parametrize("module", shtanhs(), ids=repr)
+def test_shtanh_has_derivatives_of_first_and_second_order_in_z_and_in_a(module):
+    module = module.double()
+    z = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(module, z)
+    assert torch.autograd.gradgradcheck(lambda z: module(z) ** 2, z)
+    if isinstance(module.a, float):
+        return
+
+    def of_both(z, a):
+        return torch.func.functional_call(module, {"a": a}, (z,))
+
+    assert torch.autograd.gradcheck(of_both, (z, module.a))
+    assert torch.autograd.gradgradcheck(lambda z, a: of_both(z, a) ** 2, (z, module.a))
+
+
+@pytest.mark.parametrize("module", shtanhs(), ids=repr)
+def test_shtanh_compiles_exports_and_maps(module):
+    x = torch.randn(4, 5)
+    assert torch.equal(torch.compile(module, backend="aot_eager", fullgraph=True)(x), module(x))
+    assert torch.equal(torch.export.export(module, (x,)).module()(x), module(x))
+    assert torch.equal(torch.vmap(module)(x), module(x))
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert module(torch.nn.Linear(5, 5)(x)).dtype == torch.bfloat16
+
+
+def test_the_radius_of_shtanh_is_in_its_state_and_in_its_repr():
+    for kind in ({}, {"learnable": True}, {"learnable": True, "units": 3}):
+        there, here = Shtanh(2.0, **kind), Shtanh(3.0, **kind)
+        here.load_state_dict(there.state_dict())
+        assert repr(here) == repr(there)
+        assert torch.equal(here(torch.full((3,), 9.0)), torch.full((3,), 2.0))
+    with pytest.raises(ValueError, match="fixed radius cannot be loaded as a learned one"):
+        Shtanh(2.0, learnable=True).load_state_dict(Shtanh(2.0).state_dict(), strict=False)
+    for bad in ({"a": 0.0}, {"a": -1.0}, {"units": 3}, {"learnable": True, "units": 0}):
+        with pytest.raises(ValueError, match=r"a must be|units"):
+            Shtanh(**bad)
+
+
+def test_a_learned_radius_is_seen_by_the_optimiser_and_by_the_theory():
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4), Shtanh(2.0, learnable=True), torch.nn.Linear(4, 1))
+    optimiser = torch.optim.SGD(model.parameters(), lr=0.1)
+    (model(torch.full((3, 4), 50.0)) ** 2).mean().backward()
+    optimiser.step()
+    assert float(model[1].a) != 2.0
+    model[1].a.data.fill_(2.0)
+    assert edge_of_chaos_(model, sigma_b2=0.1).phi == act.shtanh(2.0)
+
+
+def test_a_second_derivative_through_numpy_is_an_error_not_a_wrong_number():
+    z = torch.tensor([0.7], dtype=torch.float64, requires_grad=True)
+    module = Elementwise(act.from_callable(lambda z: z * np.tanh(z)))
+    (slope,) = torch.autograd.grad(module(z) ** 2, z, create_graph=True)
+    with pytest.raises(RuntimeError, match=r"once_differentiable|differentiate twice"):
+        slope.backward()

@@ -118,9 +118,10 @@ def error_variance(activations: Sequence[Activation] = TESTED[:2], power: float 
         sampled = []
         for _ in range(count):
             layers = list(sampling.standard_layers([width] * (depth + 1), rng=rng))
-            h = list(sampling.preactivations(net, sampling.on_sphere(net, rng.standard_normal((1, width))), layers))
+            h = sampling.preactivations(net, sampling.on_sphere(net, rng.standard_normal((1, width))), layers)
             # The loss is random and independent of the network, as the mean-field argument takes it to be.
             delta = rng.standard_normal((50, width))
+            h = [np.repeat(each, len(delta), axis=0) for each in h]
             variance = [np.mean(e**2) for e in sampling.errors_backward(net, h, layers, delta)]
             sampled.append(np.array(variance[:-1]) / variance[-1])
         theory = getattr(net, rate) ** (power * np.arange(depth - 1, 0, -1))

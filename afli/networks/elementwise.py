@@ -66,6 +66,21 @@ def _gelu_slope(z: Tensor, p: Params) -> Tensor:
     return torch.special.ndtr(z) + z * torch.exp(-0.5 * z * z) / math.sqrt(2 * math.pi)
 
 
+def _gelu_tanh(z: Tensor, p: Params) -> Tensor:
+    return z * torch.sigmoid(math.sqrt(8 / math.pi) * z * (1 + 0.044715 * z * z))
+
+
+def _gelu_tanh_slope(z: Tensor, p: Params) -> Tensor:
+    c, near = math.sqrt(8 / math.pi), z.clamp(-20, 20)  # beyond, the slope of the sigmoid is 0
+    s = torch.sigmoid(c * near * (1 + 0.044715 * near * near))
+    return s + near * s * (1 - s) * c * (1 + 3 * 0.044715 * near * near)
+
+
+def _mish_slope(z: Tensor, p: Params) -> Tensor:
+    t = torch.tanh(F.softplus(z, threshold=40))
+    return t + z * (1 - t * t) * torch.sigmoid(z)
+
+
 SELU_GAIN, SELU_ALPHA = 1.0507009873554805, 1.6732632423543772
 
 FORMULAS: dict[str, Formula] = {
@@ -88,6 +103,19 @@ FORMULAS: dict[str, Formula] = {
     "sigmoid": Formula(lambda z, p: torch.sigmoid(z), lambda z, p: torch.sigmoid(z) * torch.sigmoid(-z)),
     "abs_": Formula(lambda z, p: torch.abs(z), lambda z, p: torch.sign(z)),
     "linear": Formula(lambda z, p: z.clone(), lambda z, p: torch.ones_like(z)),
+    "gelu_tanh": Formula(_gelu_tanh, _gelu_tanh_slope),
+    "mish": Formula(lambda z, p: F.mish(z), _mish_slope),
+    "hardswish": Formula(lambda z, p: F.hardswish(z), lambda z, p: torch.where(z < 3, (z / 3 + 0.5) * (z > -3), 1.0)),
+    "hardtanh": Formula(
+        lambda z, p: torch.clamp(z, p["low"], p["high"]), lambda z, p: ((z >= p["low"]) & (z <= p["high"])).to(z.dtype)
+    ),
+    "relu6": Formula(lambda z, p: F.relu6(z), lambda z, p: ((z > 0) & (z < 6)).to(z.dtype)),
+    "softshrink": Formula(
+        lambda z, p: z - torch.clamp(z, -p["lambd"], p["lambd"]), lambda z, p: (z.abs() > p["lambd"]).to(z.dtype)
+    ),
+    "hardsigmoid": Formula(lambda z, p: torch.clamp(z / 6 + 0.5, 0, 1), lambda z, p: (z.abs() < 3).to(z.dtype) / 6),
+    "logsigmoid": Formula(lambda z, p: F.logsigmoid(z), lambda z, p: torch.sigmoid(-z)),
+    "snake": Formula(lambda z, p: z + torch.sin(p["a"] * z) ** 2 / p["a"], lambda z, p: 1 + torch.sin(2 * p["a"] * z)),
 }
 
 

@@ -15,8 +15,9 @@ from afli import meanfield as mf
 from afli._inputs import scalar
 from afli.activations import Activation
 from afli.errors import NoFixedPointError
-from afli.gain import attracting_bias_variance, attracts
+from afli.gain import attracting_bias_variance
 from afli.networks.draws import WEIGHTS, standard_biases, standard_kernel, standard_weights
+from afli.networks.modules import ACTIVATIONS
 from afli.networks.running import original, require_material, warn
 from afli.networks.survey import Survey, Task, survey
 
@@ -68,7 +69,7 @@ def edge_of_chaos_(
     -------
     MeanField
         The theory of the network. Its sigma_w2 is the square of the gain. It holds for inputs with
-        ||x||^2 / n = (q* - sigma_b2) / sigma_w2; `afli.networks.modules.InputScale` brings them there.
+        ||x||^2 / n = (q* - sigma_b2) / sigma_w2; `afli.networks.modules.InputScale(net, x)` brings them there.
 
     Raises
     ------
@@ -169,11 +170,11 @@ def _require_kind(weights: Any) -> None:
 
 
 def _require_linear(model: nn.Module) -> None:
-    """Raises ValueError unless all parameters are those of nn.Linear and nn.PReLU, which a batch can be guessed for."""
+    """Raises ValueError unless all parameters belong to nn.Linear and activations: then a batch can be guessed."""
     require_material(model)
     if not any(isinstance(module, nn.Linear) for module in model.modules()):
         raise ValueError("model must contain at least one nn.Linear layer, found none")
-    plain = (nn.Linear, nn.PReLU, parametrize.ParametrizationList)
+    plain = (nn.Linear, nn.PReLU, *ACTIVATIONS, parametrize.ParametrizationList)
     ours = {id(p) for module in model.modules() if isinstance(module, plain) for p in module.parameters()}
     for name, parameter in model.named_parameters():
         if id(parameter) not in ours:
@@ -267,7 +268,7 @@ def _report(found: Survey, net: mf.MeanField, x: Any) -> None:
         warn(f"not touched: {_listed(found)}")
     if found.notes:
         warn("; ".join(found.notes))
-    if not attracts(net):
+    if not net.attracts:
         threshold = attracting_bias_variance(net.phi)
         warn(
             f"q* = {net.q:.4g} of {net.phi.name} at sigma_b2 = {net.sigma_b2:g} repels (V'(q*) = "
@@ -276,11 +277,10 @@ def _report(found: Survey, net: mf.MeanField, x: Any) -> None:
         )
     if (growth := net.chi1 ** len(found.tasks)) > 2:
         warn(f"chi_1 = {net.chi1:.4g}: squared gradients grow by {growth:.3g} over these layers; a smaller q helps")
-    if isinstance(x, Tensor) and x.is_floating_point():
-        wanted, has = (net.q - net.sigma_b2) / net.sigma_w2, float(x.double().square().mean())
-        # Within 10% is what one batch of a data set differs from another by.
-        if not net.phi.is_homogeneous and not 0.9 * wanted < has < 1.1 * wanted:
-            warn(
-                f"theory holds for inputs of mean square {wanted:.4g}, this batch has {has:.4g}: put "
-                "afli.networks.modules.InputScale(net) in front"
-            )
+    wanted, has = (net.q - net.sigma_b2) / net.sigma_w2, found.input_mean_square
+    # Within 10% is what one batch of a data set differs from another by.
+    if x is not None and not net.phi.is_homogeneous and (has < 0.9 * wanted or has > 1.1 * wanted):
+        warn(
+            f"theory holds for inputs of mean square {wanted:.4g}, this batch has {has:.4g}: put "
+            "afli.networks.modules.InputScale(net, x) in front"
+        )

@@ -1,15 +1,152 @@
-"""Modules for networks that the theory knows: its activations, and the deep network of eq. (1)."""
+"""Modules for networks that the theory knows: its activations, the scale of inputs, the deep network of eq. (1)."""
 
 from __future__ import annotations
 
-import torch
-from torch import nn
+import math
+from typing import Any
 
-from afli._inputs import integer
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from afli._inputs import integer, scalar
 from afli.activations import Activation
+from afli.meanfield import MeanField
 from afli.networks.elementwise import FORMULAS, Elementwise, Formula
 
-__all__ = ["FORMULAS", "Elementwise", "Formula", "mlp"]
+__all__ = ["ACTIVATIONS", "FORMULAS", "Elementwise", "Formula", "InputScale", "Shtanh", "mlp"]
+
+
+class Shtanh(nn.Module):
+    """Scaled hard tanh, eq. (14) with k = 1: z clipped to [-a, a], with a fixed or learned linear radius a.
+
+    Parameters
+    ----------
+    a
+        The linear radius, > 0.
+    learnable
+        Make a parameter of a, which `nn.Module.parameters` then has. Fixed, it is as fast as nn.Hardtanh.
+    units
+        With `learnable`: an a for each of so many units, the last dimension of what it is called on. Default: one.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a or units is not as described.
+
+    Examples
+    --------
+    >>> Shtanh(2.0)(torch.tensor([-3.0, 0.5, 3.0]))
+    tensor([-2.0000,  0.5000,  2.0000])
+    >>> learned = Shtanh(2.0, learnable=True)
+    >>> learned(torch.tensor([-3.0, 0.5, 3.0])).sum().backward()
+    >>> learned.a.grad
+    tensor(0.)
+    """
+
+    def __init__(self, a: float = 1.0, *, learnable: bool = False, units: int | None = None) -> None:
+        super().__init__()
+        a = scalar("a", a, low=0.0, open_low=True)
+        if units is not None and not learnable:
+            raise ValueError("units needs learnable=True: a fixed radius is the same for all")
+        shape = () if units is None else (integer("units", units, low=1),)
+        self.a = nn.Parameter(torch.full(shape, a)) if learnable else a
+
+    def forward(self, z: Tensor) -> Tensor:
+        """z clipped to [-a, a]."""
+        if isinstance(self.a, Tensor):
+            clipped: Tensor = _Clip.apply(z, self.a.to(z.dtype))
+            return clipped
+        return F.hardtanh(z, -self.a, self.a)
+
+    def get_extra_state(self) -> dict[str, float]:
+        """A fixed radius, for the state_dict, which has a learned one among its parameters."""
+        return {} if isinstance(self.a, Tensor) else {"a": self.a}
+
+    def set_extra_state(self, state: dict[str, float]) -> None:
+        """What `get_extra_state` gave; ValueError if the radius is fixed here and learned there, or the reverse."""
+        if isinstance(self.a, Tensor) == ("a" in state):
+            raise ValueError("a fixed radius cannot be loaded as a learned one, nor the reverse")
+        self.a = state.get("a", self.a)
+
+    def extra_repr(self) -> str:
+        if not isinstance(self.a, Tensor):
+            return f"{self.a:g}"
+        value = f"{float(self.a.detach()):g}" if self.a.dim() == 0 else f"units={len(self.a)}"
+        return f"{value}, learnable=True"
+
+
+class _Clip(torch.autograd.Function):
+    """clip(z, -a, a) with its derivatives in z, and in a: the sign of z outside.
+
+    torch.clamp with tensors as bounds does the same with several more passes over z.
+    """
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor, a: Tensor) -> Tensor:
+        return torch.clamp(z, -a, a)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(*inputs, output)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor | None]:
+        z, a, clipped = ctx.saved_tensors
+        to_z = grad[0] * (z == clipped)
+        if not ctx.needs_input_grad[1]:
+            return to_z, None
+        outside = grad[0] - to_z  # where clipped is +-a
+        if a.dim() == 0:
+            return to_z, torch.dot(outside.flatten(), clipped.flatten()) / a
+        return to_z, (outside * clipped).sum_to_size(a.shape) / a
+
+
+class InputScale(nn.Module):
+    """Multiplies inputs by the number that gives layer 1 the variance q* for a batch: put it in front of a model.
+
+    Parameters
+    ----------
+    net
+        The theory of the model, as `afli.networks.init.edge_of_chaos_` returns it.
+    x
+        A batch of inputs of a typical mean square.
+
+    Raises
+    ------
+    ValueError
+        If the batch has no signal.
+
+    Examples
+    --------
+    >>> from afli import activations as act, meanfield as mf
+    >>> net = mf.edge_of_chaos(act.tanh(), sigma_b2=0.1)
+    >>> x = torch.ones(5, 3)
+    >>> round(float(InputScale(net, x)(x).square().mean()), 4) == round((net.q - 0.1) / net.sigma_w2, 4)
+    True
+    """
+
+    factor: Tensor
+
+    def __init__(self, net: MeanField, x: Tensor) -> None:
+        super().__init__()
+        size = float(x.detach().double().square().mean())
+        if not 0 < size < math.inf:
+            raise ValueError(f"x must have a finite mean square > 0, got {size!r}")
+        wanted = (net.q - net.sigma_b2) / net.sigma_w2
+        self.register_buffer("factor", torch.tensor(math.sqrt(wanted / size), dtype=x.dtype))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x times the factor."""
+        return x * self.factor
+
+    def extra_repr(self) -> str:
+        return f"{float(self.factor):g}"
+
+
+ACTIVATIONS = (Elementwise, Shtanh)  # activations that are followed as one step, whatever torch functions they call
 
 
 def mlp(depth: int, width: int, *, in_features: int, out_features: int, activation: Activation) -> nn.Sequential:

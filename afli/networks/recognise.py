@@ -109,16 +109,21 @@ def _on_numpy(phi: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:
 def _candidates(f: Callable[[Array], Array]) -> Iterator[Activation]:
     """The library's own, with the parameters that f's values suggest."""
     for make in act.FAMILIES.values():
+        if make is act.hardtanh:  # the paper's name for it is shtanh, below
+            continue
         try:
             yield make()
         except TypeError:  # it has parameters without a default
             continue
-    left, far_left, right = (float(f(np.array([z]))[0]) for z in (-1.0, -60.0, 1e6))
+    far_left, left, right = (float(f(np.array([z]))[0]) for z in (-1e6, -1.0, 1e6))
     yield act.leaky_relu(-left)
-    if far_left < 0:
+    if -1e6 < far_left < 0:
         yield act.elu(-far_left)
-    if 0 < right < 1e6:
-        yield act.shtanh(right)
+        if 0 < right < 1e6:
+            yield act.shtanh(right)
+            yield act.hardtanh(far_left, right)
+    if 0 < (lost := 32.0 - float(f(np.array([32.0]))[0])) < 16:  # a power of 2, so that little is rounded
+        yield act.softshrink(lost)
 
 
 def _derivative(phi: Callable[[Tensor], Tensor]) -> Callable[[Array], Array] | None:

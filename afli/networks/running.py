@@ -10,9 +10,9 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from afli.networks.elementwise import Elementwise
+from afli.networks.modules import ACTIVATIONS
 
-__all__ = ["is_weight_layer", "original", "require_material", "undisturbed", "unseen", "warn"]
+__all__ = ["NORMS", "is_weight_layer", "original", "require_material", "undisturbed", "unseen", "warn"]
 
 WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (
@@ -48,7 +48,7 @@ def unseen(model: nn.Module) -> dict[str, nn.Module]:
     for name, module in original(model).named_modules():
         if any(name.startswith(f"{outer}.") for outer, owner in found.items() if _is_whole(owner)):
             continue
-        known = is_weight_layer(module) or isinstance(module, (*NORMS, nn.PReLU, Elementwise))
+        known = is_weight_layer(module) or isinstance(module, (*NORMS, nn.PReLU, *ACTIVATIONS))
         wrapper = type(module).__module__ == "torch.nn.utils.parametrize"  # its parameters are the layer's own
         if not known and not wrapper and not _in_parametrisation(name) and module._parameters and not _is_empty(module):
             found[name or "(the model itself)"] = module

@@ -42,8 +42,9 @@ class Survey:
     """What `survey` found out about a model.
 
     phi: the activation, or None if there is none between weight layers. tasks: the layers that can be initialised, in
-    order of use. untouched: the others, and every other module with parameters, with the reason. notes: what else the
-    theory does not know of. blocks: the number of shortcuts that carry a sum on unchanged.
+    order of use. input_mean_square: of what the first of them reads, NaN if that is not the input. untouched: the other
+    layers, and every other module with parameters, with the reason. notes: what else the theory does not know of.
+    blocks: the number of shortcuts.
     """
 
     phi: Activation | None
@@ -51,6 +52,7 @@ class Survey:
     untouched: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     blocks: int = 0
+    input_mean_square: float = float("nan")
 
     @property
     def table(self) -> pd.DataFrame:
@@ -118,6 +120,8 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
             found.untouched[layer.name] = reason
             continue
         ready.add(layer.node)
+        if not found.tasks and layer.kind == "input":
+            found.input_mean_square = layer.mean_square
         found.tasks.append(Task(layer.name, layer.module, head, joins.shares.get(layer.node, 1.0)))
         if layer.kind in ("pool", "part"):
             found.notes.append(f"{layer.name} reads {run.describe(layer.source)}, whose variance theory does not know")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from afli.networks.elementwise import Elementwise
+from afli.networks.modules import ACTIVATIONS
 from afli.networks.running import is_weight_layer, original, undisturbed
 
 __all__ = ["Key", "Layer", "Trace", "trace"]
@@ -79,14 +79,15 @@ class Node:
 class Layer:
     """A weight layer in use.
 
-    name, module: as in `named_modules`. node: the call. source: the value its input comes from, and its kind: "input",
-    "weight", "sum", "norm", "pool", "gate", "cat", "part" or "other". phi: the function between that value and the
-    input of this layer, on tensors of any shape, or None if there is none.
+    name, module: as in `named_modules`. node: the call. mean_square: of its input. source: the value its input comes
+    from, and its kind: "input", "weight", "sum", "norm", "pool", "gate", "cat", "part" or "other". phi: the function
+    between that value and the input of this layer, on tensors of any shape, or None if there is none.
     """
 
     name: str
     module: nn.Module
     node: int
+    mean_square: float
     source: Key
     kind: str
     phi: Callable[[Tensor], Tensor] | None
@@ -178,7 +179,7 @@ class _Recorder(TorchFunctionMode):
         super().__init__()
         self.names = names
         self.nodes: list[Node] = []
-        self.calls: list[tuple[nn.Module, int]] = []
+        self.calls: list[tuple[nn.Module, int, float]] = []
         self.keys: dict[int, Key] = {}
         self.alive: list[Any] = []  # a tensor that lives on keeps its id
         self.stack: list[nn.Module] = []
@@ -206,7 +207,7 @@ class _Recorder(TorchFunctionMode):
         outside = all(id(tensor) not in self.keys for tensor in _tensors(output))
         parents = tuple(self.keys[id(t)] for t in _tensors((args, kwargs)) if id(t) in self.keys)
         if outside and parents:
-            kind = "pointwise" if isinstance(module, Elementwise) else "other"
+            kind = "pointwise" if isinstance(module, ACTIVATIONS) else "other"
             references = _mapped(self._reference, args)
             self._add(Node(kind, type(module).__name__, module, references, {}, module, parents), output)
 
@@ -216,13 +217,14 @@ class _Recorder(TorchFunctionMode):
         parents = tuple(r.key for r in _leaves((references, named)) if isinstance(r, Ref))
         output = func(*args, **kwargs)
         module = self.stack[-1] if self.stack else None
-        hidden = any(isinstance(m, Elementwise) for m in self.stack)
+        hidden = any(isinstance(m, ACTIVATIONS) for m in self.stack)
         if parents and any(True for _ in _tensors(output)) and not hidden:
             name = _name(func)
             kind = self._kind(name, module, parents, (references, named))
             node = self._add(Node(kind, name, func, references, named, module, parents), output)
             if kind == "weight" and module is not None:
-                self.calls.append((module, node))
+                values = args[0] if args else kwargs["input"]
+                self.calls.append((module, node, float(values.detach().double().square().mean())))
         return output
 
     def _kind(self, name: str, module: nn.Module | None, parents: tuple[Key, ...], arguments: Any) -> str:
@@ -247,12 +249,12 @@ class _Recorder(TorchFunctionMode):
 
     def finished(self, output: Any) -> Trace:
         found = Trace([], self.nodes, self.names)
-        for module, node in self.calls:
+        for module, node, mean_square in self.calls:
             key = self.nodes[node].parents[0]
             source = found.origin(key)
             kind = self.nodes[source[0]].kind
             found.layers.append(
-                Layer(self.names.get(id(module), ""), module, node, source, kind, found.phi(key, source))
+                Layer(self.names.get(id(module), ""), module, node, mean_square, source, kind, found.phi(key, source))
             )
         used = {key[0] for layer in found.layers for key in found.ancestors(self.nodes[layer.node].parents[0])}
         found.heads = {layer.node for layer in found.layers} - used
