@@ -131,10 +131,12 @@ def covariance_of_unequal_inputs(
 
 
 @lru_cache(maxsize=16)
-def sampled_correlations(net: mf.MeanField, weights: str, depth: int = 12) -> tuple[Any, Any]:
+def sampled_correlations(
+    net: mf.MeanField, weights: str, depth: int = 12, networks: int = _NETWORKS
+) -> tuple[Any, Any]:
     """Correlations of two inputs at q*, (networks, depth), and the first of each, which the weights of layer 1 give."""
     rng, given, paths = np.random.default_rng(50), [], []
-    for _ in range(_NETWORKS):
+    for _ in range(networks):
         x = sampling.on_sphere(net, rng.standard_normal((2, _WIDTH)))
         layers = sampling.standard_layers([_WIDTH] * (depth + 1), weights=weights, rng=rng)
         given.append((net.sigma_w2 * x[0] @ x[1] / _WIDTH + net.sigma_b2) / net.q)
