@@ -42,7 +42,7 @@ def orthogonal_process(gap: float = 1.0) -> Evidence:
         samples.append(paths - np.transpose(expected) + mean)
         theory.append(mean)
     return agree(
-        np.moveaxis(samples, 1, 0),
+        np.stack(samples, axis=1),
         theory,
         domain=f"{names([net.phi for net in nets])} on the edge of chaos, sigma_b2 = {BIAS:g}",
         oracle="80 sampled networks of width 150 and 8 layers, Haar weights",

@@ -51,7 +51,7 @@ def _against_sampling(
         samples.append(kernels[:, 1:, *entry])
         theory.append(path)
     return agree(
-        np.moveaxis(samples, 1, 0),
+        np.stack(samples, axis=1),
         theory,
         domain=f"{names(activations)} on the edge of chaos, sigma_b2 = {BIAS:g}",
         at=lambda i: f"{activations[i[0]].name}, layer {i[1] + 1}",
@@ -177,7 +177,7 @@ def correlation_recursion(
         samples.append(paths - np.transpose(expected) + mean)
         theory.append(mean)
     return agree(
-        np.moveaxis(samples, 1, 0),
+        np.stack(samples, axis=1),
         theory,
         domain=f"{domain}; then correlations of pairs",
         at=lambda i: f"{nets[i[0]]!r}, layer {i[1] + 1}",

@@ -115,7 +115,7 @@ def error_variance(activations: Sequence[Activation] = TESTED[:2], power: float 
         theory = getattr(net, rate) ** (power * np.arange(depth - 1, 0, -1))
         shares.append(np.array(sampled) / theory)
     return agree(
-        np.moveaxis(shares, 1, 0),
+        np.stack(shares, axis=1),
         np.ones((len(nets), depth - 1)),
         domain=f"{names(activations)}; {multiples(factors)}; variance over its prediction",
         at=lambda i: f"layer {i[1] + 1}, {nets[i[0]]!r}",
