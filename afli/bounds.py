@@ -27,6 +27,7 @@ __all__ = [
     "linear_ratio_sharp",
     "moment_ratio_gap",
     "moment_ratio_gap_sharp",
+    "nearly_linear_gap",
     "tangent_point",
 ]
 
@@ -99,6 +100,22 @@ def moment_ratio_gap_sharp(y: Any) -> Any:
     """
     lower = np.asarray(linear_ratio_sharp(y)[0]) / _SQRT2
     return like(special.erfc(lower) / special.erf(lower))
+
+
+def nearly_linear_gap(y: Any, epsilon: Any) -> Any:
+    """Upper bound of max |R(rho) - rho| on [0, 1] for odd phi within epsilon of k z on [-a, a]; phi may be smooth.
+
+    2 epsilon + y l^2, where E[Z^2; |Z| >= l] = y l^2 (this companion's own). It asks for |phi'| <= k everywhere, and
+    for |phi(z)| >= (1 - epsilon) k |z| on [-a, a]. epsilon in [0, 1].
+    """
+    y, epsilon = np.broadcast_arrays(_ratio(y), real("epsilon", epsilon, low=0.0, high=1.0))
+
+    def residual(l: Array, parameter: Array) -> Array:
+        tail = special.erfc(l / _SQRT2) + 2 * l * normal_density(l)
+        return np.log(tail) - np.log(parameter) - 2 * np.log(l)
+
+    ends = np.full(y.shape, 1e-80), np.full(y.shape, 37.0)  # beyond 37 the tail underflows
+    return like(2 * epsilon + y * _root(residual, *ends, y) ** 2)
 
 
 def linear_radius(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
@@ -43,11 +44,24 @@ app = typer.Typer(
 
 
 @app.callback(invoke_without_command=True)
-def main(version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False) -> None:
+def main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    load: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--load", envvar="AFLI_LOAD", help="A Python file to run first: it registers presets of your own."
+        ),
+    ] = None,
+) -> None:
     """Options that stand before a command."""
     if version:
         typer.echo(__version__)
         raise typer.Exit(Exit.DONE)
+    for path in load or []:
+        with _errors_in_words(ValueError, OSError):
+            if not path.is_file():
+                raise FileNotFoundError(f"there is no file {path} to load")
+            runpy.run_path(str(path))
 
 
 @app.command()
@@ -124,7 +138,7 @@ def gain(
 
 @app.command()
 def run(
-    preset: Annotated[str, typer.Argument(help=f"{', '.join(PRESETS)}.")],
+    preset: Annotated[str, typer.Argument(help=f"{', '.join(PRESETS)}; or one of your own, see --load.")],
     profile: Annotated[str, typer.Option(help=f"{', '.join(PROFILES)}: seconds to hours.")] = "smoke",
     out: Annotated[
         Path,
@@ -223,7 +237,7 @@ def show(path: Annotated[Path, typer.Argument(help="A table, or a folder of tabl
 
     if path.suffix == ".json":  # the manifest beside the table, as a shell's completion finds it
         path = path.with_suffix(".parquet")
-    tables = sorted(path.glob("*.parquet")) if path.is_dir() else [path]
+    tables = _tables([path])
     with _errors_in_words(ValueError, OSError):
         if not tables or not tables[0].with_suffix(".parquet").is_file():
             raise FileNotFoundError(f"there is no table at {path}")
@@ -233,16 +247,18 @@ def show(path: Annotated[Path, typer.Argument(help="A table, or a folder of tabl
             if not about:
                 raise FileNotFoundError(f"{table.path} has no manifest {table.manifest_path.name}")
             diverged = table.frame.loc[table.frame["diverged"], "experiment"].nunique()
-            missing = about["experiments"] - about["finished"]
+            missing = about["experiments"] - len(table.done)
             typer.echo(
-                f"{table.path.stem}: {about['finished']} done, {missing} missing, {diverged} diverged;"
+                f"{table.path.stem}: {len(table.done)} done, {missing} missing, {diverged} diverged;"
                 f" {about['dataset']['name']}, {about['arithmetic']}, code {about['code']},"
                 f" {', '.join(sorted({run['machine'] for run in about['runs']}))}"
             )
         if len(tables) == 1:
             cells = experiments.summary(table.frame)
             varying = [
-                c for c in cells if c in ("trials", "mean", "std", "diverged", "worse") or cells[c].nunique() > 1
+                c
+                for c in cells
+                if c in ("trials", "mean", "std", "diverged", "worse") or cells[c].nunique(dropna=False) > 1
             ]
             typer.echo(cells[varying].to_string(index=False, float_format=lambda x: f"{x:.4g}"))
 
@@ -264,7 +280,7 @@ def verify(
     from afli import experiments
     from afli.data import load
 
-    paths = [found for path in tables for found in (sorted(path.glob("*.parquet")) if path.is_dir() else [path])]
+    paths = _tables(tables)
     failed = passed_over = 0
     with _errors_in_words(ValueError, OSError):
         if not paths:
@@ -285,17 +301,23 @@ def verify(
         raise typer.Exit(Exit.FAILED)
 
 
+def _tables(paths: list[Path]) -> list[Path]:
+    """The tables of experiments among these files and in these folders; the kernel maps there are other tables."""
+    found = [sorted(path.glob("*.parquet")) if path.is_dir() else [path] for path in paths]
+    return [path for group in found for path in group if path in paths or not path.name.startswith("kernel-")]
+
+
 @app.command()
 def merge(
     tables: Annotated[list[Path], typer.Argument(help="Tables of the same grid, made on several machines.")],
-    out: Annotated[Path, typer.Option(help="The table to write; it may be one of them.")],
+    out: Annotated[Path, typer.Option(help="The table to write, or its folder; it may be one of them.")],
 ) -> None:
     """Join tables into one. Refused, with nothing written, if they were made by different code, from different data, or
     give one experiment different numbers."""
     from afli import experiments
 
     with _errors_in_words(ValueError, OSError):
-        merged = experiments.merge(tables, out)
+        merged = experiments.merge(tables, out / tables[0].name if out.is_dir() else out)
     typer.echo(f"{merged.path}: {merged.manifest['finished']} experiments of {merged.manifest['experiments']}")
 
 

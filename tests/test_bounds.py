@@ -223,3 +223,16 @@ def test_promises_at_the_ends_of_their_range():
 
 def test_density_is_the_normal_one():
     assert normal_density(np.array(0.0)) == pytest.approx(1 / np.sqrt(2 * np.pi))
+
+
+def test_the_bound_for_nearly_linear_activations_holds_for_tanh_and_tends_to_twice_epsilon():
+    for a in (0.1, 0.5, 1.0):
+        for sigma_b2 in (1e-6, 1e-3, 0.1):
+            net = mf.edge_of_chaos(act.tanh(), sigma_b2=sigma_b2)
+            epsilon = 1 - np.tanh(a) / a
+            assert sigma_b2 / net.q <= bounds.nearly_linear_gap(sigma_b2 / a**2, epsilon)
+    assert bounds.nearly_linear_gap(1e-12, 0.01) == pytest.approx(0.02, rel=1e-6)
+    y = np.geomspace(1e-12, 10, 30)
+    assert (bounds.nearly_linear_gap(y, 0.0) >= bounds.correlation_gap_sharp(y) * (1 - 1e-12)).all()  # S >= its middle
+    with pytest.raises(ValueError, match="epsilon"):
+        bounds.nearly_linear_gap(0.1, 1.5)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import importlib.metadata
 import os
 import re
@@ -15,6 +16,7 @@ import tomllib
 from pathlib import Path
 
 import build
+import captions
 import check_html
 import nbformat
 import pairs
@@ -352,6 +354,37 @@ def test_modification_times_do_not_matter(book):
     before = build.page_key(book, "first")
     os.utime(book.source("first"), (0, 0))
     assert build.page_key(book, "first") == before
+
+
+# --- captions --------------------------------------------------------------------------------------------------------
+
+
+def test_captions_and_alt_texts_show_numbers_that_the_page_has_kept():
+    keep = nbformat.v4.new_code_cell("figures.numbers(gap=0.25, runs=3)")
+    for name, text in (("gap", "0.25"), ("runs", "3")):
+        data = {"application/papermill.record/text/plain": text}
+        keep.outputs.append(nbformat.v4.new_output("display_data", data, metadata={"scrapbook": {"name": name}}))
+    caption, alt = "Mean of {glue:text}`runs` runs, at $a = 1.5$.", "It falls to {glue:text}`gap:.1%`."
+    options = {"mystnb": {"figure": {"caption": caption, "name": "fig"}, "image": {"alt": alt}}}
+    page = nbformat.v4.new_notebook(cells=[keep, nbformat.v4.new_code_cell("", metadata=options)])
+    shown = captions.fill(copy.deepcopy(page)).cells[1].metadata.mystnb
+    assert shown.figure.caption == "Mean of 3 runs, at $a = 1.5$."
+    assert shown.image.alt == "It falls to 25.0%."
+    page.cells.pop(0)
+    with pytest.raises(KeyError, match="runs"):
+        captions.fill(page)
+
+
+# Numbers with a decimal point that are typed, not kept: they are not held to what the figure shows. Only ever lower it.
+MOST_TYPED_DECIMALS = 74
+
+
+def test_captions_gain_no_typed_decimals():
+    typed = {}
+    for source in pairs.sources(ROOT):
+        written = " ".join(options[key] for options, key in captions.texts(pairs.read_source(source)))
+        typed[source.stem] = len(re.findall(r"(?<![\w.])\d*\.\d+", captions.GLUED.sub("", written)))
+    assert sum(typed.values()) <= MOST_TYPED_DECIMALS, typed
 
 
 # --- what the book says of itself ------------------------------------------------------------------------------------

@@ -22,30 +22,7 @@ TESTED = [id for id, claim in claims.LEDGER.items() if claim.status != "not test
 NOT_A_CLAUSE = (ledger.__file__, vocabulary.__file__, __file__)
 
 # Claims with a clause that refutes none of their mutants yet.
-IDLE = {
-    "article-batch-norm",
-    "article-correlated-units",
-    "article-elu-next",
-    "article-no-exponentials",
-    "article-random-product",
-    "article-randomised-slope",
-    "article-sigmoid-slope",
-    "choose-biases-decide",
-    "question-search-space",
-    "section-2.2.modulus",
-    "section-2.2.moment-ratio-falls",
-    "section-2.2.relu-constant",
-    "section-3.4.closed-upper",
-    "section-3.4.sharp-lower",
-    "section-3.4.sharp-upper",
-    "section-3.5.identity",
-    "section-3.5.jacobian-rule",
-    "section-3.5.sharp-15",
-    "section-3.5.sharp-16",
-    "section-3.5.vacuous",
-    "section-4.1.normalisation",
-    "theorem-2.1",
-}
+IDLE = {"section-4.1.normalisation"}
 
 
 def clause(frame: FrameType | None) -> str:

@@ -414,9 +414,11 @@ def test_ten_kills_at_random_moments_leave_the_table_of_an_uninterrupted_run(tmp
     assert_same_tables(tmp_path / "killed", tmp_path / "whole", "test-killed-digits")
 
 
-def test_only_one_process_writes_a_table(tmp_path):
+def test_only_one_process_writes_a_table(tmp_path, monkeypatch):
+    from afli.experiments import table
     from afli.experiments.table import exclusive
 
+    monkeypatch.setattr(table, "SECONDS_TO_WAIT", 0.1)
     with (
         exclusive(tmp_path / "test-small-digits.parquet"),
         pytest.raises(TableError, match="another process is writing"),
@@ -657,9 +659,11 @@ def test_merging_never_loses_a_table_that_is_there_already(tmp_path):
     assert len(Table(parts[0]).done) == len(grid.shard(1, 3)) + len(grid.shard(2, 3))
 
 
-def test_merging_waits_for_no_other_writer(tmp_path):
+def test_merging_waits_for_no_other_writer_for_long(tmp_path, monkeypatch):
+    from afli.experiments import table
     from afli.experiments.table import exclusive
 
+    monkeypatch.setattr(table, "SECONDS_TO_WAIT", 0.1)
     name = "fig8-smoke-digits"
     quiet(experiments.grid("fig8", "smoke"), tmp_path, limit=2)
     before = (tmp_path / f"{name}.parquet").read_bytes()

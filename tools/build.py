@@ -33,6 +33,7 @@ from typing import Any
 import nbformat
 import psutil
 import yaml
+from captions import fill
 from filelock import FileLock, Timeout
 from kernel import execute, prepare_environment
 from pairs import read_source
@@ -237,7 +238,11 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
     shutil.rmtree(target / "notebooks", ignore_errors=True)
     (target / "notebooks").mkdir()
     for page in pages:
-        shutil.copy(book.executed(page), target / "notebooks")
+        try:
+            notebook = fill(nbformat.read(book.executed(page), as_version=4))
+        except KeyError as error:
+            raise BuildError(f"notebooks/{page}.md: a caption names {error}, which the page keeps nowhere") from None
+        nbformat.write(notebook, target / "notebooks" / f"{page}.ipynb")
     for name, content in (("_config.yml", settings), ("_toc.yml", toc)):
         (target / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 

@@ -11,9 +11,10 @@ from afli import activations as act
 from afli import gaussian
 from afli._inputs import Array
 from afli.activations import Activation
-from afli.claims.ledger import LEDGER, Evidence, at_most, equal
+from afli.claims.vocabulary import Evidence, at_most, equal, on
+from afli.differences import derivative
 
-PAGE = "A_gaussian_calculus"
+claim = on("A_gaussian_calculus", "Appendix A")
 
 
 @dataclass(frozen=True)
@@ -93,11 +94,10 @@ def _names(examples: Sequence[Example]) -> str:
     return ", ".join(f"{example.name} at t = {example.at:g}" for example in examples)
 
 
-@LEDGER.claim(
+@claim(
     "lemma-a.1",
-    statement="If f(s, .) -> f(t, .) almost everywhere as s -> t, under one integrable bound, E f(t, Z) is continuous.",
-    source="Lemma A.1",
-    page=PAGE,
+    "If f(s, .) -> f(t, .) almost everywhere as s -> t, under one integrable bound, E f(t, Z) is continuous.",
+    at="Lemma A.1",
     mutants={"no integrable bound (1 / t on (0, t))": {"examples": (SPIKE,)}},
 )
 def continuity(examples: Sequence[Example] = (*DOMINATED, MOVING_JUMP)) -> Evidence:
@@ -112,12 +112,11 @@ def continuity(examples: Sequence[Example] = (*DOMINATED, MOVING_JUMP)) -> Evide
     )
 
 
-@LEDGER.claim(
+@claim(
     "lemma-a.2",
-    statement="If d/dt f(t, .) exists almost everywhere and f(., z) is Lipschitz near t, its constant integrable, "
+    "If d/dt f(t, .) exists almost everywhere and f(., z) is Lipschitz near t, its constant integrable, "
     "then d/dt E f(t, Z) = E d/dt f(t, Z).",
-    source="Lemma A.2, eq. (24)",
-    page=PAGE,
+    at="Lemma A.2, eq. (24)",
     status="holds under a condition",
     mutants={
         "bounded slope almost everywhere in place of Lipschitz (a jump that moves)": {"examples": (MOVING_JUMP,)},
@@ -125,17 +124,13 @@ def continuity(examples: Sequence[Example] = (*DOMINATED, MOVING_JUMP)) -> Evide
     },
 )
 def differentiation(examples: Sequence[Example] = DOMINATED) -> Evidence:
-    h = 1e-3
-    quotients = [
-        np.dot([example.mean(example.at + k * h) for k in (-2, -1, 1, 2)], [1, -8, 8, -1]) / (12 * h)
-        for example in examples
-    ]
+    quotients = [derivative(np.vectorize(example.mean), example.at, 1e-3) for example in examples]
     return equal(
         quotients,
         [example.mean_slope() for example in examples],
         1e-9,
         domain=_names(examples),
-        oracle="central differences of fourth order",
+        oracle="central differences",
         at=lambda i: f"{examples[i[0]].name}, t = {examples[i[0]].at:g}",
     )
 
@@ -185,11 +180,10 @@ def random_pieces(rng: np.random.Generator) -> Pieces:
     return Pieces(np.sort(rng.normal(size=n)), level, height, rng.uniform(0, 3, n + 1))
 
 
-@LEDGER.claim(
+@claim(
     "lemma-a.3",
-    statement="E[Z f(Z)] = E f'(Z) + sum_i p(d_i) (f(d_i+) - f(d_i-)) for bounded f, f' and finitely many jumps.",
-    source="Lemma A.3, eq. (25)",
-    page=PAGE,
+    "E[Z f(Z)] = E f'(Z) + sum_i p(d_i) (f(d_i+) - f(d_i-)) for bounded f, f' and finitely many jumps.",
+    at="Lemma A.3, eq. (25)",
     mutants={"without the jumps": {"weight": 0.0}, "half of each jump": {"weight": 0.5}},
 )
 def stein_with_jumps(weight: float = 1.0, number: int = 200) -> Evidence:

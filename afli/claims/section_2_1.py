@@ -51,7 +51,7 @@ def _against_sampling(
         samples.append(kernels[:, 1:, *entry])
         theory.append(path)
     return agree(
-        np.moveaxis(samples, 1, 0),
+        np.stack(samples, axis=1),
         theory,
         domain=f"{names(activations)} on the edge of chaos, sigma_b2 = {BIAS:g}",
         at=lambda i: f"{activations[i[0]].name}, layer {i[1] + 1}",
@@ -131,10 +131,12 @@ def covariance_of_unequal_inputs(
 
 
 @lru_cache(maxsize=16)
-def sampled_correlations(net: mf.MeanField, weights: str, depth: int = 12) -> tuple[Any, Any]:
+def sampled_correlations(
+    net: mf.MeanField, weights: str, depth: int = 12, networks: int = _NETWORKS
+) -> tuple[Any, Any]:
     """Correlations of two inputs at q*, (networks, depth), and the first of each, which the weights of layer 1 give."""
     rng, given, paths = np.random.default_rng(50), [], []
-    for _ in range(_NETWORKS):
+    for _ in range(networks):
         x = sampling.on_sphere(net, rng.standard_normal((2, _WIDTH)))
         layers = sampling.standard_layers([_WIDTH] * (depth + 1), weights=weights, rng=rng)
         given.append((net.sigma_w2 * x[0] @ x[1] / _WIDTH + net.sigma_b2) / net.q)
@@ -175,7 +177,7 @@ def correlation_recursion(
         samples.append(paths - np.transpose(expected) + mean)
         theory.append(mean)
     return agree(
-        np.moveaxis(samples, 1, 0),
+        np.stack(samples, axis=1),
         theory,
         domain=f"{domain}; then correlations of pairs",
         at=lambda i: f"{nets[i[0]]!r}, layer {i[1] + 1}",

@@ -8,11 +8,11 @@ import numpy as np
 
 from afli import activations as act
 from afli.activations import Activation
-from afli.claims.adversary import random_scaled_bounded, zigzag
-from afli.claims.domain import FAMILY_MEMBERS
-from afli.claims.ledger import LEDGER, Evidence, at_most
+from afli.claims.vocabulary import FAMILY_MEMBERS, Evidence, at_most, below, on
+from afli.pieces import random_scaled_bounded, zigzag
 
-PAGE = "2_3_scaled_bounded"
+claim = on("2_3_scaled_bounded", "Section 2.3")
+
 _OUTSIDERS = (act.tanh(), act.relu(), act.elu())
 
 
@@ -22,11 +22,10 @@ def _suprema(family: str, radii: np.ndarray) -> np.ndarray:
     return np.array([np.abs(act.get(family, a=float(a))(a + beyond)).max() / a for a in radii])
 
 
-@LEDGER.claim(
+@claim(
     "definition-2.1",
-    statement="Shtanh and Ssaw (every a), Ssine (a >= 1), Sexp (a >= 1/2) are scaled-bounded; tanh, ReLU, elu are not.",
-    source="Definition 2.1, Figure 3",
-    page=PAGE,
+    "Shtanh and Ssaw (every a), Ssine (a >= 1), Sexp (a >= 1/2) are scaled-bounded; tanh, ReLU, elu are not.",
+    at="Definition 2.1, Figure 3",
     mutants={
         "Ssine at a = 0.8": {"members": (act.ssine(a=0.8),)},
         "Sexp at a = 0.4": {"members": (act.sexp(a=0.4),)},
@@ -49,11 +48,10 @@ def definition(
     return at_most([failures[phi] for phi in members], 0, domain=domain, at=lambda i: members[i[0]].name)
 
 
-@LEDGER.claim(
+@claim(
     "section-2.3.how-small-a-may-be",
-    statement="|phi| <= a k holds for Ssine exactly when a >= 1, and for Sexp exactly when a >= 1/2.",
-    source="this companion (Definition 2.1 applied to the families of Figure 3)",
-    page=PAGE,
+    "|phi| <= a k holds for Ssine exactly when a >= 1, and for Sexp exactly when a >= 1/2.",
+    ours="Definition 2.1 applied to the families of Figure 3",
     status="holds under a condition",
     mutants={
         "Ssine from a = 0.9": {"ssine_from": 0.9},
@@ -68,16 +66,15 @@ def how_small_a_may_be(ssine_from: float = 1.0, sexp_from: float = 0.5) -> Evide
     domain = "a from 0.05 to 3 in steps of 0.05; largest |phi| / (a k) among the a allowed, 1 + 1e-12 allowed"
     for family, inside in allowed.items():
         # A radius that is not allowed must break the bound.
-        at_most(-heights[family][~inside], -1.0, strict=True, domain=f"{domain}; {family}")
+        below(-heights[family][~inside], -1.0, domain=f"{domain}; {family}")
     tallest = np.concatenate([heights[family][inside] for family, inside in allowed.items()])
     return at_most(tallest, 1 + 1e-12, domain=domain)
 
 
-@LEDGER.claim(
+@claim(
     "section-2.3.lies-under-shtanh",
-    statement="Every scaled-bounded phi lies under its Shtanh: |phi(z)| <= |Shtanh_{k,a}(z)| for all z.",
-    source="Section 2.3, eq. (14)",
-    page=PAGE,
+    "Every scaled-bounded phi lies under its Shtanh: |phi(z)| <= |Shtanh_{k,a}(z)| for all z.",
+    at="eq. (14)",
     mutants={
         "phi with slope up to 3 and height up to 2": {"extra": (zigzag(2.0, reach=30.0, steepness=3.0),)},
         "Shtanh of radius 0.9 a": {"shrink": 0.9},

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import numpy as np
 from scipy import special
@@ -183,7 +183,7 @@ def plain_iteration_stalls(tolerance: float = 1e-6, amplified: bool = True, fact
     for a, sigma_b2, start in cases:
         net = critical(act.shtanh(a), sigma_b2)
         # 1 - W' = r', and r is known without cancellation.
-        loss = float(derivative(lambda q, phi=net.phi: fixed_points.bias_variance_at(phi, q), net.q, 1e-3 * net.q))
+        loss = float(derivative(partial(fixed_points.bias_variance_at, net.phi), net.q, 1e-3 * net.q))
         predicted = factor * tolerance * (1 / loss - 1 if amplified else 1.0)
         ratios.append(abs(plain_iteration(net.phi, sigma_b2, start, tolerance) - net.q) / predicted)
         slopes.append(1 - loss)

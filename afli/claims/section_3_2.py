@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from scipy import stats
 
 from afli import activations as act
 from afli import meanfield as mf
-from afli.claims.vocabulary import FALSE_ALARMS, FAMILIES, Evidence, at_most, critical, equal, names, on
+from afli.claims.vocabulary import FAMILIES, Evidence, critical, equal, names, on, within_errors
 from afli.pieces import jumping_clip
 from afli.slope import jump_sum, jump_terms, numerical_slope, sampled_slope
 
@@ -79,12 +78,9 @@ def slope_by_sampling(build: Callable[[], Sequence[mf.MeanField]] = class_networ
             mean, error = sampled_slope(net, float(r), z)
             deviation.append(abs(mean - factor * net.correlation_slope(float(r))) / error)
             errors.append(error)
-    bound = float(stats.norm.isf(FALSE_ALARMS / (2 * len(deviation))))
-    return at_most(
+    return within_errors(
         deviation,
-        bound,
-        domain=f"{names([net.phi for net in nets])}; rho = -0.5, 0, 0.5; in standard errors, "
-        f"at most {max(errors):.2g}; {len(deviation)} comparisons, a false alarm once in a thousand seeds",
+        domain=f"{names([net.phi for net in nets])}; rho = -0.5, 0, 0.5; standard errors of at most {max(errors):.2g}",
         oracle="a million sampled pairs each",
         at=lambda i: f"rho = {rho[i[0] % 3]:g}, {nets[i[0] // 3]!r}",
     )

@@ -40,6 +40,7 @@ __all__ = [
     "off_the_edge",
     "on",
     "rising",
+    "within_errors",
 ]
 
 OURS = "holds, and sharpened"
@@ -119,6 +120,33 @@ def rising(values: ArrayLike, axis: int = -1, **shown: Any) -> Evidence:
 FALSE_ALARMS = 1e-3  # how often a true sampling claim would be refuted by chance, all its comparisons together
 
 
+def within_errors(
+    distances: ArrayLike,
+    *,
+    freedom: float = np.inf,
+    domain: str,
+    oracle: str,
+    at: Callable[[tuple[int, ...]], str] | None = None,
+) -> Evidence:
+    """Evidence that no distance, in standard errors, is beyond what chance allows to all of them together.
+
+    The bound is Student's quantile with these degrees of freedom: a true claim is refuted once in a thousand seeds.
+    """
+    distances = np.asarray(distances, dtype=float)
+    return at_most(
+        distances,
+        errors_allowed(distances.size, freedom),
+        domain=f"{domain}; in standard errors, {distances.size} comparisons, a false alarm once in a thousand seeds",
+        oracle=oracle,
+        at=at,
+    )
+
+
+def errors_allowed(comparisons: int, freedom: float = np.inf) -> float:
+    """How many standard errors off one of so many true statements may be."""
+    return float(stats.t.isf(FALSE_ALARMS / (2 * comparisons), freedom))
+
+
 def agree(
     samples: ArrayLike,
     theory: ArrayLike,
@@ -129,20 +157,17 @@ def agree(
 ) -> Evidence:
     """Evidence that the mean of independent samples, shape (samples, ...), agrees with a theory of the other shape.
 
-    Measured is the largest distance in standard errors. The bound is Student's quantile for all comparisons together:
-    a true claim is refuted once in a thousand seeds. The domain states the power: the smallest error, relative to the
-    largest value of the theory, that would be seen nine times in ten in every entry.
+    Measured is the largest distance in standard errors. The domain states the power: the smallest error, relative to
+    the largest value of the theory, that would be seen nine times in ten in every entry.
     """
     samples, theory = np.asarray(samples, dtype=float), np.asarray(theory, dtype=float)
-    count = len(samples)
-    error = samples.std(axis=0, ddof=1) / np.sqrt(count)
-    bound = stats.t.isf(FALSE_ALARMS / (2 * error.size), count - 1)
-    seen = (bound + stats.norm.isf(0.1)) * np.max(error) / np.max(np.abs(theory))
-    return at_most(
+    freedom = len(samples) - 1
+    error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
+    least = (errors_allowed(error.size, freedom) + stats.norm.isf(0.1)) * np.max(error) / np.max(np.abs(theory))
+    return within_errors(
         np.abs(samples.mean(axis=0) - theory) / error,
-        bound,
-        domain=f"{domain}; in standard errors, {error.size} comparisons, a false alarm once in a thousand seeds; "
-        f"an error of {seen:.1%} of the largest value would be seen",
+        freedom=freedom,
+        domain=f"{domain}; an error of {least:.1%} of the largest value would be seen",
         oracle=oracle,
         at=at,
     )

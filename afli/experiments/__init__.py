@@ -18,6 +18,7 @@ from afli.experiments.presets import PRESETS, PROFILES, Profile, grid, register_
 from afli.experiments.spec import Experiment, Grid, LinearSchedule, register_activation
 
 if TYPE_CHECKING:
+    from afli.experiments.executors import WorkerError
     from afli.experiments.runner import Report, run
     from afli.experiments.table import Table, TableError, merge, same_rows, summary
     from afli.experiments.training import Setup, train
@@ -25,11 +26,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "PRESETS", "PROFILES", "Experiment", "Grid", "LinearSchedule", "Profile", "Report", "Setup", "Table", "TableError",
-    "Verification", "grid", "merge", "register_activation", "register_preset", "run", "same_rows", "summary", "train",
-    "verify",
+    "Verification", "WorkerError", "grid", "merge", "register_activation", "register_preset", "run", "same_rows",
+    "summary", "train", "verify",
 ]  # fmt: skip
 
 _LATER = {
+    "executors": ("WorkerError",),
     "runner": ("Report", "run"),
     "table": ("Table", "TableError", "merge", "same_rows", "summary"),
     "training": ("Setup", "train"),

@@ -12,7 +12,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,9 +21,11 @@ from uuid import uuid4
 import pandas as pd
 
 from afli import data
+from afli.activations import Activation
 from afli.experiments.checkpoints import CheckpointFile
 from afli.experiments.planning import Chunk
 from afli.experiments.provenance import code_hash, machine, versions
+from afli.experiments.spec import register_activation
 from afli.experiments.training import Setup, train
 
 if TYPE_CHECKING:
@@ -80,6 +82,8 @@ class Work:
         On what to train.
     folder
         For checkpoints.
+    activations
+        What registered activations mean.
     code
         The hash of the code that must be used.
     """
@@ -88,6 +92,7 @@ class Work:
     sha256: str
     setup: Setup
     folder: Path
+    activations: dict[str, Callable[..., Activation]] = field(default_factory=dict)
     code: str = CODE
 
     def checkpoint(self, chunk: Chunk, echo: Callable[[str], None] = print) -> CheckpointFile:
@@ -339,6 +344,8 @@ def _train_there(chunk: Chunk, work: Work, stop_file: Path) -> tuple[pd.DataFram
         raise WorkerError(
             f"a worker on {place.machine} has the code {CODE}, not {work.code}; none of its rows are used"
         )
+    for name, make in work.activations.items():
+        register_activation(name, make)
     dataset = _loaded(str(work.source))
     if dataset.sha256 != work.sha256:
         found = f"sha256 {dataset.sha256}, expected {work.sha256}"

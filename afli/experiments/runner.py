@@ -22,9 +22,9 @@ from afli import data
 from afli._inputs import integer, scalar
 from afli.experiments import executors
 from afli.experiments.planning import Chunk, estimate_seconds, members_at_once, pack
-from afli.experiments.provenance import commit
-from afli.experiments.spec import Grid
-from afli.experiments.table import Table, exclusive, whole
+from afli.experiments.provenance import commit, versions
+from afli.experiments.spec import OWN_ACTIVATIONS, Grid
+from afli.experiments.table import Table, alone, in_words, whole
 from afli.experiments.training import Setup
 
 __all__ = ["Report", "run"]
@@ -102,6 +102,8 @@ def run(
     budget = None if budget is None else scalar("budget", budget, low=0)
     limit = None if limit is None else integer("limit", limit, low=0)
     chunk = None if chunk is None else integer("chunk", chunk, low=1)
+    if not len(grid):
+        raise ValueError("grid must have at least one experiment, got none")
     workers = executors.worker_count(executor)
     elsewhere = executor.startswith("dask://")
     setup = Setup(_device(device, elsewhere), arithmetic)
@@ -109,23 +111,31 @@ def run(
         raise ValueError("chunk must say how many networks fit a GPU of the cluster: this machine has none to ask")
     grid, source, images = _on_dataset(grid, dataset)
     for experiment in grid:
+        if experiment.batch > len(images.y_train):
+            raise ValueError(
+                f"batch must be at most {len(images.y_train)}, the number of training images, got {experiment.batch}"
+            )
         _ = experiment.mean_field  # raises here, before hours of work, where there is none
     full = whole(grid)  # shards may share a folder: the table is the whole grid's
     path = Path(out) / f"{grid.name}.parquet"
-    work = executors.Work(source, images.sha256, setup, path.with_suffix(".checkpoints"))
+    own = {e.activation: OWN_ACTIVATIONS[e.activation] for e in grid if e.activation in OWN_ACTIVATIONS}
+    work = executors.Work(source, images.sha256, setup, path.with_suffix(".checkpoints"), own)
     lost: list[str] = []
 
     def on_lost(members: Chunk, why: str) -> None:
         lost.extend(experiment.key for experiment in members)
         echo(f"given up: {_named(members)}: {why}")
 
-    with exclusive(path), _Stop(budget, began) as stop:
+    with alone(grid, work.folder), _Stop(budget, began) as stop:
         table = Table(path)
         table.begin(full, {"dataset": _about(grid, images), "code": work.code, "arithmetic": arithmetic})
         left = [experiment for experiment in grid if experiment.key not in table.done]
         missing = left[:limit]
         done = len(grid) - len(left)
         echo(f"{grid.name}: {len(grid)} experiments, {done} done, {len(missing)} to do on {setup.device}")
+        now, then = in_words(versions()), {in_words(entry["versions"]) for entry in table.manifest["runs"]}
+        if missing and then - {now}:
+            echo(f"rows were made with {'; '.join(sorted(then - {now}))}; those of this run say {now}")
         if missing:
             begun = executors.interrupted(work, table.done, echo)
             chunks = pack(missing, lambda e: chunk or members_at_once(e, images, setup), begun)

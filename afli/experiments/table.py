@@ -1,35 +1,45 @@
 """Tables of finished experiments: one Parquet file, and beside it a manifest (JSON) that says where it comes from.
 
-A table has one row per experiment and recorded epoch, in the order of its grid. Columns that end in `_seconds` are the
-only ones that are not a function of the settings. Files are replaced atomically: a reader, or the next run, never sees
-half a table. An experiment is finished when its last epoch has a row; the rows of one that is not are its stages so
-far.
+A table has one row per experiment and recorded epoch, in the order of its grid. Columns that end in `_seconds`, and
+`versions`, are the only ones that are not a function of the settings. Files are replaced atomically: a reader, or the
+next run, never sees half a table; pages of the table carry checksums, so that a damaged one is refused and not read as
+other numbers. Several processes may write one table, each for a moment. An experiment is finished when its last epoch
+has a row; the rows of one that is not are its stages so far.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+import numpy as np
 import pandas as pd
+import pyarrow
 from filelock import FileLock, Timeout
+from pyarrow import parquet
 
 from afli.experiments import presets
 from afli.experiments.files import replace_file
-from afli.experiments.spec import Experiment, Grid
+from afli.experiments.spec import Experiment, Grid, own_activations
 
 __all__ = [
-    "Table", "TableError", "accepted_codes", "conform", "exclusive", "grid_of", "merge", "require_theory", "same_rows",
-    "summary", "whole",
+    "Table", "TableError", "accepted_codes", "alone", "conform", "exclusive", "grid_of", "in_words", "merge",
+    "require_theory", "same_rows", "summary", "whole",
 ]  # fmt: skip
 
 KEY = ["experiment", "epoch"]
 # Tables that differ in one of these hold numbers that must not be mixed; the code, see `accepted_codes`, is another.
 IDENTITY = ("preset", "profile", "dataset", "arithmetic")
+NEEDED = (*IDENTITY, "code", "experiments", "runs")
+DECISIVE = ("python", "torch", "numpy", "scipy")  # the packages whose version a row names: they compute its numbers
+SAME_FUNCTION = 1e-9  # relative; machines and versions of numpy differ by some 1e-16 in a value
+COLUMNS = b"afli_columns"  # the key, in a Parquet file, of the checksum of its columns
+SECONDS_TO_WAIT = 30.0  # others write for a moment only; a disk of a cluster may take some seconds
 THEORY_TOLERANCE = 1e-9  # q* and sigma_w^2 are good to 1e-12; a wrong formula is off by far more
 
 
@@ -39,14 +49,39 @@ class TableError(ValueError):
 
 @contextmanager
 def exclusive(path: Path) -> Iterator[None]:
-    """One writer per table; the lock goes with the process that holds it. Raises TableError if another has it."""
+    """One writer per table at a time; others wait. The lock goes with the process that holds it.
+
+    Raises TableError if another process has it for longer than a table takes to write.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"), timeout=0)
+    lock = FileLock(path.with_suffix(".lock"), timeout=SECONDS_TO_WAIT)
     try:
         with lock:
             yield
     except Timeout as error:
-        raise TableError(f"another process is writing {path}") from error
+        raise TableError(f"another process is writing {path}, for more than {SECONDS_TO_WAIT:g} s") from error
+
+
+@contextmanager
+def alone(grid: Grid, folder: Path) -> Iterator[None]:
+    """One process trains the experiments of `grid`; shards of one grid are different ones.
+
+    folder: where the lock lies meanwhile. Raises TableError if another process trains them.
+    """
+    keys = hashlib.sha256("".join(sorted(experiment.key for experiment in grid)).encode()).hexdigest()[:16]
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{keys}.lock"
+    try:
+        with FileLock(path, timeout=0):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)
+    except Timeout as error:
+        raise TableError(f"another process is training these {len(grid)} experiments of {grid.name}") from error
+    finally:
+        with suppress(OSError):  # it is not empty: progress is kept there, or another shard has its lock
+            folder.rmdir()
 
 
 class Table:
@@ -59,10 +94,17 @@ class Table:
         path = Path(path)
         self.path = path if path.suffix == ".parquet" else path.with_name(path.name + ".parquet")
         self.manifest_path = self.path.with_suffix(".json")
-        self.frame = pd.read_parquet(self.path) if self.path.exists() else pd.DataFrame(columns=KEY)
+        self._grid: Grid | None = None
+        self._read()
+
+    def _read(self) -> None:
+        self._state = self._files()
+        self.frame = _rows(self.path) if self.path.exists() else pd.DataFrame(columns=KEY)
         self.manifest: dict[str, Any] = {}
         if self.manifest_path.exists():
-            self.manifest = json.loads(self.manifest_path.read_text(encoding="utf-8"))
+            self.manifest = _manifest(self.manifest_path)
+        for run in self.manifest.get("runs", []):  # of a process that was killed between the table and the manifest
+            run["finished"] += len(self.done & set(run.pop("adding", ())))
 
     @property
     def done(self) -> set[str]:
@@ -74,49 +116,116 @@ class Table:
     def begin(self, grid: Grid, identity: dict[str, Any]) -> None:
         """Claim the table for a grid. identity: its dataset, code and arithmetic.
 
-        Raises TableError if it holds numbers of another dataset or arithmetic, of code that is not accepted, or of
-        another theory.
+        Raises TableError if it holds numbers of another dataset or arithmetic, of code that is not accepted, of another
+        theory, or of another function under the name of a registered activation.
         """
         identity = {"preset": grid.preset, "profile": grid.profile} | identity
-        if self.manifest:
-            problem = f"{self.path} cannot be continued: choose another folder, or delete it"
-            _require_same(identity, self.manifest, problem)
-            if identity["code"] not in accepted_codes(self.manifest):
-                codes = f"its code is {self.manifest['code']!r}, not {identity['code']!r}"
-                raise TableError(f"{problem}: {codes}. {VERIFY}")
-            identity["code"] = self.manifest["code"]
-            if len(self.frame):
-                self.frame = conform(self.frame, grid)
-                require_theory(self.frame, grid, self.path)
-        elif len(self.frame):
-            raise TableError(
-                f"{self.path} has no manifest {self.manifest_path.name}, so nobody knows where it comes from"
-            )
-        kept = {"runs": self.manifest.get("runs", []), "verified": self.manifest.get("verified", [])}
-        self.manifest = identity | _extent(grid) | kept
-        self.write_manifest()
+        with exclusive(self.path):
+            self._read()
+            own = own_activations(grid)
+            if self.manifest:
+                problem = f"{self.path} cannot be continued: choose another folder, or delete it"
+                _require_same(identity, self.manifest, problem)
+                _require_same_functions(own, self.manifest, problem)
+                if identity["code"] not in accepted_codes(self.manifest):
+                    codes = f"its code is {self.manifest['code']!r}, not {identity['code']!r}"
+                    raise TableError(f"{problem}: {codes}. {VERIFY}")
+                identity["code"] = self.manifest["code"]
+                if len(self.frame):
+                    self.frame = conform(self.frame, grid)
+                    require_theory(self.frame, grid, self.path)
+            elif len(self.frame):
+                raise TableError(
+                    f"{self.path} has no manifest {self.manifest_path.name}, so nobody knows where it comes from"
+                )
+            kept = {"runs": self.manifest.get("runs", []), "verified": self.manifest.get("verified", [])}
+            functions = self.manifest.get("activations", {}) | own
+            self.manifest = identity | _extent(grid) | kept | ({"activations": functions} if functions else {})
+            self._grid = grid
+            self.write_manifest()
 
     def add(self, rows: pd.DataFrame, order: Iterable[str], run: dict[str, Any]) -> None:
         """Add experiments, or their stages so far, and write the files; earlier rows of the same ones are replaced.
 
-        order: keys in the grid's order; run: its manifest entry.
+        order: keys in the grid's order; run: its manifest entry, known by its "id". What other processes have written
+        meanwhile is kept. The entry stands in the manifest before its rows are in the table.
         """
-        others = self.frame[~self.frame["experiment"].isin(set(rows["experiment"]))]
-        self.frame = _sorted(pd.concat([others, rows]) if len(others) else rows, order)
-        runs = [known for known in self.manifest["runs"] if known["started"] != run["started"]]
-        self.manifest["runs"] = [*runs, dict(run)]
-        self._write()
+        rows = rows.assign(versions=in_words(run["versions"]))
+        added = sorted(set(rows.loc[rows["epoch"] == rows["epochs"], "experiment"]))
+        with exclusive(self.path):
+            if self._files() != self._state:
+                self._read()
+                if self._grid is not None and len(self.frame):
+                    self.frame = conform(self.frame, self._grid)
+            before = next((known for known in self.manifest["runs"] if known.get("id") == run["id"]), None)
+            earlier = before["finished"] if before else 0
+            others = [known for known in self.manifest["runs"] if known is not before]
+            self.manifest["runs"] = [*others, run | {"finished": earlier, "adding": added}]
+            self.write_manifest()
+            kept = self.frame[~self.frame["experiment"].isin(set(rows["experiment"]))]
+            if len(kept) and "versions" not in kept:  # rows from before versions were noted in them
+                kept = kept.assign(versions="")
+            self.frame = _sorted(pd.concat([kept, rows]) if len(kept) else rows, order)
+            self.manifest["runs"] = [*others, dict(run)]
+            self._write()
 
     def _write(self) -> None:
         """The rows first: a manifest never counts experiments that are not there."""
-        replace_file(self.path, lambda stream: self.frame.to_parquet(stream, index=False, compression="zstd"))
+        replace_file(self.path, self._write_rows)
         self.write_manifest()
+
+    def _write_rows(self, stream: IO[bytes]) -> None:
+        rows = pyarrow.Table.from_pandas(self.frame, preserve_index=False)
+        rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), COLUMNS: _columns(rows.schema)})
+        parquet.write_table(rows, stream, compression="zstd", write_page_checksum=True)
 
     def write_manifest(self) -> None:
         """Replace the manifest, with the numbers of rows and finished experiments as they are."""
         self.manifest |= {"finished": len(self.done), "rows": len(self.frame)}
         text = json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n"
         replace_file(self.manifest_path, lambda stream: stream.write(text.encode()))
+        self._state = self._files()
+
+    def _files(self) -> list[tuple[int, ...]]:
+        """What changes whenever one of the two files is replaced."""
+        found = [path.stat() for path in (self.path, self.manifest_path) if path.exists()]
+        return [(about.st_ino, about.st_mtime_ns, about.st_size) for about in found]
+
+
+def _rows(path: Path) -> pd.DataFrame:
+    """The rows of a Parquet file; raises TableError if it is damaged. One without checksums is read as it is."""
+    try:
+        rows = parquet.read_table(path, page_checksum_verification=True)
+        if (rows.schema.metadata or {}).get(COLUMNS, b"") not in (b"", _columns(rows.schema)):
+            raise ValueError("its columns are not those that were written")
+        return rows.to_pandas()
+    except Exception as error:  # what is raised depends on where the damage is: OSError, ArrowInvalid, UnicodeError...
+        raise TableError(f"{path} is no table, or damaged: {str(error).partition(chr(10))[0]}") from error
+
+
+def _columns(schema: pyarrow.Schema) -> bytes:
+    """A checksum of names and types, which no page's checksum covers."""
+    plain = [(field.name, str(field.type)) for field in schema]
+    return hashlib.sha256(repr(plain).encode()).hexdigest().encode()
+
+
+def _manifest(path: Path) -> dict[str, Any]:
+    """A manifest; raises TableError if it is damaged or lacks what is needed."""
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:  # of JSON or of UTF-8
+        raise TableError(f"{path} is damaged: {error}") from error
+    if not isinstance(manifest, dict):
+        raise TableError(f"{path} is no manifest: {type(manifest).__name__}")
+    missing = [name for name in NEEDED if name not in manifest]
+    if missing:
+        raise TableError(f"{path} is not the manifest of a table of experiments: it has no {', '.join(missing)}")
+    return manifest
+
+
+def in_words(versions: dict[str, str]) -> str:
+    """The versions that decide about numbers, e.g. "python 3.11.7, torch 2.13.0+cpu, numpy 2.4.6, scipy 1.17.1"."""
+    return ", ".join(f"{name} {versions[name]}" for name in DECISIVE if name in versions)
 
 
 VERIFY = "`afli verify` trains a part of it again and, where the numbers agree, accepts the code as it is now"
@@ -182,20 +291,22 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
 def _merged(paths: Sequence[str | Path], target: Path) -> Table:
     """The table that `merge` writes, not yet written."""
     tables = [Table(path) for path in paths]
+    first = tables[0]
     for table in tables:
         if not table.done or not table.manifest:
             raise TableError(f"{table.path} must be a table with rows and a manifest, found {len(table.frame)} rows")
-        problem = f"{table.path} cannot be merged with {tables[0].path}"
-        _require_same(tables[0].manifest, table.manifest, problem)
-        if not accepted_codes(tables[0].manifest) & accepted_codes(table.manifest):
-            raise TableError(f"{problem}: its code is {table.manifest['code']!r}, not {tables[0].manifest['code']!r}")
+        problem = f"{table.path} cannot be merged with {first.path}"
+        _require_same(first.manifest, table.manifest, problem)
+        _require_same_functions(first.manifest.get("activations", {}), table.manifest, problem)
+        if not accepted_codes(first.manifest) & accepted_codes(table.manifest):
+            raise TableError(f"{problem}: its code is {table.manifest['code']!r}, not {first.manifest['code']!r}")
     result = Table(target)
     if result.done and target.resolve() not in {table.path.resolve() for table in tables}:
         raise TableError(
             f"{target} has {len(result.done)} experiments that would be lost: name it among the tables to merge, or"
             " choose another name"
         )
-    rows, seen = tables[0].frame, tables[0].done
+    rows, seen, runs = first.frame, first.done, list(first.manifest["runs"])
     for table in tables[1:]:
         common = seen & table.done
         if not same_rows(_only(rows, common), _only(table.frame, common)):
@@ -204,19 +315,58 @@ def _merged(paths: Sequence[str | Path], target: Path) -> Table:
             )
         rows = pd.concat([rows, _only(table.frame, table.done - seen)])
         seen |= table.done
+        runs = _united(runs, table.manifest["runs"], copies=bool(common))
     rows = _only(rows, seen)  # stages of unfinished experiments stay with the run that goes on
-    grid = grid_of(tables[0].manifest)
-    runs = {run["started"]: run for table in tables for run in table.manifest["runs"]}
-    in_order = sorted(runs.values(), key=lambda run: run["started"])
-    result.manifest = tables[0].manifest | _extent(grid) | {"runs": in_order}
-    result.frame = _sorted(rows, [experiment.key for experiment in grid])
+    verified: list[Any] = []
+    functions: dict[str, Any] = {}
+    for table in tables:
+        verified += [entry for entry in table.manifest.get("verified", []) if entry not in verified]
+        functions |= table.manifest.get("activations", {})
+    if _is_known(first.manifest):
+        grid = grid_of(first.manifest)
+        order, extent = [experiment.key for experiment in grid], _extent(grid)
+    else:  # a grid of one's own, that only its author has: what the tables say of it
+        order = [key for table in tables for key in table.frame["experiment"]]
+        names = {name for table in tables for name in table.manifest["settings"]}
+        values = {n: {v for table in tables for v in table.manifest["settings"].get(n, ())} for n in sorted(names)}
+        count = max(len(seen), *(table.manifest["experiments"] for table in tables))
+        extent = {"experiments": count, "settings": {name: sorted(found) for name, found in values.items()}}
+    lists = {"runs": sorted(runs, key=lambda run: run["started"]), "verified": verified}
+    result.manifest = first.manifest | extent | lists | ({"activations": functions} if functions else {})
+    result.frame = _sorted(rows, order)
     return result
 
 
+def _united(runs: list[dict[str, Any]], others: list[dict[str, Any]], *, copies: bool) -> list[dict[str, Any]]:
+    """All entries of two manifests, each run once, as it was when it had finished more.
+
+    copies: whether the tables have experiments in common; only then can entries from before runs had an id be of one
+    run, since two machines may have begun in the same millisecond.
+    """
+    found = list(runs)
+    for other in others:
+        same = [
+            place for place, run in enumerate(found)
+            if ("id" in run and run["id"] == other.get("id")) or (copies and "id" not in run and _alike(run, other))
+        ]  # fmt: skip
+        if not same:
+            found.append(other)
+        elif other["finished"] > found[same[0]]["finished"]:
+            found[same[0]] = other
+    return found
+
+
+def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    changing = ("finished", "seconds")
+    return {k: v for k, v in one.items() if k not in changing} == {k: v for k, v in other.items() if k not in changing}
+
+
 def same_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
-    """Whether two tables hold the same numbers, in any order, time columns aside; NaN equals NaN."""
+    """Whether two tables hold the same numbers, in any order, times and versions aside; NaN equals NaN."""
     left, right = (
-        frame[[c for c in frame if not str(c).endswith("_seconds")]].sort_values(KEY).reset_index(drop=True)
+        frame[[c for c in frame if c != "versions" and not str(c).endswith("_seconds")]]
+        .sort_values(KEY)
+        .reset_index(drop=True)
         for frame in (left, right)
     )
     return left.equals(right)
@@ -225,14 +375,21 @@ def same_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
 def summary(frame: pd.DataFrame) -> pd.DataFrame:
     """Per cell at the last epoch: trials, mean and standard deviation of test accuracy, diverged and worse trials.
 
+    A cell is one value of every setting but the trial; of sigma_w2 too, where it does not follow from the others.
     worse: trials whose test loss ended above that of the untrained network, which a bounded activation does without
     diverging; 0 where epoch 0 was not recorded.
     """
-    cell = ["dataset", "depth", "weights", "phi", "schedule", "sigma_b2", "learning_rate"]
-    before = frame[frame["epoch"] == 0].set_index("experiment")["test_loss"]
     last = frame[frame["epoch"] == frame["epochs"]]
+    cell = ["phi" if field.name == "activation" else field.name for field in fields(Experiment)]
+    cell = [name for name in cell if name in frame and name not in ("trial", "sigma_w2")]
+    # To 6 digits: on the edge of chaos it is computed, and two machines may differ in the last of 16.
+    weight_variance = last["sigma_w2"].map(lambda value: float(f"{value:.6g}"))
+    last = last.assign(sigma_w2=weight_variance)
+    if (last.groupby(["phi", "sigma_b2"])["sigma_w2"].nunique() > 1).any():
+        cell.append("sigma_w2")
+    before = frame[frame["epoch"] == 0].set_index("experiment")["test_loss"]
     last = last.assign(worse=last["test_loss"] > last["experiment"].map(before))
-    groups = last.groupby(cell, sort=False)
+    groups = last.groupby(cell, sort=False, dropna=False)
     table = groups["test_accuracy"].agg(["size", "mean", "std"]).rename(columns={"size": "trials"})
     return table.join(groups[["diverged", "worse"]].sum()).reset_index()
 
@@ -253,9 +410,13 @@ def grid_of(manifest: dict[str, Any]) -> Grid:
     return presets.grid(manifest["preset"], manifest["profile"]).on(manifest["dataset"]["label"])
 
 
+def _is_known(manifest: dict[str, Any]) -> bool:
+    return manifest["preset"] in presets.PRESETS and manifest["profile"] in presets.PROFILES
+
+
 def whole(grid: Grid) -> Grid:
     """The preset's grid that `grid` is a shard of, or `grid` itself where it is of no preset."""
-    if grid.preset not in presets.PRESETS or grid.profile not in presets.PROFILES:
+    if not _is_known({"preset": grid.preset, "profile": grid.profile}):
         return grid
     about = {"preset": grid.preset, "profile": grid.profile, "dataset": {"label": grid.experiments[0].dataset}}
     found = grid_of(about)
@@ -269,6 +430,13 @@ def _extent(grid: Grid) -> dict[str, Any]:
         "experiments": len(grid),
         "settings": {name: sorted(settings[name].dropna().unique().tolist()) for name in settings},
     }
+
+
+def _require_same_functions(own: dict[str, list[float]], manifest: dict[str, Any], problem: str) -> None:
+    known = manifest.get("activations", {})
+    for name in sorted(own.keys() & known.keys()):
+        if not np.allclose(own[name], known[name], rtol=SAME_FUNCTION, atol=SAME_FUNCTION):
+            raise TableError(f"{problem}: its activation {name} is another function than the one of that name now")
 
 
 def _require_same(one: dict[str, Any], other: dict[str, Any], problem: str) -> None:
