@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from afli.activations import Activation, from_callable
+from afli.activations import Activation
 
 Array = NDArray[np.float64]
 
@@ -74,11 +74,13 @@ def piecewise_linear(
 
 def jumping_clip(jump: float, at: float) -> Activation:
     """z clipped to [-1, 1], with a jump outwards at |z| = at: what continuity excludes. at >= 0."""
-    return from_callable(
-        lambda z: np.clip(z, -1, 1) + jump * np.sign(z) * (np.abs(z) > at),
-        lambda z: (np.abs(z) < 1).astype(float),
-        kinks=sorted({-at, -1.0, 1.0, at}) if at else (-1, 0, 1),
-        name=f"clip with a jump of {jump:g} at |z| = {at:g}",
+    return Activation(  # from_callable would refuse it
+        family="custom",
+        params=(("name", f"clip with a jump of {jump:g} at |z| = {at:g}"),),
+        function=lambda z: np.clip(z, -1, 1) + jump * np.sign(z) * (np.abs(z) > at),
+        gradient=lambda z: (np.abs(z) < 1).astype(float),
+        kinks=tuple(sorted({-at, -1.0, 1.0, at})) if at else (-1.0, 0.0, 1.0),
+        is_odd=True,
     )
 
 
