@@ -244,20 +244,15 @@ def _crossing(f: Function, suspect: _Suspect, d: float, floor: float) -> tuple[s
         if hidden and (deepest or width <= 10 * hidden):
             return "kink", _rounded(at, 0.01 * d * _NOISE[order - 1] / weight)
     step = abs(jump(0, z)) * size
-    if deepest and step > 100 * _NOISE[0] * size and _change(f, z, gap or d) > 0.25 * step:
-        return "jump", _rounded(z, 2 * gap)
+    # Left of a jump f is nearer to the left polynomial, right of it to the right one.
+    low, high = z - gap, z + gap
+    while deepest and low < (middle := 0.5 * (low + high)) < high:
+        value = float(f(np.array([middle]))[0])
+        low, high = (middle, high) if abs(value - left(middle)) < abs(value - right(middle)) else (low, middle)
+    if deepest and step > 0 and (width == 0 or np.ptp(f(np.array([low, high]))) > 0.25 * step):
+        # Less than 1e-8 of f is no jump to anybody: torch's Softplus cuts its tail at 2e-9.
+        return ("jump" if step > 100 * _NOISE[0] * size else "kink"), _rounded(low, 0.0)
     return ("rough" if width > 0 and deepest else "smooth"), z
-
-
-def _change(f: Function, z: float, reach: float) -> float:
-    """How much f changes next to z, however close one looks."""
-    ends = np.array([z - reach, z, z + reach])
-    for _ in range(60):
-        values = f(ends)
-        first = abs(values[1] - values[0]) >= abs(values[2] - values[1])
-        left, right = (ends[0], ends[1]) if first else (ends[1], ends[2])
-        ends = np.array([left, 0.5 * (left + right), right])
-    return float(np.ptp(f(ends)))
 
 
 def _rounded(z: float, error: float) -> float:

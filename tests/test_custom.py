@@ -86,6 +86,14 @@ def test_jumps_are_found(at):
     assert found.kinks == ()
 
 
+def test_a_tail_that_is_cut_below_eight_digits_is_a_kink():
+    def f(z):
+        return np.where(z > 20 / 3, z, np.log1p(np.exp(3 * np.minimum(z, 9))) / 3)
+
+    phi = act.from_callable(f, lambda z: np.where(z > 20 / 3, 1.0, special.expit(3 * z)))
+    assert phi.kinks == pytest.approx((20 / 3,), rel=1e-12)
+
+
 @pytest.mark.parametrize("name", SMOOTH)
 def test_the_derivative_found_is_the_derivative(name):
     f, df = SMOOTH[name]
