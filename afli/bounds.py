@@ -114,7 +114,7 @@ def nearly_linear_gap(y: Any, epsilon: Any) -> Any:
         tail = special.erfc(l / _SQRT2) + 2 * l * normal_density(l)
         return np.log(tail) - np.log(parameter) - 2 * np.log(l)
 
-    ends = np.full(y.shape, 1e-80), np.full(y.shape, 37.0)  # beyond 37 the tail underflows
+    ends = np.full(y.shape, 1e-80), np.full(y.shape, 37.5)  # soon beyond, the tail underflows
     return like(2 * epsilon + y * _root(residual, *ends, y) ** 2)
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from afli.activations import Activation, from_callable
+from afli.activations import Activation
 
 Array = NDArray[np.float64]
 
@@ -28,7 +28,17 @@ __all__ = [
 
 
 def odd_piecewise_linear(knots: ArrayLike, slopes: ArrayLike, name: str = "odd, in pieces") -> Activation:
-    """The odd continuous phi with these slopes from 0 outwards. knots: increasing, > 0; slopes: one more than knots."""
+    """The odd continuous phi with these slopes from 0 outwards.
+
+    Parameters
+    ----------
+    knots
+        Where the slope changes, increasing and > 0.
+    slopes
+        One more than knots; the first is phi'(0).
+    name
+        A label.
+    """
     edge, slope = np.asarray(knots, dtype=float), np.asarray(slopes, dtype=float)
     start = np.concatenate([[0.0], edge])
     height = np.concatenate([[0.0], np.cumsum(np.diff(start) * slope[:-1])])
@@ -55,7 +65,16 @@ def piecewise_linear(
 ) -> Activation:
     """The continuous phi with these slopes from left to right, and phi(0) = at_zero.
 
-    knots: increasing; slopes: one more than knots, of which the one at 0 is not 0.
+    Parameters
+    ----------
+    knots
+        Where the slope changes, increasing.
+    slopes
+        One more than knots; the one at 0 is not 0.
+    at_zero
+        phi(0).
+    name
+        A label.
     """
     edge, slope = np.asarray(knots, dtype=float), np.asarray(slopes, dtype=float)
     centre = int(np.searchsorted(edge, 0.0))
@@ -74,11 +93,13 @@ def piecewise_linear(
 
 def jumping_clip(jump: float, at: float) -> Activation:
     """z clipped to [-1, 1], with a jump outwards at |z| = at: what continuity excludes. at >= 0."""
-    return from_callable(
-        lambda z: np.clip(z, -1, 1) + jump * np.sign(z) * (np.abs(z) > at),
-        lambda z: (np.abs(z) < 1).astype(float),
-        kinks=sorted({-at, -1.0, 1.0, at}) if at else (-1, 0, 1),
-        name=f"clip with a jump of {jump:g} at |z| = {at:g}",
+    return Activation(  # from_callable would refuse it
+        family="custom",
+        params=(("name", f"clip with a jump of {jump:g} at |z| = {at:g}"),),
+        function=lambda z: np.clip(z, -1, 1) + jump * np.sign(z) * (np.abs(z) > at),
+        gradient=lambda z: (np.abs(z) < 1).astype(float),
+        kinks=tuple(sorted({-at, -1.0, 1.0, at})) if at else (-1.0, 0.0, 1.0),
+        is_odd=True,
     )
 
 
@@ -86,9 +107,16 @@ def jumping_clip(jump: float, at: float) -> Activation:
 
 
 def through_heights(heights: ArrayLike, slack: ArrayLike, *, name: str) -> Activation:
-    """A scaled-bounded function: up to 1 at z = 1, then through these heights in [-1, 1], then constant.
+    """A scaled-bounded function: up to 1 at z = 1, then through these heights, then constant.
 
-    slack: >= 0 for each step; its slope is 1 / (1 + slack) in absolute value, so never above 1.
+    Parameters
+    ----------
+    heights
+        In [-1, 1], at least one.
+    slack
+        One for each height, >= 0: the slope on the way there is 1 / (1 + slack) in absolute value, never above 1.
+    name
+        A label.
     """
     steps = np.diff(np.asarray(heights, dtype=float), prepend=1.0)
     widths = np.maximum(np.abs(steps), 1e-9) * (1 + np.asarray(slack, dtype=float))
@@ -107,7 +135,16 @@ def random_scaled_bounded(rng: np.random.Generator, count: int, pieces: int = 8)
 def zigzag(height: float, *, reach: float, steepness: float = 1.0) -> Activation:
     """One saw tooth, up to 1 and down to 0, and then teeth of this height as far as `reach`; constant beyond.
 
-    steepness: the slope of everything outside [-1, 1]. Scaled-bounded if height <= 1 and steepness <= 1.
+    Scaled-bounded if height <= 1 and steepness <= 1. As the height falls it approaches the upper bound of a / sqrt(q*).
+
+    Parameters
+    ----------
+    height
+        Of the teeth, > 0.
+    reach
+        How far they go; at least one tooth is built.
+    steepness
+        The slope, up to its sign, of everything outside [-1, 1]; > 0.
     """
     end_of_saw = 1 + 1 / steepness
     teeth = max(2, 2 * round((reach - end_of_saw) * steepness / (2 * height)))
@@ -134,7 +171,16 @@ def two_halves(left: Activation, right: Activation) -> Activation:
 def wild(rng: np.random.Generator, count: int, *, odd: bool = True, lifted: bool = False) -> list[Activation]:
     """Random ones: up to 12 knots over nearly four decades, slopes of both signs over five, some of them flat.
 
-    odd: knots and slopes are those to the right of zero; otherwise each side has its own. lifted: phi(0) is not 0.
+    Parameters
+    ----------
+    rng
+        Draws them.
+    count
+        How many.
+    odd
+        Whether the left side mirrors the right; otherwise each side has its own knots and slopes.
+    lifted
+        Whether phi(0) is not 0; only for those that are not odd.
     """
 
     def one() -> Activation:

@@ -45,9 +45,23 @@ def kink_constant(net: MeanField) -> float:
 
 
 def predicted_distance(net: MeanField, rho0: float, depth: ArrayLike) -> NDArray[np.float64]:
-    """1 - rho after `depth` layers, to leading order, from correlation rho0 in [-1, 1).
+    """1 - rho after `depth` layers, to leading order.
 
     (1 - rho)^(-1/2) grows by c / 3 a layer where phi' jumps, and (1 - rho)^(-1) by R''(1) / 2 where it does not.
+
+    Parameters
+    ----------
+    net
+        A network on the edge of chaos; off it the answer means nothing.
+    rho0
+        The first correlation, in [-1, 1).
+    depth
+        Numbers of layers, any shape.
+
+    Returns
+    -------
+    NDArray[np.float64]
+        1 - rho, in the shape of depth.
     """
     depth = np.asarray(depth, dtype=float)
     if np.any(slope_jumps(net.phi)):

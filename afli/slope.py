@@ -27,9 +27,18 @@ def numerical_slope(net: mf.MeanField, rho: ArrayLike) -> NDArray[np.float64]:
 
 
 def sampled_slope(net: mf.MeanField, rho: float, z: np.ndarray) -> tuple[float, float]:
-    """R'(rho) from independent normal pairs z, shape (2, n), and its standard error.
+    """R'(rho) by sampling, and its standard error.
 
     The derivative falls on the Gaussian density, not on phi: the mean of phi(U1) phi(U2) d/drho log density.
+
+    Parameters
+    ----------
+    net
+        The network; its variance is net.q.
+    rho
+        A correlation in (-1, 1).
+    z
+        Independent standard normal pairs, shape (2, n).
     """
     s2 = 1 - rho**2
     v = np.array([z[0], rho * z[0] + np.sqrt(s2) * z[1]])

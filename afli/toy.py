@@ -164,6 +164,7 @@ class Descent:
 
     @property
     def updates(self) -> AnyArray:
+        """How the weights moved, step by step: one row less than `weights`."""
         return np.diff(self.weights, axis=0)
 
     @property

@@ -13,6 +13,7 @@ from zoo import CRITICAL, FAMILIES, HOMOGENEOUS, ZOO, family_members, label, pie
 
 from afli import activations as act
 from afli import meanfield as mf
+from afli.pieces import jumping_clip
 
 Z = np.linspace(-12.3, 12.3, 401)
 VERDICTS = ("holds by construction", "not refuted on a grid", "refuted")
@@ -317,7 +318,7 @@ def test_which_properties_of_the_definition_fail(phi, refuted):
 
 
 def test_a_jump_refutes_continuity_where_it_is():
-    phi = act.from_callable(lambda z: np.clip(z, -1, 1) + 6 * np.sign(z) * (np.abs(z) > np.pi), kinks=(-1, 1))
+    phi = jumping_clip(6.0, at=np.pi)
     check = verdicts(phi)["continuous"]
     assert check.verdict == "refuted"
     assert abs(check.refuted_at) == pytest.approx(np.pi, abs=1e-12)

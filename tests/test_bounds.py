@@ -232,6 +232,7 @@ def test_the_bound_for_nearly_linear_activations_holds_for_tanh_and_tends_to_twi
             epsilon = 1 - np.tanh(a) / a
             assert sigma_b2 / net.q <= bounds.nearly_linear_gap(sigma_b2 / a**2, epsilon)
     assert bounds.nearly_linear_gap(1e-12, 0.01) == pytest.approx(0.02, rel=1e-6)
+    assert np.isfinite(bounds.nearly_linear_gap([1e-300, 1e150], 0.0)).all()
     y = np.geomspace(1e-12, 10, 30)
     assert (bounds.nearly_linear_gap(y, 0.0) >= bounds.correlation_gap_sharp(y) * (1 - 1e-12)).all()  # S >= its middle
     with pytest.raises(ValueError, match="epsilon"):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import importlib
 import importlib.metadata
+import inspect
 import os
 import re
 import shutil
@@ -13,6 +15,7 @@ import sys
 import threading
 import time
 import tomllib
+import types
 from pathlib import Path
 
 import build
@@ -569,6 +572,33 @@ def test_plain_docstrings_become_paragraphs_lists_and_code():
 
 def test_an_indented_paragraph_of_a_docstring_is_code():
     assert "\n".join(afli_book.plain_to_rst(["Use:", "", "    f(2 * a)"])).endswith("::\n\n    f(2 * a)\n")
+
+
+API = re.findall(r"automodule:: (\S+)", (ROOT / "book/api.md").read_text(encoding="utf-8"))
+
+
+def public_docstrings(module: types.ModuleType):
+    """Name and docstring of a module, of what it names in __all__ or defines, and of their public methods."""
+    yield module.__name__, module.__doc__
+    public = [name for name in vars(module) if not name.startswith("_")]
+    for name in getattr(module, "__all__", public):
+        thing = getattr(module, name)
+        if getattr(thing, "__module__", "").startswith("afli") and callable(thing):
+            yield f"{module.__name__}.{name}", thing.__doc__
+            for member, method in vars(thing).items() if isinstance(thing, type) else ():
+                inherited = any(hasattr(base, member) for base in thing.__mro__[1:])  # its contract is the base's
+                if not member.startswith("_") and not inherited and (callable(method) or isinstance(method, property)):
+                    yield f"{module.__name__}.{name}.{member}", method.__doc__
+
+
+@pytest.mark.parametrize("name", API)
+def test_everything_public_has_a_docstring_that_can_be_typeset(name):
+    for place, text in public_docstrings(importlib.import_module(name)):
+        assert text, f"{place} has no docstring"
+        rst = "\n".join(afli_book.to_rst(inspect.cleandoc(text).splitlines()))
+        document = publish_doctree(rst, settings_overrides={"report_level": 5})
+        found = [message.astext() for message in document.findall(nodes.system_message)]
+        assert not found, f"{place}: {found[0]}\n{rst}"
 
 
 NUMPY_STYLE = """\

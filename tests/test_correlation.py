@@ -128,7 +128,8 @@ def test_kinks_too_close_for_the_variance_are_reported():
 
 
 def test_a_kink_that_was_not_declared_is_reported():
-    phi = act.from_callable(lambda z: np.clip(z, -1, 1), lambda z: (np.abs(z) < 1) * 1.0)
+    name = (("name", "clip that hides its kinks"),)
+    phi = act.Activation("custom", name, lambda z: np.clip(z, -1, 1), lambda z: (np.abs(z) < 1) * 1.0)
     with pytest.raises(ConvergenceError):
         correlation.ChebyshevCurve(phi, 1.0)
 

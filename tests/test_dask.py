@@ -6,10 +6,12 @@ import os
 import signal
 import threading
 import time
+from dataclasses import replace
 from itertools import product
 
 import pandas as pd
 import pytest
+import torch
 from distributed import Client, LocalCluster
 
 from afli import data, experiments
@@ -73,3 +75,54 @@ def test_a_cluster_needs_a_dataset_by_name(tmp_path):
 def test_unknown_executors_are_named(tmp_path, executor):
     with pytest.raises(ValueError, match=f"executor must be local, .*got '{executor}'"):
         experiments.run(grid(), tmp_path, executor=executor)
+
+
+DOOM = """
+import os
+import afli.experiments.executors as executors
+
+train = executors.train
+
+def doomed(chunk, *rest, **more):  # as the kernel does where a chunk needs more memory than there is
+    if any(e.sigma_b2 == 0.5 for e in chunk):
+        os._exit(137)
+    return train(chunk, *rest, **more)
+
+executors.train = doomed
+"""
+
+
+@pytest.mark.slow
+def test_a_chunk_that_kills_its_worker_is_named_and_given_up_and_the_rest_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "sitecustomize.py").write_text(DOOM)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    settings = {"width": 16, "activation": "shtanh", "parameters": (("a", 1.0),), "learning_rate": 1e-3, "epochs": 2}
+    cells = tuple(Experiment(depth=d, sigma_b2=b, **settings) for d, b in ((3, 0.1), (4, 0.5), (5, 0.1)))
+    said: list[str] = []
+    report = experiments.run(Grid("test", "doomed", cells), tmp_path / "out", executor="dask-local:2", echo=said.append)
+    assert (report.finished, report.missing, report.lost) == (2, 1, 1)
+    assert any("given up: 1 networks" in line and "depth 4" in line and "its worker died" in line for line in said)
+
+
+@pytest.mark.slow
+def test_a_budget_shorter_than_a_chunk_makes_progress_on_workers_too(tmp_path):
+    one = Grid("test", "long", (replace(grid().experiments[0], epochs=3000),))
+    options = {"executor": "dask-local:1", "budget": 1.0, "echo": lambda line: None}
+    steps = []
+    for _ in range(2):
+        assert experiments.run(one, tmp_path, **options).missing == 1
+        (path,) = tmp_path.rglob("*.pt")
+        saved = torch.load(path, weights_only=True)
+        steps.append((saved["epoch"], saved["step"]))
+    assert (0, 0) < steps[0] < steps[1]
+
+
+@pytest.mark.slow
+def test_a_scheduler_that_nobody_runs_is_one_line(tmp_path):
+    import dask
+
+    with (
+        dask.config.set({"distributed.comm.timeouts.connect": "1s"}),
+        pytest.raises(ConnectionError, match=r"no Dask scheduler answers at 127\.0\.0\.1:9"),
+    ):
+        experiments.run(grid(), tmp_path, executor="dask://127.0.0.1:9", echo=lambda line: None)

@@ -155,6 +155,13 @@ def test_every_workflow_and_the_conda_environment_are_read_as_yaml():
         assert yaml.safe_load(path.read_text(encoding="utf-8"))
 
 
+def test_the_map_of_the_package_in_contributing_names_every_module():
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    modules = [path for path in (ROOT / "afli").rglob("*.py") if not path.stem.startswith("__")]
+    missing = [path.name for path in modules if path.parent.name != "claims" and f"`{path.stem}`" not in text]
+    assert not missing
+
+
 # --- the table of pages ----------------------------------------------------------------------------------------------
 
 

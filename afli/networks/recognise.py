@@ -80,7 +80,7 @@ def from_torch(phi: Any, *, name: str | None = None) -> Activation:
     for candidate in _candidates(f):
         if _agree(candidate(GRID), values, 1e-9):
             return candidate
-    return act.from_callable(f, _derivative(phi), _kinks(phi, label), name=label)
+    return act.from_callable(f, _derivative(phi), _kinks(phi, label) or None, name=label)
 
 
 def same_function(phi: Activation, psi: Activation) -> bool:

@@ -78,13 +78,17 @@ def escaped(lines: list[str]) -> list[str]:
     return rst
 
 
+def to_rst(lines: list[str]) -> list[str]:
+    """A docstring as Sphinx is to read it: one with sections in the NumPy style, any other as plain text."""
+    if not SECTION.search("\n".join(lines)):
+        return plain_to_rst(lines)
+    settings = Config(napoleon_use_ivar=True, napoleon_use_param=False, napoleon_use_rtype=False)
+    return str(NumpyDocstring(escaped(lines), settings)).splitlines()  # type: ignore[arg-type]
+
+
 def process_docstring(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Read NumPy style as napoleon does; as an extension it would take "word: " that begins a property for a type."""
-    if SECTION.search("\n".join(lines)):
-        settings = Config(napoleon_use_param=False, napoleon_use_rtype=False)
-        lines[:] = str(NumpyDocstring(escaped(lines), settings)).splitlines()  # type: ignore[arg-type]
-    else:
-        lines[:] = plain_to_rst(lines)
+    """In place of the extension napoleon, which would take "word: " at the start of a property for a type."""
+    lines[:] = to_rst(lines)
 
 
 # --- statements and equations ----------------------------------------------------------------------------------------
