@@ -22,13 +22,15 @@ been seen. They are:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from afli.meanfield import MeanField
 
 __all__ = ["RankCorrelation", "clear_difference", "crests", "map_rows", "rank_correlation"]
 
@@ -102,3 +104,104 @@ def _top(log_a: np.ndarray, accuracy: np.ndarray, best: int) -> float:
     near = slice(best - 1, best + 2)
     c2, c1, _ = np.polyfit(log_a[near] - log_a[best], accuracy[near], 2)
     return float(np.exp(log_a[best] - (c1 / (2 * c2) if c2 < 0 else 0.0)))
+
+
+def trained_beside_limit(trained: pd.DataFrame, limit: pd.DataFrame, column: str = "test_accuracy") -> pd.DataFrame:
+    """One row per cell of both: a, sigma_b2, the mean test accuracy of the trained networks, and the limit's column.
+
+    trained: rows of one depth, width, kind of weights and epoch. limit: rows of that depth and one kernel.
+    """
+    means = trained.groupby(["sigma_b2", "a"])["test_accuracy"].mean().rename("trained").reset_index()
+    return means.merge(limit[["sigma_b2", "a", column, "stable_rate"]], on=["sigma_b2", "a"]).rename(
+        columns={column: "limit"}
+    )
+
+
+def best_rates(table: str) -> pd.DataFrame:
+    """Per cell of a `learning-rate` table: the rate with the best mean accuracy, and the accuracy there, after all."""
+    from afli.claims.tables import final_rows
+    from afli.experiments import statistics
+
+    best = statistics.at_best_rate(final_rows(table))
+    return best.groupby(["sigma_b2", "a"]).agg(
+        best_rate=("learning_rate", "first"), test_accuracy=("test_accuracy", "mean")
+    ).reset_index()  # fmt: skip
+
+
+def collapses(table: str, limit: pd.DataFrame, guessing: float) -> pd.DataFrame:
+    """Per cell and rate of a `learning-rate` table: rate over the predicted stable rate, mean accuracy, collapsed.
+
+    Collapsed: the mean accuracy after the last epoch is below one and a half times that of guessing. A bounded
+    activation keeps the loss finite there, so that no run counts as diverged.
+    """
+    from afli.claims.tables import final_rows
+
+    means = final_rows(table).groupby(["sigma_b2", "a", "learning_rate"])["test_accuracy"].mean().reset_index()
+    found = means.merge(limit[["sigma_b2", "a", "stable_rate"]], on=["sigma_b2", "a"])
+    ratio = found["learning_rate"] / found["stable_rate"]
+    return found.assign(ratio=ratio, collapsed=found["test_accuracy"] < 1.5 * guessing)
+
+
+def descents(
+    factors: tuple[float, ...], *, loss: str = "squared", batch: int | None = None, width: int = 128, depth: int = 8
+) -> dict[float, list[float]]:
+    """Losses of one small network trained at multiples of the predicted stable rate, 25 steps each.
+
+    64 digits, Shtanh with a = 3 at sigma_b2 = 0.1, orthogonal weights; the same network and batches every time.
+    """
+    import torch
+
+    from afli import data, kernels
+    from afli.networks import tangent
+
+    digits = data.normalised(data.load("digits"))
+    found = {}
+    for factor in factors:
+        model, net, inputs = small_network(width, depth, images=64)
+        theta = kernels.ntk(net, kernels.cosines(digits.x_train[:64]), depth, width=width, in_features=64)
+        targets = torch.nn.functional.one_hot(torch.tensor(digits.y_train[:64]), 10).float()
+        found[factor] = tangent.descend(
+            model, inputs, targets - (0.1 if loss == "squared" else 0.0), rate=factor * kernels.stable_rate(theta),
+            steps=25, loss=loss, batch=batch, generator=torch.Generator().manual_seed(1),
+        )  # fmt: skip
+    return found
+
+
+def small_network(width: int, depth: int, *, images: int, seed: int = 0) -> tuple[Any, MeanField, Any]:
+    """A network of Shtanh, a = 3, sigma_b2 = 0.1, orthogonal; its theory; and so many digits as its inputs."""
+    import torch
+
+    from afli import activations as act
+    from afli import data
+    from afli.networks import init, modules
+
+    digits, phi = data.normalised(data.load("digits")), act.shtanh(a=3.0)
+    model = modules.mlp(depth, width, in_features=64, out_features=10, activation=phi)
+    net = init.edge_of_chaos_(model, phi, sigma_b2=0.1, generator=torch.Generator().manual_seed(seed))
+    scale = data.input_scale("sphere", q=net.q, sigma_w2=net.sigma_w2, sigma_b2=net.sigma_b2)
+    return model, net, scale * torch.tensor(digits.x_train[:images])
+
+
+def movement(width: int, *, depth: int = 5, images: int = 48, trials: int = 2) -> tuple[float, float]:
+    """How far the tangent kernel of a small network is from its limit at the start, and how far training moves it.
+
+    Both relative, in the Frobenius norm, mean over trials; training: softmax, full batch, 150 steps at a quarter of the
+    stable rate, after which the training loss is small.
+    """
+    import torch
+
+    from afli import data, kernels
+    from afli.networks import tangent
+
+    digits = data.normalised(data.load("digits"))
+    targets = torch.nn.functional.one_hot(torch.tensor(digits.y_train[:images]), 10).float()
+    limit_distance, moved = [], []
+    for seed in range(trials):
+        model, net, inputs = small_network(width, depth, images=images, seed=seed)
+        limit = kernels.ntk(net, kernels.cosines(digits.x_train[:images]), depth, width=width, in_features=64)
+        before = tangent.tangent_kernel(model, inputs).numpy()
+        tangent.descend(model, inputs, targets, rate=2 * kernels.stable_rate(limit), steps=150, loss="softmax")
+        after = tangent.tangent_kernel(model, inputs).numpy()
+        limit_distance.append(np.linalg.norm(before - limit) / np.linalg.norm(limit))
+        moved.append(np.linalg.norm(after - before) / np.linalg.norm(before))
+    return float(np.mean(limit_distance)), float(np.mean(moved))
