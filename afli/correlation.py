@@ -64,9 +64,9 @@ class PriceCurve:
         """E phi'(U1) phi'(U2), eq. (21)."""
         return np.asarray(self._slope2 + self._kernel.from_zero(rho)[1])
 
-    def above_tangent(self, rho: Array) -> tuple[Array, Array]:
-        """For rho in [0, 1]: value minus its tangent at 1, and slope(1) - slope(rho); both relatively accurate."""
-        return self._kernel.from_one(rho)
+    def above_tangent(self, angle: Array) -> tuple[Array, Array]:
+        """For rho = cos(angle) in [0, 1]: value minus its tangent at 1, slope(1) - slope(rho); relatively accurate."""
+        return self._kernel.from_one(angle)
 
 
 class ChebyshevCurve:
@@ -85,9 +85,9 @@ class ChebyshevCurve:
         """E phi'(U1) phi'(U2), eq. (21)."""
         return self._evaluated(rho, 1)
 
-    def above_tangent(self, rho: Array) -> tuple[Array, Array]:
-        """As for `PriceCurve`, for rho in [NEAR_ONE, 1]; the relative error is about 1e-12 / (1 - rho)^(1/2)."""
-        return rise_and_drop(self._quotient, rho, self._layer)
+    def above_tangent(self, angle: Array) -> tuple[Array, Array]:
+        """As for `PriceCurve`, for cos(angle) in [NEAR_ONE, 1]; the relative error is about 1e-12 / angle."""
+        return rise_and_drop(self._quotient, angle, self._layer)
 
     def _evaluated(self, rho: Array, which: int) -> Array:
         x = angle_variable(np.abs(rho), self._layer)
@@ -98,7 +98,7 @@ class ChebyshevCurve:
         if self._phi.is_odd:
             return np.where(below, -right if which == 0 else right, right)
         left = chebyshev.chebval(x, chebyshev_coefficients(self._phi, self._q, -1)[which], tensor=False)
-        return np.where(below, left, right)
+        return np.asarray(np.where(below, left, right), dtype=float)
 
 
 NEAR_ONE = 0.999  # from here on the distance to the tangent at rho = 1 is integrated, not subtracted
@@ -123,14 +123,14 @@ def divided(series: Array) -> Array:
     return -r[..., :-2]
 
 
-def rise_and_drop(quotient: Array, rho: Array, layer: Array | float) -> tuple[Array, Array]:
-    """(value - tangent at 1, slope(1) - slope(rho)) near rho = 1 from the `divided` series of the slope.
+def rise_and_drop(quotient: Array, angle: Array, layer: Array | float) -> tuple[Array, Array]:
+    """(value - tangent at 1, slope(1) - slope(rho)) near rho = cos(angle) = 1 from the `divided` series of the slope.
 
-    quotient: shape (terms,), or (terms, n) for n networks and rho of shape (n,); layer: a number, or shape (n,).
+    quotient: shape (terms,), or (terms, n) for n networks and angles of shape (n,); layer: a number, or shape (n,).
     """
     node, weight = _TANGENT_RULE
-    layer = np.broadcast_to(layer, rho.shape)[..., None]
-    end = np.arcsinh(np.arccos(rho)[..., None] / layer)
+    layer = np.broadcast_to(layer, angle.shape)[..., None]
+    end = np.arcsinh(angle[..., None] / layer)
     v = np.concatenate([0.5 * end * (node + 1), end], axis=-1)  # psi = layer sinh(v)
     one_plus_x = 2 * v / np.arcsinh(0.5 * np.pi / layer)
     drop = one_plus_x * chebyshev.chebval(one_plus_x - 1, quotient[..., None], tensor=False)

@@ -169,10 +169,12 @@ def expectation2(
     kinks_f: Sequence[float] = (),
     kinks_g: Sequence[float] = (),
     scale: float = 1.0,
+    straight: Straight = _NOWHERE,
 ) -> Any:
     """E f(U1) g(U2) for centred Gaussians of variances q1, q2 > 0 and correlation rho in [-1, 1] (any shape), eq. (4).
 
-    Other arguments and errors as for `expectation`. About 5 ms a value; a correlation map at many rho is cheaper
+    Other arguments and errors as for `expectation`; straight: left of the first number and right of the second f and
+    g are linear to rounding, and need no fine panels. About 5 ms a value; a correlation map at many rho is cheaper
     through `meanfield.MeanField`, which tabulates it. ConvergenceError also for standard deviations of many scales.
     """
     f, g, rho, scale = function("f", f), function("g", g), real("rho", rho, low=-1.0, high=1.0), _length(scale)
@@ -185,7 +187,7 @@ def expectation2(
             previous = np.inf
             for halvings in range(5):
                 [(value, size, rim)] = _plane(
-                    [(f, g)], r, s, root1, root2, kinks_f, kinks_g, scale, _NOWHERE, radius, halvings
+                    [(f, g)], r, s, root1, root2, kinks_f, kinks_g, scale, straight, radius, halvings
                 )
                 if not np.isfinite(size) or rim > 1e-12 * size:
                     break
@@ -366,11 +368,10 @@ class PriceKernel:
         rise = np.abs(rho)[..., None] - np.cos(psi)
         return np.einsum("...i,...i", rise, kernel), sign * np.sum(kernel, axis=-1)
 
-    def from_one(self, rho: Array) -> tuple[Array, Array]:
-        """(int (s - rho) C'' ds, int C'' ds) / q over s in [rho, 1], relatively accurate; rho in [0, 1]."""
-        end = np.arccos(rho)
-        psi, weight = self._nodes(np.zeros(np.shape(rho)), end)
-        kernel = self._at(psi, np.ones(np.shape(rho))) * weight
+    def from_one(self, end: Array) -> tuple[Array, Array]:
+        """(int (s - rho) C'' ds, int C'' ds) / q over s in [rho, 1], relatively accurate; end = arccos(rho) <= pi/2."""
+        psi, weight = self._nodes(np.zeros(np.shape(end)), end)
+        kernel = self._at(psi, np.ones(np.shape(end))) * weight
         rise = 2 * np.sin(0.5 * (end[..., None] + psi)) * np.sin(0.5 * (end[..., None] - psi))
         return np.einsum("...i,...i", rise, kernel), np.sum(kernel, axis=-1)
 

@@ -64,27 +64,46 @@ def slope2_divisor(phi: Activation, q: Array) -> Array:
 def linear_excess(phi: Activation, q: Array) -> Array:
     """E[q phi'(U)^2 - phi(U)^2], the quantity whose ratio to E phi'^2 must equal sigma_b2 on the edge of chaos.
 
-    Computed on psi = phi - k u: by Stein's lemma (A.3) the linear part drops out for every k, so a nearly linear
-    activation loses no digits.
+    Computed on psi = phi - h for a function h of two slopes, left and right of 0, which has none of it itself: by
+    Stein's lemma (A.3) h drops out but for its jump of slope times phi(0), so a nearly linear phi, or one close to
+    ReLU, loses no digits.
     """
-    k = phi.slope
     if phi.piece_slopes is None:
-
-        def at(v: float) -> float:
-            def integrand(u: Array) -> Array:
-                return v * (phi.gradient(u) - k) ** 2 - (phi.function(u) - k * u) ** 2
-
-            root = float(np.sqrt(v))
-            value, size = gaussian.settled(
-                integrand, root, phi.kinks, phi.scale, phi.rounding * abs(k) * root, phi.straight
-            )
-            return value if abs(value) > 1e-13 * size else 0.0  # a homogeneous function of the user's own gives 0
-
-        return np.array([at(float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
+        return np.array([_excess_at(phi, float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
+    k = phi.slope
     slope, height = pieces(phi)
     s = slope - k
     mass, first, _, shortfall = gaussian.piece_moments(q, phi.kinks)
     return np.asarray(shortfall @ s**2 - first @ (2 * s * height) - mass @ height**2)
+
+
+def _excess_at(phi: Activation, q: float) -> float:
+    root = float(np.sqrt(q))
+    left, right = _two_slopes(phi, root)
+
+    def integrand(u: Array) -> Array:
+        k = np.where(u > 0, right, left)
+        return q * (phi.gradient(u) - k) ** 2 - (phi.function(u) - k * u) ** 2
+
+    rounding = phi.rounding * max(abs(left), abs(right)) * root
+    value, size = gaussian.settled(integrand, root, phi.kinks, phi.scale, rounding, phi.straight)
+    at_zero = float(np.asarray(phi.function(np.zeros(1)))[0])
+    corner = np.sqrt(2 / np.pi) * root * (right - left) * at_zero
+    # A homogeneous function of the user's own gives 0, but for the rounding of its slopes.
+    return value - corner if abs(value) > 1e-13 * size or corner else 0.0
+
+
+@lru_cache(maxsize=256)
+def _slopes(phi: Activation, far: bool) -> tuple[float, float]:
+    """phi' far left and far right, or just left and just right of 0."""
+    ends = 2 * np.array(phi.straight) if far else 1e-9 * phi.scale * np.array([-1.0, 1.0])
+    left, right = (float(v) for v in phi.gradient(ends))
+    return (left, right) if far or 0.0 in phi.kinks else (phi.slope, phi.slope)
+
+
+def _two_slopes(phi: Activation, root: float) -> tuple[float, float]:
+    """Those of phi where most of the mass lies: near 0, or, if it is straight there, far out."""
+    return _slopes(phi, root > phi.scale and bool(np.isfinite(phi.straight).all()))
 
 
 Integrand = Callable[[Activation, Array], Array]
@@ -140,7 +159,7 @@ def _decade_series(phi: Activation, f: Integrand, exponent: int) -> Array | None
         return None
     series = chebyshev.chebfit(x, values, 32)
     small = (1e-14 + 10 * phi.rounding) * np.abs(values).min()
-    return series if np.abs(series[-3:]).max() <= small else None
+    return np.asarray(series) if np.abs(series[-3:]).max() <= small else None
 
 
 def _of_pieces(phi: Activation, q: Array, constant: Array, linear: Array, quadratic: Array) -> Array:

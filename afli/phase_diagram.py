@@ -166,7 +166,7 @@ def _correlation_or_nan(phi: Activation, q: float, w: float, b: float, slope_at_
 
 def _price_curve(phi: Activation, q: Array, w: Array, slope_at_one: Array) -> Curve:
     def curve(rho: Array, cell: NDArray[np.intp]) -> tuple[Array, Array]:
-        rise, drop = correlation.price_kernel(phi, q[cell]).from_one(rho)
+        rise, drop = correlation.price_kernel(phi, q[cell]).from_one(np.arccos(rho))
         return (1 - rho) * (1 - slope_at_one[cell]) + w[cell] * rise, slope_at_one[cell] - w[cell] * drop - 1
 
     return curve
@@ -179,22 +179,22 @@ class _Tables:
         self.phi, self.centre, self.half = phi, 0.0, 1.0
         self.whole = len(q) <= _FEW
         if self.whole:
-            self._stack(phi, q)
+            self.series = self._stacked(phi, q)
             return
         low, high = np.log(q.min()) - 1e-9, np.log(q.max()) + 1e-9
         self.centre, self.half = 0.5 * (high + low), 0.5 * (high - low)
         for degree in (6, 12, 24, 48):  # nested, so that nothing is computed twice
             x = np.cos(np.pi * (np.arange(degree + 1) / degree))
-            self._stack(phi, np.exp(self.half * x + self.centre))
-            self.series = np.linalg.solve(chebyshev.chebvander(x, degree), self.series.reshape(degree + 1, -1))
+            values = self._stacked(phi, np.exp(self.half * x + self.centre)).reshape(degree + 1, -1)
+            self.series = np.asarray(np.linalg.solve(chebyshev.chebvander(x, degree), values))
             if np.abs(self.series[-2:]).max() <= 1e-12 * np.abs(self.series).max():  # rho* is known to 1e-10
                 return
         raise ConvergenceError(f"the correlation maps of {phi.name} vary too fast over q in [{q.min():g}, {q.max():g}]")
 
-    def _stack(self, phi: Activation, q: Array) -> None:
+    def _stacked(self, phi: Activation, q: Array) -> Array:
         tables = [self._rows(phi, float(v)) for v in q]
         self.length = max(t.shape[1] for t in tables)
-        self.series: Array = np.array([np.pad(t, ((0, 0), (0, self.length - t.shape[1]))) for t in tables])
+        return np.array([np.pad(t, ((0, 0), (0, self.length - t.shape[1]))) for t in tables])
 
     @staticmethod
     def _rows(phi: Activation, q: float) -> Array:
@@ -218,7 +218,7 @@ class _Tables:
             near = rho >= correlation.NEAR_ONE
             if near.any():
                 c = cell[near]
-                rise, drop = correlation.rise_and_drop(series[c, 2].T, rho[near], layer[c])
+                rise, drop = correlation.rise_and_drop(series[c, 2].T, np.arccos(rho[near]), layer[c])
                 gap[near] = (1 - rho[near]) * (1 - slope_at_one[c]) + w[c] * rise
                 tilt[near] = slope_at_one[c] - w[c] * drop - 1
             return gap, tilt
