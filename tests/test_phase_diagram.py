@@ -9,7 +9,7 @@ from zoo import label
 from afli import activations as act
 from afli import correlation
 from afli import meanfield as mf
-from afli.errors import ConvergenceError, NoFixedPointError
+from afli.errors import NoFixedPointError
 
 WEIGHTS, BIASES = np.array([0.4, 0.9, 1.3, 2.0, 3.0]), np.array([0.0, 1e-4, 0.02, 0.25, 2.0])
 ACTIVATIONS = [
