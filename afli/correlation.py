@@ -89,7 +89,7 @@ class ChebyshevCurve:
         """As for `PriceCurve`, for cos(angle) in [NEAR_ONE, 1]; the relative error is about 1e-12 / angle."""
         return rise_and_drop(self._quotient, angle, self._layer)
 
-    def _evaluated(self, rho: Array, which: int) -> Array:
+    def _evaluated(self, rho: Array, which: int) -> Any:
         x = angle_variable(np.abs(rho), self._layer)
         right = np.asarray(chebyshev.chebval(x, (self._value, self._slope)[which], tensor=False))
         below = rho < 0

@@ -153,7 +153,8 @@ def _length(scale: Any) -> float:
 
 def normal_density(z: Array) -> Array:
     """The standard normal density."""
-    return np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+    with np.errstate(under="ignore"):  # far out it is 0, whatever the caller thinks of underflow
+        return np.asarray(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
 
 
 # --- Two dimensions ---
@@ -381,4 +382,5 @@ class PriceKernel:
         squares = np.where(sign > 0, self.squares, self.squares + 4 * self.products)
         one_minus, one_plus = 2 * np.sin(0.5 * psi)[..., None] ** 2, 1 + np.cos(psi)[..., None]
         sine2 = np.maximum(one_minus * one_plus, 1e-150)
-        return np.asarray(np.exp(-0.5 * squares / sine2 - sign * self.products / one_plus) @ self.weights)
+        with np.errstate(under="ignore"):
+            return np.asarray(np.exp(-0.5 * squares / sine2 - sign * self.products / one_plus) @ self.weights)

@@ -103,7 +103,8 @@ def _slopes(phi: Activation, far: bool) -> tuple[float, float]:
 
 def _two_slopes(phi: Activation, root: float) -> tuple[float, float]:
     """Those of phi where most of the mass lies: near 0, or, if it is straight there, far out."""
-    return _slopes(phi, root > phi.scale and bool(np.isfinite(phi.straight).all()))
+    near = 3 * max([phi.scale, *map(abs, phi.kinks)])  # a third of the mass is beyond one deviation
+    return _slopes(phi, root > near and bool(np.isfinite(phi.straight).all()))
 
 
 Integrand = Callable[[Activation, Array], Array]
