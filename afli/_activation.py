@@ -89,6 +89,27 @@ class Activation:
         """phi(c z) = c phi(z) for c > 0: ReLU, leaky ReLU, the modulus, a linear function; tested on a grid."""
         return looks_homogeneous(self.function, self.kinks, self.scale)
 
+    @cached_property
+    def straight(self) -> tuple[float, float]:
+        """Left of the first number, and right of the second, phi is linear to rounding; infinite where it never is."""
+        return -self._straight_from(-1.0), self._straight_from(1.0)
+
+    def _straight_from(self, side: float) -> float:
+        start = max([0.0, *(side * d for d in self.kinks)])
+        rounding = 1e-16 if self.rounding <= 1e-15 else self.rounding
+        with np.errstate(all="ignore"):  # phi may overflow far out
+            most = np.abs(self.gradient(grid(self.scale))).max()
+            for lengths in (4, 12, 20, 28, 36, 44, 60, 100):
+                near = start + lengths * self.scale
+                u = np.concatenate([near + self.scale * np.linspace(0, 30, 301), near * np.geomspace(1, 1e4, 201)])
+                value, slope = self.function(side * u), side * self.gradient(side * u)
+                bend = np.abs(value - value[0] - slope[-1] * (u - near))
+                if np.all(np.abs(slope - slope[-1]) <= rounding * most) and np.all(
+                    bend <= 4e-16 * (np.abs(value) + np.abs(value[0])) + 1e-17 * most * self.scale
+                ):
+                    return float(near)
+        return np.inf
+
     @overload
     def __call__(self, z: float) -> float: ...
     @overload

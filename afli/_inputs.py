@@ -22,10 +22,14 @@ def real(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, o
 
     open_low excludes the lower end. Raises TypeError for bool, complex, object and str; ValueError outside the range.
     """
+    if np.ma.is_masked(value):
+        raise ValueError(f"{name} must not have masked entries, got {reprlib.repr(value)}")
     try:
         array = np.asarray(value)
     except ValueError as error:
         raise TypeError(f"{name} must be a number or a rectangular array, got {reprlib.repr(value)}") from error
+    except RuntimeError as error:  # a torch tensor that needs gradients, or lies on another device
+        raise TypeError(f"{name} must be a number or an array, got a {type(value).__name__}: {error}") from error
     if array.dtype.kind not in "iuf":
         got = f"{reprlib.repr(value)} of type {type(value).__name__}"
         raise TypeError(f"{name} must be a real number or an array of them, got {got}")
@@ -46,12 +50,14 @@ def scalar(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf,
     return float(array)
 
 
-def integer(name: str, value: Any, *, low: int) -> int:
-    """`value` as an int of at least `low`; raises TypeError for anything that is not an integer, ValueError below."""
+def integer(name: str, value: Any, *, low: int, high: int = 2**53) -> int:
+    """`value` as an int in [low, high], by default as far as floats count; raises TypeError for what is no integer."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} of type {type(value).__name__}")
     if value < low:
         raise ValueError(f"{name} must be at least {low}, got {value!r}")
+    if int(value) > high:
+        raise ValueError(f"{name} must be at most {high}, got {reprlib.repr(value)}")
     return int(value)
 
 

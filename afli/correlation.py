@@ -2,8 +2,8 @@
 
 Two routes. Piecewise-linear activations: Price's theorem makes the second derivative elementary, so one integral of 48
 nodes gives the function and its slope, also from the end rho = 1, where the distance to the diagonal must keep its
-relative accuracy. All others: in the angle psi = arccos(rho) the function is smooth, kinks or not, so a Chebyshev
-series is computed once and evaluated ever after.
+relative accuracy. All others: in the angle psi = arccos(rho) the function is smooth, kinks or not, and turns fastest
+near rho = +-1, so a Chebyshev series in the arsinh of the angle is computed once, checked, and evaluated ever after.
 """
 
 from __future__ import annotations
@@ -13,13 +13,14 @@ from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
+from numpy.typing import NDArray
 
 from afli import gaussian, moments
 from afli._activation import Activation
 from afli._inputs import Array
 from afli.errors import ConvergenceError
 
-_MAX_DEGREE = 512
+_LEAST_DEGREE, _MOST_DEGREE = 16, 256  # of a series; built-in activations need 32 to 128
 _TANGENT_RULE = np.polynomial.legendre.leggauss(24)
 
 
@@ -63,32 +64,54 @@ class PriceCurve:
         """E phi'(U1) phi'(U2), eq. (21)."""
         return np.asarray(self._slope2 + self._kernel.from_zero(rho)[1])
 
-    def above_tangent(self, rho: Array) -> tuple[Array, Array]:
-        """For rho in [0, 1]: value minus its tangent at 1, and slope(1) - slope(rho); both relatively accurate."""
-        return self._kernel.from_one(rho)
+    def above_tangent(self, angle: Array) -> tuple[Array, Array]:
+        """For rho = cos(angle) in [0, 1]: value minus its tangent at 1, slope(1) - slope(rho); relatively accurate."""
+        return self._kernel.from_one(angle)
 
 
 class ChebyshevCurve:
-    """Route of all other activations: Chebyshev series in psi = arccos(rho) on [0, pi]."""
+    """Route of all other activations: Chebyshev series in an angle, for rho >= 0, and for rho < 0 when it is asked."""
 
     def __init__(self, phi: Activation, q: float) -> None:
-        self._value, self._slope = chebyshev_coefficients(phi, q)
+        self._phi, self._q, self._layer = phi, q, layer_of(phi, q)
+        self._value, self._slope = chebyshev_coefficients(phi, q, 1)
         self._quotient = divided(self._slope)
 
     def value(self, rho: Array) -> Array:
         """E phi(U1) phi(U2) / q."""
-        return np.asarray(chebyshev.chebval(angle_variable(rho), self._value, tensor=False))
+        return self._evaluated(rho, 0)
 
     def slope(self, rho: Array) -> Array:
         """E phi'(U1) phi'(U2), eq. (21)."""
-        return np.asarray(chebyshev.chebval(angle_variable(rho), self._slope, tensor=False))
+        return self._evaluated(rho, 1)
 
-    def above_tangent(self, rho: Array) -> tuple[Array, Array]:
-        """As for `PriceCurve`, for rho in [NEAR_ONE, 1]; the relative error is about 1e-12 / (1 - rho)^(1/2)."""
-        return rise_and_drop(self._quotient, rho)
+    def above_tangent(self, angle: Array) -> tuple[Array, Array]:
+        """As for `PriceCurve`, for cos(angle) in [NEAR_ONE, 1]; the relative error is about 1e-12 / angle."""
+        return rise_and_drop(self._quotient, angle, self._layer)
+
+    def _evaluated(self, rho: Array, which: int) -> Any:
+        x = angle_variable(np.abs(rho), self._layer)
+        right = np.asarray(chebyshev.chebval(x, (self._value, self._slope)[which], tensor=False))
+        below = rho < 0
+        if not np.any(below):
+            return right
+        if self._phi.is_odd:
+            return np.where(below, -right if which == 0 else right, right)
+        left = chebyshev.chebval(x, chebyshev_coefficients(self._phi, self._q, -1)[which], tensor=False)
+        return np.asarray(np.where(below, left, right), dtype=float)
 
 
 NEAR_ONE = 0.999  # from here on the distance to the tangent at rho = 1 is integrated, not subtracted
+
+
+def layer_of(phi: Activation, q: Array | float) -> Any:
+    """The angle over which R turns near rho = +-1: a length of phi in standard deviations, at most 1; smooth in q."""
+    return 1 / np.sqrt(1 + np.asarray(q) / phi.scale**2)
+
+
+def angle_variable(rho: Array, layer: Array | float) -> Array:
+    """x in [-1, 1], -1 at rho = 1 and 1 at rho = 0: the arsinh of psi / layer, psi = arccos(rho), where R is smooth."""
+    return 2 * np.arcsinh(np.arccos(rho) / layer) / np.arcsinh(0.5 * np.pi / layer) - 1
 
 
 def divided(series: Array) -> Array:
@@ -100,62 +123,84 @@ def divided(series: Array) -> Array:
     return -r[..., :-2]
 
 
-def rise_and_drop(quotient: Array, rho: Array) -> tuple[Array, Array]:
-    """(value - tangent at 1, slope(1) - slope(rho)) near rho = 1 from the `divided` series of the slope.
+def rise_and_drop(quotient: Array, angle: Array, layer: Array | float) -> tuple[Array, Array]:
+    """(value - tangent at 1, slope(1) - slope(rho)) near rho = cos(angle) = 1 from the `divided` series of the slope.
 
-    quotient: shape (terms,), or (terms, n) for n networks and rho of shape (n,).
+    quotient: shape (terms,), or (terms, n) for n networks and angles of shape (n,); layer: a number, or shape (n,).
     """
-    x, weight = _TANGENT_RULE
-    end = np.arccos(rho)
-    psi = np.concatenate([0.5 * end[..., None] * (x + 1), end[..., None]], axis=-1)
-    drop = 2 * psi / np.pi * chebyshev.chebval(2 * psi / np.pi - 1, quotient[..., None], tensor=False)
-    # d rho = -sin(psi) d psi.
-    return 0.5 * end * np.sum(weight * np.sin(psi[..., :-1]) * drop[..., :-1], axis=-1), drop[..., -1]
+    node, weight = _TANGENT_RULE
+    layer = np.broadcast_to(layer, angle.shape)[..., None]
+    end = np.arcsinh(angle[..., None] / layer)
+    v = np.concatenate([0.5 * end * (node + 1), end], axis=-1)  # psi = layer sinh(v)
+    one_plus_x = 2 * v / np.arcsinh(0.5 * np.pi / layer)
+    drop = one_plus_x * chebyshev.chebval(one_plus_x - 1, quotient[..., None], tensor=False)
+    # d rho = -sin(psi) d psi, d psi = layer cosh(v) dv.
+    psi, stretch = layer * np.sinh(v[..., :-1]), layer * np.cosh(v[..., :-1])
+    return 0.5 * end[..., 0] * np.sum(weight * np.sin(psi) * stretch * drop[..., :-1], axis=-1), drop[..., -1]
 
 
-def angle_variable(rho: Array) -> Array:
-    """The Chebyshev variable 2 arccos(rho) / pi - 1 in [-1, 1]; -1 at rho = 1."""
-    return 2 * np.arccos(rho) / np.pi - 1
+@lru_cache(maxsize=1024)
+def chebyshev_coefficients(phi: Activation, q: float, side: int) -> tuple[Array, Array]:
+    """Series in the angle variable of |rho| of E phi phi / q and E phi' phi', for rho of one sign: side is 1 or -1.
 
-
-@lru_cache(maxsize=512)
-def chebyshev_coefficients(phi: Activation, q: float) -> tuple[Array, Array]:
-    """Series in the angle of E phi phi / q and E phi' phi'.
-
-    The degree is doubled until the last coefficients are rounding. Raises ConvergenceError beyond degree 512.
+    Two rules against each other: panels are halved until the series agrees with what is known, the one-dimensional
+    moments at rho = 1 and 0, and with a finer rule in between. Raises ConvergenceError if they never do.
     """
-    degree, samples = 32, _samples(phi, q, _angles(32))
+    for halvings in range(4):
+        series = _settled_series(phi, q, side, halvings)
+        if series is not None and _agrees(series, phi, q, side, halvings):
+            return series
+    raise ConvergenceError(
+        f"the correlation map of {phi.name} at q = {q:g} did not settle: a kink not declared, kinks too close for "
+        f"sqrt(q), or bends on a shorter length than scale={phi.scale:g}"
+    )
+
+
+def _settled_series(phi: Activation, q: float, side: int, halvings: int) -> tuple[Array, Array] | None:
+    """The degree is doubled until the last five coefficients are rounding; None beyond the highest degree."""
+    degree = _LEAST_DEGREE
+    samples = _samples(phi, q, side, degree, np.arange(degree + 1), halvings)
     while True:
         series = np.array([_series(column) for column in samples.T])
         size = np.abs(series).max(axis=1, keepdims=True)
-        if np.all(np.abs(series[:, -5:]) <= 2e-14 * size):
+        if np.all(np.abs(series[:, -5:]) <= (2e-14 + phi.rounding) * size):  # five: even or odd terms alone may vanish
             return series[0], series[1]
-        if degree == _MAX_DEGREE:
-            raise ConvergenceError(
-                f"the correlation map of {phi.name} at q = {q:g} needs more than {degree} Chebyshev terms: "
-                f"kinks too close for sqrt(q), or bends on a shorter length than scale={phi.scale:g}"
-            )
+        if degree == _MOST_DEGREE or not np.isfinite(size).all():
+            return None
         degree *= 2
         doubled = np.empty((degree + 1, 2))
-        doubled[::2], doubled[1::2] = samples, _samples(phi, q, _angles(degree)[1::2])
+        doubled[::2] = samples
+        doubled[1::2] = _samples(phi, q, side, degree, np.arange(1, degree, 2), halvings)
         samples = doubled
 
 
-def _angles(degree: int) -> Array:
-    """The angles psi of the Chebyshev extrema, from pi down to 0, relatively accurate near 0."""
-    return np.asarray(np.pi * np.sin(0.5 * np.pi * np.arange(degree, -1, -1) / degree) ** 2)
+def _agrees(series: tuple[Array, Array], phi: Activation, q: float, side: int, halvings: int) -> bool:
+    """Whether the series has the known values at its ends, and those of a finer rule at an angle between its nodes."""
+    at = np.asarray(q)
+    known = [(1.0, (float(moments.mean(phi, at)) ** 2 / q, float(moments.slope_power(phi, at, 1)) ** 2))]
+    square, slope2 = float(moments.square(phi, at)) / q, float(moments.slope_power(phi, at, 2))
+    if side == 1:
+        known.append((-1.0, (square, slope2)))
+    layer = float(layer_of(phi, q))
+    psi = layer * np.sinh(0.5 * np.arcsinh(0.5 * np.pi / layer) * (1 - 0.31))
+    value, slope = gaussian.pair_moments(phi, side * float(np.cos(psi)), float(np.sin(psi)), q, halvings + 1)
+    known.append((-0.31, (value / q, slope)))
+    # Ten times the accuracy that R is said to have would be too late: 1e-13 of the size, or what phi' is known to.
+    slack = 2e-13 + 10 * phi.rounding
+    return all(
+        abs(float(chebyshev.chebval(x, p)) - right) <= slack * size
+        for x, values in known
+        for p, right, size in zip(series, values, (square, slope2), strict=True)
+    )
 
 
-def _samples(phi: Activation, q: float, psi: Array) -> Array:
-    """(E phi phi / q, E phi' phi') at decreasing angles, symmetric about pi / 2; an odd phi needs only half of them."""
-    out = np.empty((len(psi), 2))
-    for i in reversed(range(len(psi))):
-        if phi.is_odd and i < len(psi) // 2:
-            out[i] = out[len(psi) - 1 - i] * (-1.0, 1.0)
-        else:
-            value, slope = gaussian.pair_moments(phi, float(psi[i]), q)
-            out[i] = value / q, slope
-    return out
+def _samples(phi: Activation, q: float, side: int, degree: int, index: NDArray[np.intp], halvings: int) -> Array:
+    """(E phi phi / q, E phi' phi') at those of the degree + 1 Chebyshev extrema, from x = 1 (rho = 0) to x = -1."""
+    layer = float(layer_of(phi, q))
+    # 1 + x = 2 sin^2, relatively accurate near rho = +-1
+    psi = layer * np.sinh(np.arcsinh(0.5 * np.pi / layer) * np.sin(0.5 * np.pi * (degree - index) / degree) ** 2)
+    pairs = [gaussian.pair_moments(phi, side * float(np.cos(p)), float(np.sin(p)), q, halvings) for p in psi]
+    return np.array(pairs) / (q, 1.0)
 
 
 def _series(samples: Array) -> Array:

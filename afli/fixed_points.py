@@ -19,6 +19,7 @@ from afli._activation import Activation
 from afli._inputs import Array
 from afli.errors import ConvergenceError, NoFixedPointError
 
+_RESIDUAL = 1e-6  # of V(q) / q - 1 and W(q) / q - 1: roots leave rounding, and a jump of phi or a stale table 1e-2
 ROUNDING = 2e-15  # V(q) within this relative distance of q is q: a linear piece must not look like a fixed point
 
 Interval = tuple[float, float]
@@ -156,13 +157,21 @@ def _refined(phi: Activation, sigma_w2: float, sigma_b2: float, cell: Interval) 
 
 
 def log_root(residual: Callable[[float], float], cell: Interval) -> float:
-    """q at the root of a function of log q; if rounding hides the change of sign, the end nearer to zero."""
+    """q at the root of a function of log q; if rounding hides the change of sign, the end nearer to zero.
+
+    Raises ConvergenceError if the function is not small there: it jumps, or is not the one that found the cell.
+    """
     from scipy.optimize import brentq
 
     ends = [residual(end) for end in cell]
     if ends[0] * ends[1] > 0:
-        return float(np.exp(cell[int(abs(ends[1]) < abs(ends[0]))]))
-    return float(np.exp(brentq(residual, *cell, xtol=1e-15, rtol=8.9e-16)))
+        root = cell[int(abs(ends[1]) < abs(ends[0]))]
+    else:
+        root = float(brentq(residual, *cell, xtol=1e-15, rtol=8.9e-16))
+    left = abs(residual(root))
+    if not left <= _RESIDUAL:
+        raise ConvergenceError(f"no root: the residual at q = {np.exp(root):g} is {left:g}; phi jumps or has changed")
+    return float(np.exp(root))
 
 
 def _homogeneous_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None) -> float:
@@ -207,8 +216,7 @@ def critical_variance(phi: Activation, sigma_b2: float) -> float:
 
     def residual(log_q: float) -> float:
         q = np.exp(log_q)
-        r = float(bias_variance_at(phi, np.asarray(q)))
-        return r / sigma_b2 - 1 if sigma_b2 > 0 else r / q
+        return float((bias_variance_at(phi, np.asarray(q)) - sigma_b2) / q)  # W(q) / q = 1 - this, and r < q
 
     low, high = _critical_bracket(phi, sigma_b2)
     return log_root(residual, (float(np.log(low)), float(np.log(high))))
@@ -234,12 +242,18 @@ def _critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
                 )
         return high / 2, high
     exponents = [int(np.floor(np.log10(v))) for v in (1e-16 * shortest**2, 1e8 * longest**2)]
-    reached = False
+    reached, failure = False, None
     for exponent in range(exponents[0], exponents[1] + 1):
-        q, r = _critical_decade(phi, exponent)
+        try:
+            q, r = _critical_decade(phi, exponent)
+        except ConvergenceError as error:  # the point may lie elsewhere
+            failure = failure or error
+            continue
         for i in np.flatnonzero((r[:-1] < sigma_b2) & (r[1:] >= sigma_b2)):
             return float(q[i]), float(q[i + 1])
         reached |= bool((r >= sigma_b2).any())
+    if failure:
+        raise failure
     moments.slope2_divisor(phi, np.asarray(longest**2))  # of a constant phi there is no W
     raise NoFixedPointError(
         f"{phi.name} has no critical point at sigma_b2={sigma_b2:g} with q from 1e{exponents[0]} to "

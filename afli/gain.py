@@ -26,7 +26,7 @@ SIGMA_B2 = 0.1  # the paper's own in most of its figures
 class Gain:
     """The edge of chaos of one activation.
 
-    Attributes
+    Parameters
     ----------
     net : MeanField
         The critical network.

@@ -20,7 +20,8 @@ from afli.errors import ConvergenceError
 __all__ = ["expectation", "expectation2"]
 
 _X, _W = np.polynomial.legendre.leggauss(16)
-_Z_MAX = 12.0  # E[Z^20; |Z| > 12] is 1e-19 of E Z^20
+_REACHES = (12.0, 18.0, 27.0, 38.0)  # tried in turn until the tail is nothing; the density underflows beyond 38
+_RADII = (9.0, 13.0, 19.0, 27.0)  # the same in the plane, where P(|(Z1, Z2)| > 9) is 3e-18
 _STEP = 3.4  # widest panel, in standard deviations: the 16-point rule integrates the density over it to 1e-16
 _FAR = 1e5  # further out than this many lengths the panels grow: a wave is followed up to there, a tail beyond
 
@@ -31,51 +32,105 @@ def expectation(f: Function, q: Any, *, kinks: Sequence[float] = (), scale: floa
     f: vectorised function of a float64 array, smooth between the kinks on lengths of `scale`, of polynomial growth.
     q: variance, >= 0, any shape. kinks: points where f or its first derivatives jump. scale: in [1e-100, 1e100].
     Returns an array of q's shape (a float for a scalar). Panels are halved until two results agree to 1e-13 of E|f|.
-    Raises ConvergenceError if they do not (a kink not declared, a scale too long), ValueError, TypeError for bad input.
+    Raises ConvergenceError if they do not (a kink not declared, a scale too long), or if the integral diverges;
+    ValueError, TypeError for bad input.
     """
     f, q, kinks, scale = function("f", f), real("q", q, low=0.0), points("kinks", kinks), _length(scale)
     values = [settled(f, float(np.sqrt(v)), kinks, scale)[0] for v in q.ravel()]
     return like(np.array(values).reshape(q.shape))
 
 
+Straight = tuple[float, float]  # f is linear to rounding left of the first number and right of the second
+_NOWHERE = (-np.inf, np.inf)
+
+
 def settled(
-    f: Function, root_q: float, kinks: Sequence[float], scale: float, rounding: float = 0.0
+    f: Function,
+    root_q: float,
+    kinks: Sequence[float],
+    scale: float,
+    rounding: float = 0.0,
+    straight: Straight = _NOWHERE,
 ) -> tuple[float, float]:
     """(E f(sqrt(q) Z), E |f|) for one sqrt(q), unchecked; the mean is known to 1e-13 of E |f|.
 
-    rounding: absolute error of the square root of f, if f is a square.
+    rounding: absolute error of the square root of f, if f is a square. straight: where f needs no fine panels.
     """
     if root_q == 0.0:
         value = float(np.ravel(f(np.zeros(1)))[0])
         return value, abs(value)
-    with np.errstate(over="ignore", invalid="ignore"):  # an f that overflows does not settle, which is reported below
-        previous, size = _line(f, root_q, kinks, scale, 0)
-        for halvings in range(1, 9):
-            value, size = _line(f, root_q, kinks, scale, halvings)
-            if abs(value - previous) <= 1e-13 * size + rounding * (np.sqrt(size) + rounding):
-                return value, size
-            previous = value
-    raise ConvergenceError(
-        f"E f(sqrt(q) Z) did not settle at q = {root_q**2:g}: "
-        f"f is not finite, or has a kink not declared, or bends on a shorter length than scale={scale:g}"
-    )
+    with np.errstate(all="ignore"):  # an f that overflows does not settle, which is reported below
+        for reach in _REACHES:
+            previous, size = _line(f, root_q, kinks, scale, straight, reach, 0)
+            if not np.isfinite(size) or _tail(f, root_q, reach) > 1e-14 * size:
+                continue
+            for halvings in range(1, 9):
+                value, size = _line(f, root_q, kinks, scale, straight, reach, halvings)
+                if abs(value - previous) <= 1e-13 * size + rounding * (np.sqrt(size) + rounding):
+                    return value, size
+                previous = value
+            break
+    raise ConvergenceError(_why_unsettled(f, root_q, kinks, scale, size, reach))
 
 
-def _line(f: Function, root_q: float, kinks: Sequence[float], scale: float, halvings: int) -> tuple[float, float]:
-    """One composite rule: the integral of f, and of |f|."""
-    z, weight = _rule(_edges(root_q, kinks, scale / 2**halvings), _STEP / 2**halvings)
+def _line(
+    f: Function,
+    root_q: float,
+    kinks: Sequence[float],
+    scale: float,
+    straight: Straight,
+    reach: float,
+    halvings: int,
+) -> tuple[float, float]:
+    """One composite rule on [-reach, reach]: the integral of f, and of |f|."""
+    z, weight = _rule(_edges(root_q, kinks, scale / 2**halvings, straight, reach), _STEP / 2**halvings)
     terms = weight * normal_density(z) * f(root_q * z)
     return float(np.sum(terms)), float(np.sum(np.abs(terms)))
 
 
-def _edges(root_q: float, kinks: Sequence[float], scale: float) -> Array:
-    """Cut points on [-12, 12]: the kinks, and a grid that is fine where activations bend and coarser further out."""
-    reach = _Z_MAX * root_q / scale
-    bends = np.concatenate([[0.0, 2.0, 4.0], np.arange(12.0, min(reach, _FAR), 8.0)])
-    if reach > _FAR:
-        bends = np.concatenate([bends, np.geomspace(_FAR, reach, 2 + int(4 * np.log2(reach / _FAR)))])
-    cuts = np.concatenate([scale * bends, -scale * bends, kinks]) / root_q
-    return np.unique(np.concatenate([cuts[np.abs(cuts) < _Z_MAX], [-_Z_MAX, _Z_MAX]]))
+def _tail(f: Function, root_q: float, reach: float) -> float:
+    """About the integral of |f| beyond +-reach: the last value over the rate at which the integrand falls there."""
+    z = reach - np.linspace(0.0, 1.0, 17)  # the nearer half of the last unit, then the further one
+    z = np.concatenate([z, -z])
+    height = (normal_density(z) * np.abs(f(root_q * z) + 0 * z)).reshape(2, 17)
+    near, far = height[:, :9].max(axis=1), height[:, 8:].max(axis=1)
+    rate = 2 * np.log(far / near)
+    return float(np.sum(np.where(near == 0, 0.0, np.where(rate > 0.2, near / rate, np.inf))))
+
+
+def _why_unsettled(f: Function, root_q: float, kinks: Sequence[float], scale: float, size: float, reach: float) -> str:
+    """What a look at the values of f tells; a rule that does not settle cannot say which."""
+    start = f"E f(sqrt(q) Z) did not settle at q = {root_q**2:g}: "
+    z = np.linspace(-_REACHES[0], _REACHES[0], 4001)
+    with np.errstate(all="ignore"):
+        values = np.asarray(f(root_q * z))
+    bad = ~np.isfinite(values)
+    if bad.any():
+        return start + f"f is not finite, first at {root_q * float(z[np.broadcast_to(bad, z.shape)][0]):g}"
+    if not np.isfinite(size) or reach == _REACHES[-1]:
+        return start + "f grows too fast for the integral to converge"
+    if values.dtype.kind == "f" and values.dtype.itemsize < 8:
+        return start + f"f returns {values.dtype}, whose rounding is above the accuracy asked for"
+    return start + (
+        f"f has a kink not declared, or bends on a shorter length than scale={scale:g}, "
+        "or is known with a rounding above 1e-13 of its size"
+    )
+
+
+def _edges(root_q: float, kinks: Sequence[float], scale: float, straight: Straight, reach: float) -> Array:
+    """Cut points on [-reach, reach]: the kinks, and a grid, fine where activations bend and coarser further out."""
+    ends = min(reach * root_q, max(-straight[0], 0.0)), min(reach * root_q, max(straight[1], 0.0))
+    cuts = np.concatenate([-_bends(ends[0], scale), _bends(ends[1], scale), kinks]) / root_q
+    return np.unique(np.concatenate([cuts[np.abs(cuts) < reach], [-reach, reach]]))
+
+
+def _bends(end: float, scale: float) -> Array:
+    """Cut points from 0 up to `end`."""
+    lengths = end / scale
+    bends = np.concatenate([[0.0, 2.0, 4.0, 8.0], np.arange(12.0, min(lengths, _FAR), 8.0)])
+    if lengths > _FAR:
+        bends = np.concatenate([bends, np.geomspace(_FAR, lengths, 2 + int(4 * np.log2(lengths / _FAR)))])
+    return np.append(scale * bends[bends < lengths], end)
 
 
 def _rule(edges: Array, step: float) -> tuple[Array, Array]:
@@ -98,7 +153,8 @@ def _length(scale: Any) -> float:
 
 def normal_density(z: Array) -> Array:
     """The standard normal density."""
-    return np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi)
+    with np.errstate(under="ignore"):  # far out it is 0, whatever the caller thinks of underflow
+        return np.asarray(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
 
 
 # --- Two dimensions ---
@@ -114,42 +170,59 @@ def expectation2(
     kinks_f: Sequence[float] = (),
     kinks_g: Sequence[float] = (),
     scale: float = 1.0,
+    straight: Straight = _NOWHERE,
 ) -> Any:
     """E f(U1) g(U2) for centred Gaussians of variances q1, q2 > 0 and correlation rho in [-1, 1] (any shape), eq. (4).
 
-    Other arguments and errors as for `expectation`. About 5 ms a value; a correlation map at many rho is cheaper
-    through `meanfield.MeanField`, which tabulates it. ConvergenceError also for standard deviations above 100 scales.
+    Other arguments and errors as for `expectation`; straight: left of the first number and right of the second f and
+    g are linear to rounding, and need no fine panels. About 5 ms a value; a correlation map at many rho is cheaper
+    through `meanfield.MeanField`, which tabulates it. ConvergenceError also for standard deviations of many scales.
     """
     f, g, rho, scale = function("f", f), function("g", g), real("rho", rho, low=-1.0, high=1.0), _length(scale)
     root1, root2 = (np.sqrt(scalar(n, v, low=0.0, open_low=True)) for n, v in (("q1", q1), ("q2", q2)))
     kinks_f, kinks_g = points("kinks_f", kinks_f), points("kinks_g", kinks_g)
 
     def one(r: float) -> float:
-        previous, s = np.inf, float(np.sqrt((1 - r) * (1 + r)))
-        for halvings in range(5):
-            value, size = _plane([(f, g)], r, s, root1, root2, kinks_f, kinks_g, scale, halvings)[0]
-            if abs(value - previous) <= 1e-13 * size:
-                return value
-            previous = value
+        s = float(np.sqrt((1 - r) * (1 + r)))
+        for radius in _RADII:
+            previous = np.inf
+            for halvings in range(5):
+                [(value, size, rim)] = _plane(
+                    [(f, g)], r, s, root1, root2, kinks_f, kinks_g, scale, straight, radius, halvings
+                )
+                if not np.isfinite(size) or rim > 1e-12 * size:
+                    break
+                if abs(value - previous) <= 1e-13 * size:
+                    return value
+                previous = value
+            else:
+                break
         raise ConvergenceError(
             f"E f(U1) g(U2) did not settle at rho = {r!r}, q1 = {root1**2:g}, q2 = {root2**2:g}: "
-            f"a kink not declared, or f and g bend on a shorter length than scale={scale:g}"
+            f"f or g is not finite or grows too fast, has a kink not declared, or bends on a shorter length "
+            f"than scale={scale:g}"
         )
 
-    return like(np.array([one(float(r)) for r in rho.ravel()]).reshape(rho.shape))
+    with np.errstate(all="ignore"):  # what overflows does not settle
+        return like(np.array([one(float(r)) for r in rho.ravel()]).reshape(rho.shape))
 
 
-def pair_moments(phi: Any, psi: float, q: float) -> tuple[float, float]:
-    """(E phi(U1) phi(U2), E phi'(U1) phi'(U2)) for variances q and correlation cos(psi), on one set of nodes.
+def pair_moments(phi: Any, rho: float, s: float, q: float, halvings: int = 0) -> tuple[float, float]:
+    """(E phi(U1) phi(U2), E phi'(U1) phi'(U2)) for variances q, correlation rho, rho^2 + s^2 = 1, on one set of nodes.
 
-    phi: an Activation. Not refined: the caller checks the accuracy (the Chebyshev table by its last coefficients).
+    phi: an Activation. Near rho = 1 the slope moves with s, which rho does not resolve: both are passed on. One rule,
+    with panels halved so many times; the caller compares it with what is known.
     """
     root_q, kinks = float(np.sqrt(q)), phi.kinks
     pairs = [(phi.function, phi.function), (phi.gradient, phi.gradient)]
-    # Near rho = 1 the slope moves with psi, which rho = cos(psi) does not resolve: cosine and sine are both passed on.
-    sine = float(np.sin(psi)) if psi < np.pi else 0.0
-    (value, _), (slope, _) = _plane(pairs, float(np.cos(psi)), sine, root_q, root_q, kinks, kinks, phi.scale, 0)
+    with np.errstate(all="ignore"):
+        (value, *_), (slope, *_) = _plane(
+            pairs, rho, s, root_q, root_q, kinks, kinks, phi.scale, phi.straight, _RADII[0], halvings, sizes=False
+        )
     return value, slope
+
+
+_MOST_NODES = 5e6  # of one rule, about half a second: what takes more is refused
 
 
 def _plane(
@@ -161,59 +234,79 @@ def _plane(
     kinks_f: Sequence[float],
     kinks_g: Sequence[float],
     scale: float,
+    straight: Straight,
+    radius: float,
     halvings: int,
-) -> list[tuple[float, float]]:
-    """For each (f, g): the integral of f(U1) g(U2), and of its absolute value.
+    sizes: bool = True,
+) -> list[tuple[float, float, float]]:
+    """For each (f, g): the integral of f(U1) g(U2), and with `sizes` of its absolute value, and of that near the rim.
 
-    Outer variable Z1 with U1 = root1 Z1; inner U2 = root2 (rho Z1 + s Z2), rho^2 + s^2 = 1, cut at the kinks of g.
+    Outer variable Z1 with U1 = root1 Z1; inner U2 = root2 (rho Z1 + s Z2), rho^2 + s^2 = 1, cut at the kinks of g;
+    Z1^2 + Z2^2 <= radius^2.
     """
-    if max(root1, root2) > 100 * scale:
+    scale, step = scale / 2**halvings, _STEP / 2**halvings
+    if s == 0.0:
+        both = tuple(kinks_f) + tuple(rho * root1 / root2 * d for d in kinks_g)
+        along = [partial(_along, f, g, rho * root2 / root1) for f, g in pairs]
+        if rho < 0:
+            straight = -max(-straight[0], straight[1]), max(-straight[0], straight[1])
+        reach = _REACHES[_RADII.index(radius)]
+        return [(*_line(h, root1, both, scale, straight, reach, 0), _tail(h, root1, reach)) for h in along]
+    outer = [_edges(root1, kinks_f, scale, straight, radius)]
+    if s < abs(rho):  # near rho = +-1 the inner mean turns quickly where U2 crosses a kink: finer panels there
+        band = s / abs(rho) * np.linspace(-9, 9, 7)
+        outer += [d / (root2 * rho) + band for d in kinks_g]
+    if abs(rho) > 0.1:  # the inner mean bends where g does, smeared over s root2
+        width = max(8 * scale, 3 * s * root2)
+        ends = [min(radius, max(e, 0.0) / root2 + 9 * s) for e in (-straight[0], straight[1])]
+        outer += [
+            sign * np.linspace(0.0, end, 2 + int(end * root2 / width)) / rho
+            for sign, end in zip((-1, 1), ends, strict=True)
+        ]
+        if s * root2 < 4 * scale:
+            outer.append(_edges(root2, (), scale, straight, radius) / rho)
+    edges = np.unique(np.concatenate(outer))
+    z, weight = _rule(edges[np.abs(edges) <= radius], step)
+    weight = weight * normal_density(z)
+    inner_edges = _edges(root2, kinks_g, scale, straight, radius)[1:-1]
+    if len(z) * len(_X) * (18 / step + len(inner_edges) * min(1.0, s)) > _MOST_NODES:
         raise ConvergenceError(
             f"a variance of {max(root1, root2) ** 2:g} is out of reach of two-dimensional quadrature "
             f"for a function that bends on the length {scale:g}"
         )
-    scale, step = scale / 2**halvings, _STEP / 2**halvings
-    if s == 0.0:
-        both = tuple(kinks_f) + tuple(rho * root1 / root2 * d for d in kinks_g)
-        return [_line(partial(_along, f, g, rho * root2 / root1), root1, both, scale, 0) for f, g in pairs]
-    outer = [_edges(root1, kinks_f, scale)]
-    if s < abs(rho):  # near rho = +-1 the inner mean turns quickly where U2 crosses a kink: finer panels there
-        band = s / abs(rho) * np.linspace(-9, 9, 7)
-        outer += [d / (root2 * rho) + band for d in kinks_g]
-    outer.append(_edges(root2, (), scale) / rho if abs(rho) > 0.1 else np.empty(0))
-    edges = np.unique(np.concatenate(outer))
-    z, weight = _rule(edges[np.abs(edges) <= _Z_MAX], step)
-    weight = weight * normal_density(z)
-    totals = np.zeros((len(pairs), 2))
+    totals = np.zeros((len(pairs), 3))
     for block in np.array_split(np.arange(len(z)), 1 + len(z) // 1000):  # bounds the memory
-        owner, y, inner_weight = _inner(rho * z[block], s, root2, kinks_g, scale, step)
+        owner, t, inner_weight = _inner(rho * z[block], z[block], s, inner_edges, step, radius)
         owner = block[owner]
-        joint = weight[owner] * inner_weight
+        joint, u2 = weight[owner] * inner_weight, root2 * (rho * z[owner] + s * t)
+        rim = z[owner] ** 2 + t**2 > (radius - 0.5) ** 2 if sizes else None
         for i, (f, g) in enumerate(pairs):
-            terms = joint * np.broadcast_to(f(root1 * z), z.shape)[owner] * g(root2 * y)
-            totals[i] += np.sum(terms), np.sum(np.abs(terms))
-    return [(float(value), float(size)) for value, size in totals]
+            left, right = np.broadcast_to(f(root1 * z), z.shape)[owner], g(u2)
+            totals[i, 0] += np.sum(joint * left * right)
+            if sizes:
+                size = np.abs(joint * left * right)
+                totals[i, 1:] += np.sum(size), np.sum(size[rim])
+    return [(float(value), float(size), float(rim)) for value, size, rim in totals]
 
 
 def _along(f: Function, g: Function, ratio: float, u: Array) -> Array:
     return f(u) * g(ratio * u)
 
 
-def _inner(
-    mean: Array, s: float, root: float, kinks: Sequence[float], scale: float, step: float
-) -> tuple[Any, Array, Array]:
-    """The inner rule at y = mean + s t, |t| <= 9, cut at kinks and bends: index of the outer point, y, weight.
+def _inner(mean: Array, z: Array, s: float, edges: Array, step: float, radius: float) -> tuple[Any, Array, Array]:
+    """The inner rule in t, z^2 + t^2 <= radius^2, cut where y = mean + s t is in `edges`: outer index, t, weight.
 
     It is laid out in t, so that the weights keep their accuracy when s is as small as rounding.
     """
-    cuts = np.concatenate([[-np.inf], _edges(root, kinks, scale)[1:-1], [np.inf]])
-    low = np.maximum((cuts[:-1] - mean[:, None]) / s, -9.0)
-    high = np.minimum((cuts[1:] - mean[:, None]) / s, 9.0)
+    cuts = np.concatenate([[-np.inf], edges, [np.inf]])
+    most = np.sqrt(np.maximum(radius**2 - z**2, 0.0))[:, None]
+    low = np.maximum((cuts[:-1] - mean[:, None]) / s, -most)
+    high = np.minimum((cuts[1:] - mean[:, None]) / s, most)
     outer, piece = np.nonzero(high > low)
     interval, left, width = _panels(low[outer, piece], high[outer, piece], step)
     owner = np.repeat(outer[interval], len(_X))
     t = (left[:, None] + 0.5 * width[:, None] * (_X + 1)).ravel()
-    return owner, mean[owner] + s * t, (0.5 * width[:, None] * _W).ravel() * normal_density(t)
+    return owner, t, (0.5 * width[:, None] * _W).ravel() * normal_density(t)
 
 
 # --- Piecewise-linear functions: closed moments, and Price's theorem ---
@@ -276,11 +369,10 @@ class PriceKernel:
         rise = np.abs(rho)[..., None] - np.cos(psi)
         return np.einsum("...i,...i", rise, kernel), sign * np.sum(kernel, axis=-1)
 
-    def from_one(self, rho: Array) -> tuple[Array, Array]:
-        """(int (s - rho) C'' ds, int C'' ds) / q over s in [rho, 1], relatively accurate; rho in [0, 1]."""
-        end = np.arccos(rho)
-        psi, weight = self._nodes(np.zeros(np.shape(rho)), end)
-        kernel = self._at(psi, np.ones(np.shape(rho))) * weight
+    def from_one(self, end: Array) -> tuple[Array, Array]:
+        """(int (s - rho) C'' ds, int C'' ds) / q over s in [rho, 1], relatively accurate; end = arccos(rho) <= pi/2."""
+        psi, weight = self._nodes(np.zeros(np.shape(end)), end)
+        kernel = self._at(psi, np.ones(np.shape(end))) * weight
         rise = 2 * np.sin(0.5 * (end[..., None] + psi)) * np.sin(0.5 * (end[..., None] - psi))
         return np.einsum("...i,...i", rise, kernel), np.sum(kernel, axis=-1)
 
@@ -290,4 +382,5 @@ class PriceKernel:
         squares = np.where(sign > 0, self.squares, self.squares + 4 * self.products)
         one_minus, one_plus = 2 * np.sin(0.5 * psi)[..., None] ** 2, 1 + np.cos(psi)[..., None]
         sine2 = np.maximum(one_minus * one_plus, 1e-150)
-        return np.asarray(np.exp(-0.5 * squares / sine2 - sign * self.products / one_plus) @ self.weights)
+        with np.errstate(under="ignore"):
+            return np.asarray(np.exp(-0.5 * squares / sine2 - sign * self.products / one_plus) @ self.weights)

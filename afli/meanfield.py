@@ -77,7 +77,9 @@ def covariance_map(phi: Activation, rho: Any, *, q1: float, q2: float, sigma_w2:
     require(phi)
     sigma_w2, sigma_b2 = scalar("sigma_w2", sigma_w2, low=0.0), scalar("sigma_b2", sigma_b2, low=0.0)
     f = phi.function
-    inner = gaussian.expectation2(f, f, rho, q1=q1, q2=q2, kinks_f=phi.kinks, kinks_g=phi.kinks, scale=phi.scale)
+    inner = gaussian.expectation2(
+        f, f, rho, q1=q1, q2=q2, kinks_f=phi.kinks, kinks_g=phi.kinks, scale=phi.scale, straight=phi.straight
+    )
     return sigma_w2 * inner + sigma_b2
 
 
@@ -146,7 +148,11 @@ class MeanField:
 
     @cached_property
     def _curve(self) -> Any:
-        return correlation.curve(self.phi, self.q)
+        curve, at = correlation.curve(self.phi, self.q), np.asarray(self.q)
+        known, tabulated = float(moments.square(self.phi, at)) / self.q, float(curve.value(np.ones(())))
+        if abs(tabulated - known) > (1e-10 + 100 * self.phi.rounding) * known:
+            raise ConvergenceError(f"E phi^2 of {self.phi.name} has changed since its tables were made: make it anew")
+        return curve
 
     def correlation_map(self, rho: Any) -> Any:
         """R(rho), eq. (5): the correlation one layer up. rho in [-1, 1], any shape. Absolute accuracy 1e-12."""
@@ -177,7 +183,7 @@ class MeanField:
         gap = np.empty(rho.shape)
         gap[subtracted] = self._map(rho[subtracted]) - rho[subtracted]
         rest = rho[~subtracted]
-        above, _ = self._curve.above_tangent(np.abs(rest))
+        above, _ = self._curve.above_tangent(np.arccos(np.abs(rest)))
         right = (1 - np.abs(rest)) * (1 - self.chi1) + self.sigma_w2 * above
         # For odd phi, R - sigma_b2/q is odd, so the gap at -rho follows from the gap at rho.
         gap[~subtracted] = np.where(rest >= 0, right, 2 * self.sigma_b2 / self.q - right)
@@ -186,7 +192,7 @@ class MeanField:
     def _slope_minus_one(self, rho: Array) -> Array:
         if rho.min() < correlation.NEAR_ONE:
             return self.sigma_w2 * self._curve.slope(rho) - 1
-        return self.chi1 - 1 - self.sigma_w2 * self._curve.above_tangent(rho)[1]
+        return self.chi1 - 1 - self.sigma_w2 * self._curve.above_tangent(np.arccos(rho))[1]
 
     def correlation_fixed_point(self) -> float:
         """rho*: the attracting fixed point of R in [0, 1]. It is 1 in the ordered phase and on the edge, less in chaos.
@@ -203,7 +209,7 @@ class MeanField:
         """rho0 and its images under 1, ..., depth layers: an array of shape (depth + 1,) + shape of rho0."""
         rho = real("rho0", rho0, low=-1.0, high=1.0)
         path = [rho]
-        for _ in range(integer("depth", depth, low=0)):
+        for _ in range(integer("depth", depth, low=0, high=10**7)):
             rho = np.clip(self._map(rho), -1.0, 1.0)
             path.append(rho)
         return np.array(path)
@@ -214,19 +220,46 @@ class MeanField:
         Raises NoFixedPointError if correlations settle below the target (chaos), ConvergenceError if they stop rising
         by more than rounding, or after 10^6 layers.
         """
-        target, rho = scalar("target", target, low=-1.0, high=1.0), np.asarray(scalar("rho0", rho0, low=-1.0, high=1.0))
+        target, start = scalar("target", target, low=-1.0, high=1.0), scalar("rho0", rho0, low=-1.0, high=1.0)
+        if start >= target:
+            return 0
         rest = self.correlation_fixed_point()
-        if rho < target and rest < target:
+        if rest < target:
             raise NoFixedPointError(f"correlations of {self!r} settle at {rest:.6g} and never reach target={target:g}")
-        for layer in range(10**6):
-            if rho >= target:
+        goal, distance = 1 - target, np.asarray(1 - start)  # the gap is relatively accurate in 1 - rho
+        if goal == 0 or self._least_layers(goal, min(1.0, float(distance))) > _MOST_LAYERS:
+            raise ConvergenceError(
+                f"{self!r} needs more than {_MOST_LAYERS} layers from {start:g} to target={target!r}"
+            )
+        for layer in range(1, _MOST_LAYERS + 1):
+            before, distance = distance, distance - self._gap_at(distance)
+            if distance <= goal:
                 return layer
-            before, rho = rho, np.clip(self._map(rho), -1.0, 1.0)
-            if rho == before:
+            if distance >= before:
                 break
         raise ConvergenceError(
-            f"the correlation is {float(rho):.9g} after {layer + 1} layers of {self!r}, still below target={target:g}"
+            f"the correlation is {float(1 - distance):.9g} after {layer} layers of {self!r}, "
+            f"still below target={target:g}"
         )
+
+    def _gap_at(self, distance: Array) -> Array:
+        """R(rho) - rho at rho = 1 - distance, relatively accurate in a small distance."""
+        if distance > (1 - correlation.NEAR_ONE if self.phi.piece_slopes is None else 1.0):
+            return self._gap(1 - distance)
+        above, _ = self._curve.above_tangent(2 * np.arcsin(np.sqrt(0.5 * distance)))
+        return np.asarray(distance * (1 - self.chi1) + self.sigma_w2 * above)
+
+    def _least_layers(self, goal: float, distance: float) -> float:
+        """Fewer than the layers from a distance <= 1 to goal: the gap falls on the way, so it is largest first."""
+        halvings = distance / goal * 0.5 ** np.arange(1, 1 + max(0, int(np.log2(distance / goal))))
+        if not len(halvings):
+            return 0.0
+        at = goal * halvings
+        gap = np.array([float(self._gap_at(np.asarray(2 * d))) for d in at])
+        return float(np.sum(at / np.maximum(gap, 1e-300)) - len(at))
+
+
+_MOST_LAYERS = 10**6
 
 
 # --- The edge of chaos ---

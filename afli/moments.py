@@ -5,19 +5,22 @@ U = sqrt(q) Z; q > 0 of any shape, unchecked. Closed for piecewise-linear phi, q
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import lru_cache, partial
 
 import numpy as np
+from numpy.polynomial import chebyshev
 
 from afli import gaussian
 from afli._activation import Activation
-from afli._inputs import Array, Function
+from afli._inputs import Array
+from afli.errors import ConvergenceError
 
 
 def mean(phi: Activation, q: Array) -> Array:
     """E phi(U)."""
     if phi.piece_slopes is None:
-        return _expectation(phi, phi.function, q)
+        return _expectation(phi, _value, q)
     s, h = pieces(phi)
     return _of_pieces(phi, q, h, s, 0 * s)
 
@@ -25,7 +28,7 @@ def mean(phi: Activation, q: Array) -> Array:
 def square(phi: Activation, q: Array) -> Array:
     """E phi(U)^2, eq. (3)."""
     if phi.piece_slopes is None:
-        return _expectation(phi, lambda u: phi.function(u) ** 2, q)
+        return _expectation(phi, _square, q)
     s, h = pieces(phi)
     return _of_pieces(phi, q, h**2, 2 * s * h, s**2)
 
@@ -33,14 +36,14 @@ def square(phi: Activation, q: Array) -> Array:
 def slope_power(phi: Activation, q: Array, power: int) -> Array:
     """E phi'(U)^power, eqs. (7), (12)."""
     if phi.piece_slopes is None:
-        return _expectation(phi, lambda u: phi.gradient(u) ** power, q)
+        return _expectation(phi, _slope2 if power == 2 else lambda phi, u: phi.gradient(u) ** power, q)
     return np.asarray(np.sum(pieces(phi)[0] ** power * gaussian.piece_moments(q, phi.kinks)[0], axis=-1))
 
 
 def radial(phi: Activation, q: Array) -> Array:
     """E phi(U) phi'(U) U, which is q d/dq E phi(U)^2."""
     if phi.piece_slopes is None:
-        return _expectation(phi, lambda u: phi.function(u) * phi.gradient(u) * u, q)
+        return _expectation(phi, lambda phi, u: phi.function(u) * phi.gradient(u) * u, q)
     s, h = pieces(phi)
     return _of_pieces(phi, q, 0 * s, s * h, s**2)
 
@@ -61,32 +64,103 @@ def slope2_divisor(phi: Activation, q: Array) -> Array:
 def linear_excess(phi: Activation, q: Array) -> Array:
     """E[q phi'(U)^2 - phi(U)^2], the quantity whose ratio to E phi'^2 must equal sigma_b2 on the edge of chaos.
 
-    Computed on psi = phi - k u: by Stein's lemma (A.3) the linear part drops out for every k, so a nearly linear
-    activation loses no digits.
+    Computed on psi = phi - h for a function h of two slopes, left and right of 0, which has none of it itself: by
+    Stein's lemma (A.3) h drops out but for its jump of slope times phi(0), so a nearly linear phi, or one close to
+    ReLU, loses no digits.
     """
-    k = phi.slope
     if phi.piece_slopes is None:
-
-        def at(v: float) -> float:
-            def integrand(u: Array) -> Array:
-                return v * (phi.gradient(u) - k) ** 2 - (phi.function(u) - k * u) ** 2
-
-            root = float(np.sqrt(v))
-            value, size = gaussian.settled(integrand, root, phi.kinks, phi.scale, phi.rounding * abs(k) * root)
-            return value if abs(value) > 1e-13 * size else 0.0  # a homogeneous function of the user's own gives 0
-
-        return np.array([at(float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
+        return np.array([_excess_at(phi, float(v)) for v in np.ravel(q)]).reshape(np.shape(q))
+    k = phi.slope
     slope, height = pieces(phi)
     s = slope - k
     mass, first, _, shortfall = gaussian.piece_moments(q, phi.kinks)
     return np.asarray(shortfall @ s**2 - first @ (2 * s * height) - mass @ height**2)
 
 
-def _expectation(phi: Activation, f: Function, q: Array) -> Array:
-    """E f(sqrt(q) Z) for an f made of phi and phi', to the accuracy that phi' has."""
-    roots, rounding = np.sqrt(np.ravel(q)), 0.1 * phi.rounding
-    values = [gaussian.settled(f, float(root), phi.kinks, phi.scale, rounding)[0] for root in roots]
-    return np.array(values).reshape(np.shape(q))
+def _excess_at(phi: Activation, q: float) -> float:
+    root = float(np.sqrt(q))
+    left, right = _two_slopes(phi, root)
+
+    def integrand(u: Array) -> Array:
+        k = np.where(u > 0, right, left)
+        return q * (phi.gradient(u) - k) ** 2 - (phi.function(u) - k * u) ** 2
+
+    rounding = phi.rounding * max(abs(left), abs(right)) * root
+    value, size = gaussian.settled(integrand, root, phi.kinks, phi.scale, rounding, phi.straight)
+    at_zero = float(np.asarray(phi.function(np.zeros(1)))[0])
+    corner = np.sqrt(2 / np.pi) * root * (right - left) * at_zero
+    # A homogeneous function of the user's own gives 0, but for the rounding of its slopes.
+    return value - corner if abs(value) > 1e-13 * size or corner else 0.0
+
+
+@lru_cache(maxsize=256)
+def _slopes(phi: Activation, far: bool) -> tuple[float, float]:
+    """phi' far left and far right, or just left and just right of 0."""
+    ends = 2 * np.array(phi.straight) if far else 1e-9 * phi.scale * np.array([-1.0, 1.0])
+    left, right = (float(v) for v in phi.gradient(ends))
+    return (left, right) if far or 0.0 in phi.kinks else (phi.slope, phi.slope)
+
+
+def _two_slopes(phi: Activation, root: float) -> tuple[float, float]:
+    """Those of phi where most of the mass lies: near 0, or, if it is straight there, far out."""
+    near = 3 * max([phi.scale, *map(abs, phi.kinks)])  # a third of the mass is beyond one deviation
+    return _slopes(phi, root > near and bool(np.isfinite(phi.straight).all()))
+
+
+Integrand = Callable[[Activation, Array], Array]
+
+
+def _value(phi: Activation, u: Array) -> Array:
+    return phi.function(u)
+
+
+def _square(phi: Activation, u: Array) -> Array:
+    return np.asarray(phi.function(u) ** 2)
+
+
+def _slope2(phi: Activation, u: Array) -> Array:
+    return np.asarray(phi.gradient(u) ** 2)
+
+
+_MANY = 200  # variances: from here on a series for each decade of q costs less than an integral for each q
+
+
+def _expectation(phi: Activation, f: Integrand, q: Array) -> Array:
+    """E f(phi, sqrt(q) Z) for an f made of phi and phi', to the accuracy that phi' has."""
+    flat = np.ravel(q)
+    if len(flat) < _MANY:
+        return np.array([_at(phi, f, float(v)) for v in flat]).reshape(np.shape(q))
+    values, decade = np.empty(flat.shape), np.floor(np.log10(flat)).astype(int)
+    for exponent in np.unique(decade):
+        here = decade == exponent
+        series = _decade_series(phi, f, int(exponent))
+        if series is None:
+            values[here] = [_at(phi, f, float(v)) for v in flat[here]]
+        else:
+            values[here] = flat[here] * chebyshev.chebval(2 * (np.log10(flat[here]) - exponent) - 1, series)
+    return values.reshape(np.shape(q))
+
+
+def _at(phi: Activation, f: Integrand, q: float) -> float:
+    root, rounding = float(np.sqrt(q)), 0.1 * phi.rounding
+    return gaussian.settled(partial(f, phi), root, phi.kinks, phi.scale, rounding, phi.straight)[0]
+
+
+@lru_cache(maxsize=1024)
+def _decade_series(phi: Activation, f: Integrand, exponent: int) -> Array | None:
+    """Chebyshev series in log q of E f / q over one decade; None if its last terms are not rounding.
+
+    A Gaussian mean is analytic in log q for |Im log q| < pi / 2, so that the terms fall like 3.06^-n: 33 suffice.
+    """
+    x = np.cos(np.pi * np.arange(33) / 32)
+    q = 10.0 ** (exponent + 0.5 * (x + 1))
+    try:
+        values = np.array([_at(phi, f, float(v)) for v in q]) / q
+    except ConvergenceError:
+        return None
+    series = chebyshev.chebfit(x, values, 32)
+    small = (1e-14 + 10 * phi.rounding) * np.abs(values).min()
+    return np.asarray(series) if np.abs(series[-3:]).max() <= small else None
 
 
 def _of_pieces(phi: Activation, q: Array, constant: Array, linear: Array, quadratic: Array) -> Array:

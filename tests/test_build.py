@@ -379,14 +379,15 @@ def test_captions_and_alt_texts_show_numbers_that_the_page_has_kept():
 
 
 # Numbers with a decimal point that are typed, not kept: they are not held to what the figure shows. Only ever lower it.
-MOST_TYPED_DECIMALS = 74
+MOST_TYPED_DECIMALS = 70
 
 
 def test_captions_gain_no_typed_decimals():
     typed = {}
     for source in pairs.sources(ROOT):
         written = " ".join(options[key] for options, key in captions.texts(pairs.read_source(source)))
-        typed[source.stem] = len(re.findall(r"(?<![\w.])\d*\.\d+", captions.GLUED.sub("", written)))
+        written = re.sub(r"(Section|Definition|Lemma|Corollary|Theorem) [\d.]+", "", captions.GLUED.sub("", written))
+        typed[source.stem] = len(re.findall(r"(?<![\w.])\d*\.\d+", written))
     assert sum(typed.values()) <= MOST_TYPED_DECIMALS, typed
 
 

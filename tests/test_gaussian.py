@@ -144,7 +144,7 @@ def test_a_wave_beyond_all_panels_is_noticed():
 
 def test_two_dimensions_have_a_reach():
     with pytest.raises(ConvergenceError, match="out of reach"):
-        expectation2(np.tanh, np.tanh, 0.5, q1=1.0, q2=1e6)
+        expectation2(np.sin, np.sin, 0.5, q1=1e6, q2=1e6)
 
 
 # --- Two dimensions ---

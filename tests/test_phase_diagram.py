@@ -9,7 +9,7 @@ from zoo import label
 from afli import activations as act
 from afli import correlation
 from afli import meanfield as mf
-from afli.errors import ConvergenceError, NoFixedPointError
+from afli.errors import NoFixedPointError
 
 WEIGHTS, BIASES = np.array([0.4, 0.9, 1.3, 2.0, 3.0]), np.array([0.0, 1e-4, 0.02, 0.25, 2.0])
 ACTIVATIONS = [
@@ -114,6 +114,18 @@ def test_extreme_cells_do_not_disturb_the_others(phi):
     np.testing.assert_allclose(mixed.q[2], [0.1, 1e-30, 1e12], rtol=1e-6)
 
 
-def test_what_is_out_of_reach_of_the_quadrature_is_an_error_not_a_number():
-    with pytest.raises(ConvergenceError, match="out of reach"):
-        mf.phase_diagram(act.tanh(), sigma_w2=1e6, sigma_b2=0.1)
+def test_what_is_out_of_reach_of_the_quadrature_costs_its_cell_and_no_other():
+    diagram = mf.phase_diagram(act.sin(), sigma_w2=[1.5, 1e6], sigma_b2=0.1)
+    assert diagram.out_of_reach[:, 0].tolist() == [False, True]
+    assert np.isnan(diagram.rho[1, 0])
+    alone = mf.MeanField(act.sin(), sigma_w2=1.5, sigma_b2=0.1)
+    assert diagram.rho[0, 0] == pytest.approx(alone.correlation_fixed_point(), abs=1e-10)
+
+
+def test_a_saturated_activation_is_straight_further_out_and_needs_no_panels_there():
+    """At q near 1e6 tanh is a sign with a layer: its correlation map is 2 arcsin(rho) / pi up to 1 / sqrt(q)."""
+    net = mf.MeanField(act.tanh(), sigma_w2=1e6, sigma_b2=0.0)
+    rho = np.array([-0.5, 0.0, 0.3, 0.9])
+    np.testing.assert_allclose(net.correlation_map(rho), 2 / np.pi * np.arcsin(rho), atol=2e-3)
+    diagram = mf.phase_diagram(act.tanh(), sigma_w2=1e6, sigma_b2=0.1)
+    assert not diagram.out_of_reach.any()

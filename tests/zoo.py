@@ -23,7 +23,12 @@ WRAPPED = [
     act.symmetrised(act.gelu()),
     act.from_callable(np.arctan, lambda z: 1 / (1 + z * z), name="arctan"),
 ]
-ZOO = SCALED_BOUNDED + SMOOTH + CURVED_AT_ZERO + HOMOGENEOUS + WRAPPED
+LIBRARIES = [
+    *(act.get(f) for f in ("gelu_tanh", "mish", "hardswish", "relu6", "hardsigmoid", "logsigmoid", "snake")),
+    act.hardtanh(-1.0, 2.0),
+    act.softshrink(),
+]
+ZOO = LIBRARIES + SCALED_BOUNDED + SMOOTH + CURVED_AT_ZERO + HOMOGENEOUS + WRAPPED
 # Those with a critical point at every bias variance > 0, as far as the tests go.
 CRITICAL = [*SCALED_BOUNDED, act.tanh(), act.erf(), act.sin(), act.gelu(), act.silu(), *CURVED_AT_ZERO, *WRAPPED[:1]]
 ODD = [phi for phi in CRITICAL if phi.is_odd]

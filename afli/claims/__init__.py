@@ -62,6 +62,7 @@ from afli.claims import section_4_3  # noqa: F401
 from afli.claims import section_4_4  # noqa: F401
 from afli.claims import section_4_5  # noqa: F401
 from afli.claims import section_4_6  # noqa: F401
+from afli.claims import infinite_width  # noqa: F401
 from afli.claims import appendix_a  # noqa: F401
 from afli.claims import appendix_b  # noqa: F401
 from afli.claims import open_questions  # noqa: F401

@@ -95,8 +95,8 @@ LINEAR = (1, 0.0, float("inf"), "nngp")
 
 
 def cells(depths: Sequence[int] = DEPTHS) -> list[tuple[int, float, float, str]]:
-    """(depth, sigma_b2, a, kind) of every row, in the order of work: linear regression first, then the map."""
-    return [LINEAR, *product(depths, BIAS_VARIANCES, LINEAR_RADII, KINDS)]
+    """(depth, sigma_b2, a, kind) of every row, in the order of work: linear regression, then one kernel's whole map."""
+    return [LINEAR, *((*cell, kind) for kind in KINDS for cell in product(depths, BIAS_VARIANCES, LINEAR_RADII))]
 
 
 def cell(images: Images, settings: Settings, depth: int, sigma_b2: float, a: float, kind: str) -> dict[str, Any]:

@@ -21,9 +21,27 @@ WEIGHTS = ("orthogonal", "gaussian")
 def standard_weights(n_out: int, n_in: int, weights: str, generator: torch.Generator | None = None) -> Tensor:
     """A weight matrix (n_out, n_in), float64, that keeps the variance per unit.
 
-    gaussian: independent entries of variance 1/n_in. orthogonal: Haar-distributed with orthonormal rows (or columns, if
-    the layer widens), times sqrt(n_out / n_in) where it widens: without that factor 256 to 1024 units lose 3/4 of it.
-    Raises ValueError for another kind.
+    Parameters
+    ----------
+    n_out, n_in
+        Its shape.
+    weights
+        "gaussian": independent entries of variance 1/n_in. "orthogonal": Haar-distributed with orthonormal rows (or
+        columns, if the layer widens), times sqrt(n_out / n_in) where it widens: without that factor 256 to 1024 units
+        lose 3/4 of it.
+    generator
+        Where random numbers come from.
+
+    Raises
+    ------
+    ValueError
+        For another kind.
+
+    Examples
+    --------
+    >>> w = standard_weights(3, 5, "orthogonal")
+    >>> bool(torch.allclose(w @ w.T, torch.eye(3, dtype=torch.float64)))
+    True
     """
     if weights not in WEIGHTS:
         raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
@@ -38,7 +56,13 @@ def standard_weights(n_out: int, n_in: int, weights: str, generator: torch.Gener
 
 
 def standard_biases(n_out: int, generator: torch.Generator | None = None) -> Tensor:
-    """Independent standard normal biases (n_out,), float64."""
+    """Independent standard normal biases (n_out,), float64.
+
+    Examples
+    --------
+    >>> standard_biases(4).shape
+    torch.Size([4])
+    """
     return torch.randn(n_out, generator=generator, dtype=torch.float64)
 
 
@@ -62,6 +86,13 @@ def standard_kernel(layer: Any, weights: str, generator: torch.Generator | None 
     ------
     ValueError
         For another kind of weights.
+
+    Examples
+    --------
+    >>> from torch import nn
+    >>> w = standard_kernel(nn.Conv2d(2, 4, 3), "orthogonal")
+    >>> w.shape, int((w != 0).sum())
+    (torch.Size([4, 2, 3, 3]), 8)
     """
     n_out, channels, *kernel = layer.weight.shape
     if not kernel:

@@ -66,6 +66,14 @@ def fit(
 
     optimiser: "sgd" or "adam", torch's own. watch: called before training and after every epoch.
     Raises ValueError for another optimiser.
+
+    Examples
+    --------
+    >>> from afli import data
+    >>> digits = data.normalised(data.load("digits"))
+    >>> run = fit(stack([64, 16, 10], nn.ReLU, gain=2**0.5), digits, learning_rate=0.1, epochs=2)
+    >>> bool(run.test_accuracy[-1] > 0.8)
+    True
     """
     if optimiser not in OPTIMISERS:
         raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, got {optimiser!r}")
@@ -101,6 +109,13 @@ def best_rate(
 
     If none does: the rate with the lowest mean loss over its last 20 steps. build: makes the same untrained model every
     time. options: as for `fit`.
+
+    Examples
+    --------
+    >>> from afli import data
+    >>> digits = data.normalised(data.load("digits"))
+    >>> best_rate(lambda: stack([64, 16, 10], nn.ReLU), digits, (1e-6, 0.1), level=1.0, epochs=1)[0]
+    0.1
     """
     runs = {rate: fit(build(), data, learning_rate=rate, **options) for rate in rates}
 
@@ -112,7 +127,13 @@ def best_rate(
 
 
 class Shortcut(nn.Module):
-    """x -> x + gain * block(x), a residual connection."""
+    """x -> x + gain * block(x), a residual connection.
+
+    Examples
+    --------
+    >>> Shortcut(nn.Identity(), gain=0.5)(torch.ones(2))
+    tensor([1.5000, 1.5000])
+    """
 
     def __init__(self, block: nn.Module, gain: float = 1.0) -> None:
         super().__init__()
@@ -135,6 +156,11 @@ def stack(
 
     activation: makes the module after each hidden layer. normalise: makes one of that width before it, e.g.
     nn.BatchNorm1d. shortcut: None, or the gain of a residual connection round every hidden layer that keeps its width.
+
+    Examples
+    --------
+    >>> stack([8, 16, 16, 2], nn.Tanh, shortcut=0.5)(torch.zeros(3, 8)).shape
+    torch.Size([3, 2])
     """
     generator = torch.Generator().manual_seed(seed)
     modules: list[nn.Module] = []
@@ -157,6 +183,14 @@ def on_edge(
     """An untrained network of eq. (1) on its edge of chaos, orthogonal weights, and `data` scaled to its variance q*.
 
     data: on the sphere, as `afli.data.normalised` returns it. Raises NoFixedPointError where phi has no such point.
+
+    Examples
+    --------
+    >>> from afli import activations as act, data
+    >>> digits = data.normalised(data.load("digits"))
+    >>> model, scaled = on_edge(act.tanh(), digits, depth=5, width=64, sigma_b2=0.1)
+    >>> round(float((scaled.x_train**2).mean()), 2)
+    0.36
     """
     model = mlp(depth, width, in_features=data.features, out_features=data.classes, activation=phi)
     net = edge_of_chaos_(model, phi, sigma_b2=sigma_b2, generator=torch.Generator().manual_seed(seed))
@@ -165,7 +199,13 @@ def on_edge(
 
 
 def seconds_per_call(module: nn.Module, shape: Sequence[int], *, repeats: int = 15) -> float:
-    """Median time of one call forward and backward on standard normal numbers of that shape."""
+    """Median time of one call forward and backward on standard normal numbers of that shape.
+
+    Examples
+    --------
+    >>> seconds_per_call(nn.ReLU(), (8, 8), repeats=3) > 0
+    True
+    """
     z = torch.randn(*shape, generator=torch.Generator().manual_seed(0)).requires_grad_()
     taken = []
     for _ in range(repeats + 2):

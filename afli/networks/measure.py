@@ -206,13 +206,28 @@ def jacobian_singular_values(model: nn.Module, x: Tensor) -> Tensor:
     -------
     Tensor
         In decreasing order, float64. All are 0 if the last layer does not depend on the first.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 2))
+    >>> jacobian_singular_values(model, torch.ones(4)).shape
+    torch.Size([2])
     """
     layers = run(model, x.expand(2, *x.shape)).layers
     return torch.linalg.svdvals(block(layers[-1], layers[0], 0))
 
 
 def plot(table: pd.DataFrame) -> Figure:
-    """The table of `signal_propagation` as three panels over depth: q, rho and the Jacobian's spread, theory dashed."""
+    """The table of `signal_propagation` as three panels over depth: q, rho and the Jacobian's spread, theory dashed.
+
+    Examples
+    --------
+    >>> import torch
+    >>> model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
+    >>> len(plot(signal_propagation(model, torch.randn(16, 8))).axes)
+    3
+    """
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")

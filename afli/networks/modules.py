@@ -154,6 +154,12 @@ def mlp(depth: int, width: int, *, in_features: int, out_features: int, activati
 
     Its weights are torch's own; `afli.networks.init.edge_of_chaos_` draws them as the theory asks.
     Raises TypeError if a size is no integer or `activation` none of afli.activations, ValueError for a size below 1.
+
+    Examples
+    --------
+    >>> from afli import activations as act
+    >>> mlp(3, 16, in_features=4, out_features=2, activation=act.tanh())(torch.zeros(5, 4)).shape
+    torch.Size([5, 2])
     """
     sizes = {"depth": depth, "width": width, "in_features": in_features, "out_features": out_features}
     for name, size in sizes.items():

@@ -182,10 +182,10 @@ def _reading(run: Trace, layer: Layer) -> _Reading:
 
 
 def _elsewhere(run: Trace) -> list[Activation]:
-    """Activations that something else than a layer reads: a pool, a concatenation."""
+    """Activations that something else than a layer reads: a pool, a normalisation, a concatenation."""
     found = []
     for node in run.nodes:
-        for parent in node.parents if node.kind in ("pool", "cat") else ():
+        for parent in node.parents if node.kind in ("pool", "cat", "norm") else ():
             origin = run.origin(parent)
             function = run.phi(parent, origin) if run.nodes[origin[0]].kind == "weight" else None
             if function is not None:

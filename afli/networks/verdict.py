@@ -32,7 +32,7 @@ PROBES = 4  # random directions of the output; the mean square over a batch and 
 class Diagnosis:
     """What was measured, and what it means. Print it, or look at `table` and `plot`.
 
-    Attributes
+    Parameters
     ----------
     table : DataFrame
         One row per weight layer in order of use: layer, name, q (mean square preactivation), rho (mean correlation of
