@@ -131,8 +131,8 @@ def trained_beside_limit(trained: pd.DataFrame, limit: pd.DataFrame, column: str
 
 def best_rates(table: str) -> pd.DataFrame:
     """Per cell of a `learning-rate` table: the rate with the best mean accuracy, and the accuracy there, after all."""
-    from afli.claims.tables import final_rows
     from afli.experiments import statistics
+    from afli.experiments.analysis import final_rows
 
     best = statistics.at_best_rate(final_rows(table))
     return best.groupby(["sigma_b2", "a"]).agg(
@@ -146,7 +146,7 @@ def collapses(table: str, limit: pd.DataFrame, guessing: float) -> pd.DataFrame:
     Collapsed: the mean accuracy after the last epoch is below one and a half times that of guessing, and was not at
     some smaller rate. A bounded activation keeps the loss finite there, so that no run counts as diverged.
     """
-    from afli.claims.tables import final_rows
+    from afli.experiments.analysis import final_rows
 
     means = final_rows(table).groupby(["sigma_b2", "a", "learning_rate"])["test_accuracy"].mean().reset_index()
     found = means.merge(limit[["sigma_b2", "a", "stable_rate"]], on=["sigma_b2", "a"])
@@ -451,8 +451,8 @@ def paper_rate(rate: float = 1e-4, factor: float = 50.0) -> Evidence:
 
 def stages_beside_limit(depth: int, epoch: int) -> pd.DataFrame:
     """Per cell on digits: the accuracy of trained networks after an epoch at rate 0.001, and the predicted one."""
-    from afli.claims.tables import only
     from afli.experiments import statistics
+    from afli.experiments.analysis import only
 
     trained = only(statistics.load("fig7-laptop-digits"), depth=depth, weights="orthogonal", epoch=epoch)
     return trained_beside_limit(trained, map_rows(DIGITS).query("depth == @depth"), f"epoch_{epoch}")

@@ -171,9 +171,7 @@ def ridge_report(found: pd.DataFrame) -> pd.DataFrame:
         return [f"{mean:.1f} ± {half:.1f}" for mean, half in pairs]
 
     verdict = {(True, True): "ridge", (True, False): "right flank", (False, True): "left flank"}
-    judged = [
-        verdict.get(pair, "neither") for pair in zip(found["right_flank"], found["left_flank"], strict=True)
-    ]
+    judged = [verdict.get(pair, "neither") for pair in zip(found["right_flank"], found["left_flank"], strict=True)]
     columns = {"best a": found["best_a"], "lead over largest a": points("right"), "lead over a = 1": points("left")}
     extra = {name: found[name].round(1) for name in found if name.startswith("a /")}
     return pd.DataFrame(columns | extra | {"verdict": judged}).set_index(found["sigma_b2"].rename("bias variance"))
