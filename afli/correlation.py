@@ -146,27 +146,35 @@ def chebyshev_coefficients(phi: Activation, q: float, side: int) -> tuple[Array,
     Two rules against each other: panels are halved until the series agrees with what is known, the one-dimensional
     moments at rho = 1 and 0, and with a finer rule in between. Raises ConvergenceError if they never do.
     """
+    before = 0.0
     for halvings in range(4):
-        series = _settled_series(phi, q, side, halvings)
-        if series is not None and _agrees(series, phi, q, side, halvings):
+        series, rest = _series_of_any_degree(phi, q, side, halvings)
+        if rest == 0 and _agrees(series, phi, q, side, halvings):
             return series
+        if 0 < rest == before or abs(rest - before) < 0.01 * before:
+            break  # finer panels change nothing: it is the degree that does not suffice
+        before = rest
     raise ConvergenceError(
         f"the correlation map of {phi.name} at q = {q:g} did not settle: a kink not declared, kinks too close for "
         f"sqrt(q), or bends on a shorter length than scale={phi.scale:g}"
     )
 
 
-def _settled_series(phi: Activation, q: float, side: int, halvings: int) -> tuple[Array, Array] | None:
-    """The degree is doubled until the last five coefficients are rounding; None beyond the highest degree."""
+def _series_of_any_degree(phi: Activation, q: float, side: int, halvings: int) -> tuple[tuple[Array, Array], float]:
+    """The degree is doubled until the last five coefficients are rounding.
+
+    Also returned: 0 then, or how large they are, against the largest, at the highest degree.
+    """
     degree = _LEAST_DEGREE
     samples = _samples(phi, q, side, degree, np.arange(degree + 1), halvings)
     while True:
         series = np.array([_series(column) for column in samples.T])
         size = np.abs(series).max(axis=1, keepdims=True)
-        if np.all(np.abs(series[:, -5:]) <= (2e-14 + phi.rounding) * size):  # five: even or odd terms alone may vanish
-            return series[0], series[1]
+        last = np.abs(series[:, -5:])  # five: even or odd terms alone may vanish
+        if np.all(last <= (2e-14 + phi.rounding) * size):
+            return (series[0], series[1]), 0.0
         if degree == _MOST_DEGREE or not np.isfinite(size).all():
-            return None
+            return (series[0], series[1]), float(np.max(last / size))
         degree *= 2
         doubled = np.empty((degree + 1, 2))
         doubled[::2] = samples
