@@ -220,10 +220,10 @@ def splits(rate: float | None = None, variances: tuple[float, ...] = _LITTLE_BIA
     last = analysis.final_rows("learning-rate-splits-digits", part={"depth": 20})
     chosen = statistics.at_best_rate(last) if rate is None else analysis.only(last, learning_rate=rate)
     found = statistics.ridges(chosen)
+    _flanks(found, ("right",), domain=_SPLITS)
     level = found[found["sigma_b2"].isin(variances)]
     upper = level["left"] + level["left_half"]
-    at_most(upper, margin, domain=f"{_SPLITS}; upper end of the lead over a = 1, and margin")
-    return _flanks(found, ("right",), domain=_SPLITS)
+    return at_most(upper, margin, domain=f"{_SPLITS}; upper end of the lead over a = 1, and margin")
 
 
 @rate_page(
