@@ -227,6 +227,8 @@ def _crossing(f: Function, suspect: _Suspect, d: float, floor: float) -> tuple[s
         return "smooth", z
     left, right = (chebyshev.Chebyshev(row, domain=ends) for row, ends in zip(series, domains, strict=True))
     size, deepest = float(np.abs(values).max()) + floor, halvings >= _HALVINGS - 2
+    if size == 0:  # zero all around
+        return "smooth", z
 
     def jump(order: int, x: float) -> float:
         """Of that derivative at x, as the share of f that it makes at the distance d."""
