@@ -160,6 +160,25 @@ def test_shtanh_compiles_exports_and_maps(module):
         assert module(torch.nn.Linear(5, 5)(x)).dtype == torch.bfloat16
 
 
+def test_a_learned_radius_has_the_same_gradient_alone_and_mapped_over_networks():
+    generator = torch.Generator().manual_seed(0)
+    radii, z = torch.tensor([0.5, 1.0, 2.0]), torch.randn(3, 40, generator=generator)
+    module = Shtanh(1.0, learnable=True)
+
+    def loss(a, z):
+        return (torch.func.functional_call(module, {"a": a}, (z,)) ** 3).sum()
+
+    mapped = torch.vmap(torch.func.grad(loss, argnums=(0, 1)))(radii, z)
+    for k, (a, row) in enumerate(zip(radii, z, strict=True)):
+        a, row = a.clone().requires_grad_(), row.clone().requires_grad_()
+        alone = torch.autograd.grad(loss(a, row), (a, row))
+        outside = row.abs() > a
+        torch.testing.assert_close(alone[0], 3 * a.detach() ** 2 * (row.sign() * outside).sum().detach())
+        torch.testing.assert_close(alone[1], 3 * row.detach() ** 2 * ~outside)
+        for one, all_ in zip(alone, mapped, strict=True):
+            torch.testing.assert_close(one, all_[k])
+
+
 def test_the_radius_of_shtanh_is_in_its_state_and_in_its_repr():
     for kind in ({}, {"learnable": True}, {"learnable": True, "units": 3}):
         there, here = Shtanh(2.0, **kind), Shtanh(3.0, **kind)

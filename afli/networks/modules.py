@@ -54,10 +54,18 @@ class Shtanh(nn.Module):
 
     def forward(self, z: Tensor) -> Tensor:
         """z clipped to [-a, a]."""
-        if isinstance(self.a, Tensor):
-            clipped: Tensor = _Clip.apply(z, self.a.to(z.dtype))
+        if not isinstance(self.a, Tensor):
+            return F.hardtanh(z, -self.a, self.a)
+        clipped: Tensor
+        a = self.a.to(z.dtype)
+        if torch.compiler.is_compiling() or a.device.type != "cpu" or a.dim() > 0:
+            clipped = _Clip.apply(z, a)  # reading one number would wait for a GPU, and has no place in a graph
             return clipped
-        return F.hardtanh(z, -self.a, self.a)
+        try:
+            clipped = _ClipToNumber.apply(z, a, float(a.detach()))
+        except RuntimeError:  # the radius is not one number: vmap over networks
+            clipped = _Clip.apply(z, a)
+        return clipped
 
     def get_extra_state(self) -> dict[str, float]:
         """A fixed radius, for the state_dict, which has a learned one among its parameters."""
@@ -90,18 +98,42 @@ class _Clip(torch.autograd.Function):
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        ctx.save_for_backward(*inputs, output)
+        ctx.save_for_backward(inputs[1], output)
 
     @staticmethod
     def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor | None]:
-        z, a, clipped = ctx.saved_tensors
-        to_z = grad[0] * (z == clipped)
+        a, clipped = ctx.saved_tensors
+        to_z = grad[0] * (clipped.abs() < a)
         if not ctx.needs_input_grad[1]:
             return to_z, None
         outside = grad[0] - to_z  # where clipped is +-a
         if a.dim() == 0:
             return to_z, torch.dot(outside.flatten(), clipped.flatten()) / a
         return to_z, (outside * clipped).sum_to_size(a.shape) / a
+
+
+class _ClipToNumber(torch.autograd.Function):
+    """`_Clip` where a is one number that can be read: torch's own Hardtanh, and two dot products for a."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(z: Tensor, a: Tensor, number: float) -> Tensor:
+        return F.hardtanh(z, -number, number)
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
+        ctx.number = inputs[2]
+        ctx.save_for_backward(output)
+
+    @staticmethod
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        clipped = ctx.saved_tensors[0].detach()  # piecewise constant derivatives: nothing flows to z or a again
+        to_z = torch.ops.aten.hardtanh_backward(grad[0], clipped, -ctx.number, ctx.number)
+        if not ctx.needs_input_grad[1]:
+            return to_z, None, None
+        flat = clipped.flatten()
+        return to_z, (torch.dot(grad[0].flatten(), flat) - torch.dot(to_z.flatten(), flat)) / ctx.number, None
 
 
 class InputScale(nn.Module):
