@@ -12,7 +12,19 @@ from afli import activations as act
 from afli import gaussian, rates
 from afli import meanfield as mf
 from afli.activations import Activation
-from afli.claims.vocabulary import FAMILY_MEMBERS, OURS, Evidence, at_most, describe, equal, names, networks, on, rising
+from afli.claims.vocabulary import (
+    FAMILY_MEMBERS,
+    OURS,
+    Evidence,
+    at_most,
+    describe,
+    equal,
+    names,
+    networks,
+    on,
+    place,
+    rising,
+)
 from afli.pieces import random_scaled_bounded
 
 claim = on("B_6_convergence_with_depth", "Section 2.1 and Appendix B.6")
@@ -63,7 +75,7 @@ def _rate(activations: Sequence[Activation], power: float, per_layer: Callable[[
         domain=f"{_names(activations, (0.5, 1.0))}; growth of (1 - rho)^-{power:g} a layer, over its prediction, "
         "extrapolated from layers 500 to 4000; 0.01 allowed",
         oracle="iteration of R from rho = 0",
-        at=lambda i: repr(nets[i[0]]),
+        at=lambda i: place(nets[i[0]]),
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from afli.claims import rendering
+
 STATUSES = (
     "holds",
     "holds, and sharpened",
@@ -21,6 +22,10 @@ STATUSES = (
     "not reproduced",
     "not tested here",
 )
+
+
+# What is said of a check that says nothing itself.
+FOUND = "It holds wherever it was tried: at worst {measured}, where {bound} is allowed."
 
 
 class ClaimRefuted(AssertionError):
@@ -52,29 +57,10 @@ class Evidence:
     mutants: tuple[Refutation, ...] = field(default=(), compare=False, repr=False)
 
     def _repr_html_(self) -> str:
-        claim = self.claim
-        assert claim is not None, "evidence is shown after verify() has attached its claim"
-        link = f'<a href="claims.html#{claim.anchor}">{html.escape(claim.id)}</a>'
-        verdict = f"{link}, <em>{html.escape(claim.status)}</em>: {html.escape(claim.statement)}"
-        statement = f'<p class="statement" id="evidence-{claim.anchor}">{verdict}</p>'
-        if np.isnan(self.measured):
-            return statement + _table([("why", html.escape(self.domain))])
-        cells = [
-            ("measured", f"{self.measured:.6g}"),
-            ("bound", f"{self.bound:.6g}"),
-            ("margin", f"{self.margin:.3g}"),
-            ("searched", html.escape(self.domain + (f"; against {self.oracle}" if self.oracle else ""))),
-        ]
-        return statement + _table(cells) + "".join(mutant._repr_html_() for mutant in self.mutants)
+        return rendering.fold(self)
 
     def __str__(self) -> str:
-        claim = self.claim
-        head = f"{claim.id} ({claim.source}): {claim.status}\n  {claim.statement}\n" if claim else ""
-        against = f"; against {self.oracle}" if self.oracle else ""
-        if np.isnan(self.measured):
-            return f"{head}  {self.domain}"
-        numbers = f"measured {self.measured:.6g}, bound {self.bound:.6g}, margin {self.margin:.3g}"
-        return "\n".join([f"{head}  {numbers}\n  {self.domain}{against}", *map(str, self.mutants)])
+        return rendering.in_words(self)
 
 
 @dataclass(frozen=True)
@@ -86,24 +72,22 @@ class Refutation:
     found: str
 
     def _repr_html_(self) -> str:
-        cells = [
-            ("changed", html.escape(self.mutant)),
-            ("verdict", "refuted, as it should be"),
-            ("found", html.escape(self.found)),
-        ]
-        return _table(cells)
+        return rendering.refutation(self)
 
     def __str__(self) -> str:
-        return f"{self.claim.id} with {self.mutant!r}: refuted, as it should be. {self.found}"
+        return f"{self.claim.id} with {self.mutant!r}: refuted, as it should be: {self.found}"
 
 
 @dataclass(frozen=True)
 class Claim:
     """One statement.
 
-    id: e.g. "lemma-3.3". statement: in plain words. source: where the paper says it. status: one of STATUSES.
-    page: the notebook that shows it, e.g. "3_3_uniform_gap". check: runs the statement and returns its evidence, or
-    raises ClaimRefuted. mutants: name -> the keyword arguments that change a hypothesis or a constant of the statement.
+    id: e.g. "lemma-3.3". statement: what the check decides, a sentence with TeX between dollars. source: who says it,
+    and where. status: one of STATUSES. page: the notebook that shows it, e.g. "3_3_uniform_gap". check: runs the
+    statement and returns its evidence, or raises ClaimRefuted. mutants: name -> the keyword arguments that change a
+    hypothesis or a constant of the statement. claimed: the source's sentence, where it is not the statement itself.
+    found: a sentence on the numbers, a format string in which {measured}, {bound}, {margin} and the names of the
+    evidence's values stand for `rendering.Number`s.
     """
 
     id: str
@@ -113,6 +97,8 @@ class Claim:
     page: str
     check: Callable[..., Evidence]
     mutants: Mapping[str, Mapping[str, Any]]
+    claimed: str = ""
+    found: str = FOUND
 
     @property
     def anchor(self) -> str:
@@ -137,6 +123,8 @@ class Ledger(Mapping[str, Claim]):
         status: str = "holds",
         mutants: Mapping[str, Mapping[str, Any]] | None = None,
         formerly: Sequence[str] = (),
+        claimed: str = "",
+        found: str = FOUND,
     ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
         """Register the check below it. Raises ValueError for an id already taken or an unknown status.
 
@@ -149,7 +137,7 @@ class Ledger(Mapping[str, Claim]):
             raise ValueError(f"status must be one of {STATUSES}, got {status!r}")
 
         def register(check: Callable[..., Evidence]) -> Callable[..., Evidence]:
-            self._claims[id] = Claim(id, statement, source, status, page, check, dict(mutants or {}))
+            self._claims[id] = Claim(id, statement, source, status, page, check, dict(mutants or {}), claimed, found)
             self._former.update(dict.fromkeys(formerly, id))
             return check
 
@@ -191,6 +179,8 @@ class Registrar:
         status: str = "holds",
         mutants: Mapping[str, Mapping[str, Any]] | None = None,
         formerly: Sequence[str] = (),
+        claimed: str = "",
+        found: str = FOUND,
     ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
         """Register the check below it.
 
@@ -199,8 +189,9 @@ class Registrar:
         """
         source = f"this companion ({ours})" if ours else ", ".join(filter(None, (self.source, at)))
         return LEDGER.claim(
-            id, statement=statement, source=source, page=self.page, status=status, mutants=mutants, formerly=formerly
-        )
+            id, statement=statement, source=source, page=self.page, status=status, mutants=mutants, formerly=formerly,
+            claimed=claimed, found=found,
+        )  # fmt: skip
 
     def untested(self, id: str, statement: str, why: str, *, at: str = "", formerly: Sequence[str] = ()) -> None:
         """Enter a statement that nothing here tests, with the reason."""
@@ -276,10 +267,10 @@ def _decide(
     margin = bound - measured
     worst = np.unravel_index(int(np.argmin(np.where(np.isfinite(margin), margin, -np.inf))), margin.shape)
     least = float(margin[worst])
-    where = f" at {at(tuple(int(i) for i in worst))}" if at else ""
+    where = f", at {at(tuple(int(i) for i in worst))}" if at else ""
     if not np.isfinite(least) or least < 0 or (strict and least == 0):
-        sign = "<" if strict else "<="
-        raise ClaimRefuted(f"{measured[worst]:.6g} {sign} {bound[worst]:.6g} fails{where}")
+        shortfall = rendering.shortfall(float(measured[worst]), float(bound[worst]), strict=strict)
+        raise ClaimRefuted(f"{shortfall}{where}")
     return Evidence(float(measured[worst]), float(bound[worst]), least, domain, oracle, values)
 
 
@@ -338,26 +329,5 @@ def ledger_table() -> str:
     ClaimRefuted at the first that fails.
     """
     here = os.environ.get(RECORDS)
-    names = ("claim", "statement", "measured", "bound", "mutants")
-    rows = []
-    for id, claim in LEDGER.items():
-        evidence = (recorded(claim, Path(here).parent) if here else None) or verify(id)
-        tested = not np.isnan(evidence.measured)
-        cells = [
-            f'<a href="{claim.page}.html#evidence-{claim.anchor}">{html.escape(id)}</a>',
-            f"<em>{html.escape(claim.status)}</em>: {html.escape(claim.statement)}<br>"
-            f"<small>{html.escape(claim.source)}</small>",
-            f"{evidence.measured:.4g}" if tested else "",
-            f"{evidence.bound:.4g}" if tested else "",
-            f"{len(claim.mutants)}" if tested else "",
-        ]
-        body = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in zip(names, cells, strict=True))
-        rows.append(f'<tr id="{claim.anchor}">{body}</tr>')
-    header = "".join(f"<th>{name}</th>" for name in names)
-    return f'<table class="evidence ledger"><thead><tr>{header}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
-
-
-def _table(cells: list[tuple[str, str]]) -> str:
-    header = "".join(f"<th>{name}</th>" for name, _ in cells)
-    body = "".join(f'<td data-label="{name}">{cell}</td>' for name, cell in cells)
-    return f'<table class="evidence"><thead><tr>{header}</tr></thead><tbody><tr>{body}</tr></tbody></table>'
+    pages = Path(here).parent if here else None
+    return rendering.ledger_page((recorded(c, pages) if pages else None) or verify(c.id) for c in LEDGER.values())

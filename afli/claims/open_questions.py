@@ -15,7 +15,7 @@ from afli import bounds
 from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.section_2_1 import sampled_correlations
-from afli.claims.vocabulary import BIAS, OURS, Evidence, agree, at_most, critical, names, on, rising
+from afli.claims.vocabulary import BIAS, OURS, Evidence, agree, at_most, critical, names, on, place, rising
 from afli.pieces import odd_piecewise_linear
 
 claim = on("open_questions", "Section 3.2")
@@ -46,7 +46,7 @@ def orthogonal_process(gap: float = 1.0) -> Evidence:
         theory,
         domain=f"{names([net.phi for net in nets])} on the edge of chaos, sigma_b2 = {BIAS:g}",
         oracle="80 sampled networks of width 150 and 8 layers, Haar weights",
-        at=lambda i: f"{nets[i[0]]!r}, layer {i[1] + 1}",
+        at=lambda i: f"{place(nets[i[0]])}, layer {i[1] + 1}",
     )
 
 

@@ -12,7 +12,7 @@ from afli import activations as act
 from afli import gaussian, sampling
 from afli import meanfield as mf
 from afli.activations import Activation
-from afli.claims.vocabulary import BIAS, Evidence, agree, critical, equal, multiples, names, off_the_edge, on
+from afli.claims.vocabulary import BIAS, Evidence, agree, critical, equal, multiples, names, off_the_edge, on, place
 from afli.differences import derivative
 
 claim = on("2_1_correlation_dynamics", "Section 2.1")
@@ -165,7 +165,7 @@ def correlation_recursion(
         for net in nets
     ]
     domain = f"{names(activations)} on the edge of chaos, sigma_b2 = {BIAS:g}; R(1) = 1 to 1e-12"
-    equal(at_one, 1.0, 1e-12, domain=domain, at=lambda i: f"R(1), {nets[i[0]]!r}")
+    equal(at_one, 1.0, 1e-12, domain=domain, at=lambda i: f"R(1), {place(nets[i[0]])}")
     samples, theory = [], []
     for net in nets:
         paths, rho = sampled_correlations(net, "gaussian")
@@ -180,7 +180,7 @@ def correlation_recursion(
         np.stack(samples, axis=1),
         theory,
         domain=f"{domain}; then correlations of pairs",
-        at=lambda i: f"{nets[i[0]]!r}, layer {i[1] + 1}",
+        at=lambda i: f"{place(nets[i[0]])}, layer {i[1] + 1}",
         oracle=f"{_NETWORKS} sampled networks of width {_WIDTH} and 12 layers",
     )
 
@@ -211,7 +211,7 @@ def slope_of_the_map(activations: Sequence[Activation] = TESTED, power: float = 
         expected,
         1e-9,
         domain=f"{names(activations)}; {multiples((0.7, 1.0, 1.8))}; rho = {', '.join(f'{r:g}' for r in rho)}",
-        at=lambda i: f"rho = {rho[i[1]]:g}, {nets[i[0]]!r}",
+        at=lambda i: f"rho = {rho[i[1]]:g}, {place(nets[i[0]])}",
         oracle="a six-point difference of R, step 2e-3",
     )
 
@@ -238,6 +238,6 @@ def slope_at_one(activations: Sequence[Activation] = TESTED, inner: int = 2, out
         expected,
         1e-4,
         domain=f"{names(activations)}; {multiples((0.7, 1.3, 1.8))}",
-        at=lambda i: repr(nets[i[0]]),
+        at=lambda i: place(nets[i[0]]),
         oracle="a difference quotient of R at 1, steps 1e-5 and 4e-5",
     )

@@ -10,7 +10,7 @@ from afli import activations as act
 from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.section_2_1 import TESTED, claim
-from afli.claims.vocabulary import Evidence, at_most, below, critical, equal, multiples, names, off_the_edge
+from afli.claims.vocabulary import Evidence, at_most, below, critical, equal, multiples, names, off_the_edge, place
 
 
 @claim(
@@ -33,7 +33,7 @@ def order_and_chaos(activations: Sequence[Activation] = TESTED[:3], edge: float 
     slow = np.array([abs(net.chi1 - 1) < 1e-9 for net in nets])
     limit = np.where(chaotic, [net.correlation_fixed_point() for net in nets], 1.0)
     ends = np.array([net.correlation_trajectory(starts, depth)[-1] for net in nets])
-    at = lambda i: f"{nets[i[0]]!r}"  # noqa: E731
+    at = lambda i: place(nets[i[0]])  # noqa: E731
     at_most(np.where(chaotic, limit, 0.0), 1 - 1e-6, domain=domain, at=at)
     return at_most(
         np.abs(ends - limit[:, None]).max(axis=1), np.where(slow, 0.01, 1e-8), domain=domain, oracle="iteration", at=at
@@ -59,7 +59,7 @@ def exponential_off_the_edge(
         measured.append([_shrinkage(net, rest), _variance_shrinkage(net)])
         rates.append([net.chi1 if everywhere or rest == 1.0 else net.correlation_slope(rest), net.variance_slope])
     domain = f"{names(activations)}; {multiples(factors)}"
-    at = lambda i: f"{'q' if i[1] else 'rho'}, {nets[i[0]]!r}"  # noqa: E731
+    at = lambda i: f"{'q' if i[1] else 'rho'}, {place(nets[i[0]])}"  # noqa: E731
     agreed = equal(
         measured, rates, 1e-3, domain=domain, at=at, oracle="ratio of successive distances, within 1e-7 of the limit"
     )
@@ -87,7 +87,7 @@ def lengths_on_the_edge(
     nets = [critical(phi) for phi in activations]
     slopes = [net.variance_slope if of == "q" else net.chi1 for net in nets]
     domain = f"{names(activations)}; sigma_b2 = 0.1; ratio of successive distances from q*, and V'(q*)"
-    at = lambda i: f"{nets[i[0]]!r}"  # noqa: E731
+    at = lambda i: place(nets[i[0]])  # noqa: E731
     below(slopes, 0.95, domain=domain, at=at)
     shrinkage = [factor * _variance_shrinkage(net) for net in nets]
     return equal(shrinkage, slopes, 1e-3, domain=domain, at=at, oracle="iteration of V from 2 q*")

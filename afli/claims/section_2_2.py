@@ -13,7 +13,7 @@ from afli import activations as act
 from afli import isometry, sampling
 from afli import meanfield as mf
 from afli.activations import Activation
-from afli.claims.vocabulary import BIAS, Evidence, agree, critical, equal, multiples, names, on, within_errors
+from afli.claims.vocabulary import BIAS, Evidence, agree, critical, equal, multiples, names, on, place, within_errors
 
 claim = on("2_2_dynamical_isometry", "Section 2.2")
 
@@ -118,7 +118,7 @@ def error_variance(activations: Sequence[Activation] = TESTED[:2], power: float 
         np.stack(shares, axis=1),
         np.ones((len(nets), depth - 1)),
         domain=f"{names(activations)}; {multiples(factors)}; variance over its prediction",
-        at=lambda i: f"layer {i[1] + 1}, {nets[i[0]]!r}",
+        at=lambda i: f"layer {i[1] + 1}, {place(nets[i[0]])}",
         oracle=f"{count} sampled networks of width {width} and {depth} layers",
     )
 

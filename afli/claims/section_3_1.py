@@ -25,6 +25,7 @@ from afli.claims.vocabulary import (
     names,
     networks,
     on,
+    place,
 )
 from afli.errors import NoFixedPointError
 from afli.pieces import jumping_clip, wild
@@ -94,7 +95,7 @@ def critical_point(
         1e-12,
         domain=f"{describe(activations)}; V(q*) / q* and chi_1",
         oracle="quadrature of phi^2 and of phi'^2",
-        at=lambda i: f"{('V(q*) / q*', 'chi_1')[i[1]]} of {nets[i[0]]!r}",
+        at=lambda i: f"{('V(q*) / q*', 'chi_1')[i[1]]} of {place(nets[i[0]])}",
     )
 
 

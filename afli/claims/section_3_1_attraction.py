@@ -24,6 +24,7 @@ from afli.claims.vocabulary import (
     describe,
     networks,
     on,
+    place,
 )
 from afli.differences import derivative
 from afli.pieces import odd_piecewise_linear, random_scaled_bounded, two_halves
@@ -71,7 +72,7 @@ def _moves_closer(activations: Sequence[Activation] | None, map_of: Callable[[mf
     return below(
         [np.abs(map_of(net, away * net.q) / net.q - 1) / np.abs(away - 1) for net in nets],
         domain=f"{_WHO}; 20 variances from 1e-6 q* to 1e6 q*",
-        at=lambda i: f"q = {away[i[1]]:.4g} q*, {nets[i[0]]!r}",
+        at=lambda i: f"q = {away[i[1]]:.4g} q*, {place(nets[i[0]])}",
     )
 
 
@@ -100,7 +101,7 @@ def slope_of_variance_map(lowest: float = -0.0197, loss: float = 2.0, small: flo
         1e-9,
         domain=f"{_WHO}; sigma_b2 = 0.65, 10, 100 as well; and Ssaw at l = 1",
         oracle="central differences of V",
-        at=lambda i: f"{('upper', 'lower')[i[0]]} bound, l = {l[i[1]]:.4g}, {nets[i[1]]!r}",
+        at=lambda i: f"{('upper', 'lower')[i[0]]} bound, l = {l[i[1]]:.4g}, {place(nets[i[1]])}",
         values={"lowest": float(slope[l >= 1].min())},
     )
 
@@ -143,7 +144,7 @@ def falling_slope(activations: Sequence[Activation] = _FALLING, factor: float = 
         np.array(rise) * np.sign(away - 1),
         0.0,
         domain=domain,
-        at=lambda i: f"q = {away[i[1]]:.4g} q*, {nets[i[0]]!r}",
+        at=lambda i: f"q = {away[i[1]]:.4g} q*, {place(nets[i[0]])}",
     )
 
 
@@ -213,7 +214,7 @@ def gelu_repels(points: Sequence[tuple[Activation, float]] | None = None, least:
         ]
     nets = [critical(phi, b) for phi, b in points]
     domain = "gelu and silu at nine sigma_b2 each, from 0.001 on; 1 / V'(q*), and chi_1 after a start at 0.99 q*"
-    at = lambda i: f"{nets[i[0]]!r}"  # noqa: E731
+    at = lambda i: place(nets[i[0]])  # noqa: E731
     drifted = [mf.MeanField(net.phi, sigma_w2=net.sigma_w2, sigma_b2=net.sigma_b2, start=0.99 * net.q) for net in nets]
     at_most([net.chi1 for net in drifted], 0.999, domain=domain, at=at)
     return below(

@@ -8,7 +8,7 @@ import numpy as np
 
 from afli import activations as act
 from afli import meanfield as mf
-from afli.claims.vocabulary import FAMILIES, Evidence, critical, equal, names, on, within_errors
+from afli.claims.vocabulary import FAMILIES, Evidence, critical, equal, names, on, place, within_errors
 from afli.pieces import jumping_clip
 from afli.slope import jump_sum, jump_terms, numerical_slope, sampled_slope
 
@@ -40,7 +40,7 @@ def _by_differences(nets: Sequence[mf.MeanField], factor: float) -> Evidence:
         1e-9,
         domain=f"{names([net.phi for net in nets])}; rho = -0.6, 0.3, 0.8",
         oracle="differences of the integral (5)",
-        at=lambda i: f"rho = {rho[i[1]]:g}, {nets[i[0]]!r}",
+        at=lambda i: f"rho = {rho[i[1]]:g}, {place(nets[i[0]])}",
     )
 
 
@@ -59,7 +59,7 @@ def slope_by_differences(
 ) -> Evidence:
     nets = build()
     v = [mf.variance_map(n.phi, off * n.q, sigma_w2=n.sigma_w2, sigma_b2=n.sigma_b2) / (off * n.q) for n in nets]
-    equal(v, 1.0, 1e-12, domain="R(1) = V(q*) / q*", at=lambda i: f"R(1) of {nets[i[0]]!r}")
+    equal(v, 1.0, 1e-12, domain="R(1) = V(q*) / q*", at=lambda i: f"R(1) of {place(nets[i[0]])}")
     return _by_differences(nets, factor)
 
 
@@ -82,7 +82,7 @@ def slope_by_sampling(build: Callable[[], Sequence[mf.MeanField]] = class_networ
         deviation,
         domain=f"{names([net.phi for net in nets])}; rho = -0.5, 0, 0.5; standard errors of at most {max(errors):.2g}",
         oracle="a million sampled pairs each",
-        at=lambda i: f"rho = {rho[i[0] % 3]:g}, {nets[i[0] // 3]!r}",
+        at=lambda i: f"rho = {rho[i[0] % 3]:g}, {place(nets[i[0] // 3])}",
     )
 
 
@@ -104,7 +104,7 @@ def jump_terms_cancel(share: float = 1.0) -> Evidence:
         1e-10,
         domain=f"{names([net.phi for net in nets])}; rho = -0.6, 0.3, 0.5, 0.8",
         oracle="one-dimensional conditional means",
-        at=lambda i: f"eq. ({(33, 32)[i[2]]}), rho = {rho[i[1]]:g}, {nets[i[0]]!r}",
+        at=lambda i: f"eq. ({(33, 32)[i[2]]}), rho = {rho[i[1]]:g}, {place(nets[i[0]])}",
         values={"smallest": float(np.abs(predicted).min())},
     )
 

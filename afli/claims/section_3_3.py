@@ -24,6 +24,7 @@ from afli.claims.vocabulary import (
     equal,
     networks,
     on,
+    place,
     rising,
 )
 
@@ -49,9 +50,9 @@ def uniform_gap(activations: Sequence[Activation] = FAMILY_MEMBERS, factor: floa
     domain = f"{describe(activations)}; rho on a grid of {len(_RHO)} points of [0, 1]"
     # Strictly smaller away from zero: the maximum is attained there only.
     evidence = below(
-        gap[:, 1:] / predicted[:, None], domain=domain, at=lambda i: f"rho = {_RHO[i[1] + 1]:g}, {nets[i[0]]!r}"
+        gap[:, 1:] / predicted[:, None], domain=domain, at=lambda i: f"rho = {_RHO[i[1] + 1]:g}, {place(nets[i[0]])}"
     )
-    off = equal(gap.max(axis=1), predicted, 1e-13, domain=domain, at=lambda i: repr(nets[i[0]])).measured
+    off = equal(gap.max(axis=1), predicted, 1e-13, domain=domain, at=lambda i: place(nets[i[0]])).measured
     values = {"off": off, "smallest": float(predicted.min()), "largest": float(predicted.max())}
     return replace(evidence, values=values | {"pairs": float(len(nets) // len(FAMILIES))})
 
@@ -76,9 +77,9 @@ def gap_at_negative_correlations(
         nets = [mf.MeanField(net.phi, sigma_w2=weights * net.sigma_w2, sigma_b2=net.sigma_b2) for net in nets]
     gap = np.array([net.correlation_gap(rho) for net in nets])
     domain = f"{describe(activations)}; rho on a grid of {len(rho)} points of [-1, 1]"
-    rising(-gap, domain=domain, at=lambda i: f"rho = {rho[i[1]]:g}, {nets[i[0]]!r}")
+    rising(-gap, domain=domain, at=lambda i: f"rho = {rho[i[1]]:g}, {place(nets[i[0]])}")
     expected = factor * np.array([net.sigma_b2 / net.q for net in nets])
-    return equal(gap[:, 0], expected, 1e-12, domain=domain, at=lambda i: repr(nets[i[0]]))
+    return equal(gap[:, 0], expected, 1e-12, domain=domain, at=lambda i: place(nets[i[0]]))
 
 
 @claim(

@@ -25,6 +25,7 @@ from afli.claims.vocabulary import (
     equal,
     networks,
     on,
+    place,
     rising,
 )
 from afli.pieces import zigzag
@@ -240,7 +241,7 @@ def to_identity(
     nets = networks(members)
     gap = np.array([np.abs(net.correlation_gap(rho)).max() for net in nets])
     domain = "the four families at a = 1, ..., 10, Shtanh and Ssaw up to a = 1e6; sigma_b2 from 1e-4 to 1; 41 rho"
-    at = lambda i: repr(nets[i[0]])  # noqa: E731
+    at = lambda i: place(nets[i[0]])  # noqa: E731
     equal(gap * [net.q / net.sigma_b2 for net in nets], factor, 1e-6, domain=domain, at=at)
     y = np.array([net.sigma_b2 / net.phi.linear_radius**2 for net in nets])
     fine = np.logspace(-12, np.log10(top), 601)
@@ -274,7 +275,7 @@ def depth_rule(factor: float = 1.0, start: Array = _START) -> Evidence:
         radius = factor * bounds.linear_radius(depth, sigma_b2=sigma_b2, correlation_gain=gain)
         for net in _deep(depth, radius, sigma_b2):
             shares.append((net.correlation_trajectory(start, depth)[-1] - start).max() / gain)
-            names.append(f"depth {depth}, {net!r}")
+            names.append(f"depth {depth}, {place(net)}")
     domain = "the four families at (depth, gain, sigma_b2) = " + ", ".join(str(rule) for rule in _RULES)
     return at_most(
         shares, 1.0, domain=f"{domain}; R iterated from 10 correlations in [0, 0.9]", at=lambda i: names[i[0]]
@@ -297,7 +298,7 @@ def rise(activations: Sequence[Activation] = FAMILY_MEMBERS, start: Array = _STA
         shares.append((risen / ((1 - start) * -np.expm1(layers * np.log1p(-net.sigma_b2 / net.q)))).max())
     domain = f"{describe(activations)}; 1 to {depth} layers, from {len(start)} correlations"
     # The bound is an equality after one layer from rho_0 = 0.
-    return at_most(shares, 1 + 1e-9, domain=domain, at=lambda i: repr(nets[i[0]]))
+    return at_most(shares, 1 + 1e-9, domain=domain, at=lambda i: place(nets[i[0]]))
 
 
 @claim(

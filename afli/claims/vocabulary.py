@@ -39,6 +39,7 @@ __all__ = [
     "networks",
     "off_the_edge",
     "on",
+    "place",
     "rising",
     "within_errors",
 ]
@@ -96,6 +97,11 @@ def names(activations: Sequence[Activation]) -> str:
 def describe(activations: Sequence[Activation], sigma_b2: Sequence[float] = BIAS_VARIANCES) -> str:
     """Activations and bias variances in words."""
     return f"{names(activations)}; sigma_b2 = {', '.join(f'{b:g}' for b in sigma_b2)}"
+
+
+def place(net: mf.MeanField) -> str:
+    """A network in words, as the point of a counter-example."""
+    return f"{net.phi.name}, sigma_b2 = {net.sigma_b2:.3g}, sigma_w2 = {net.sigma_w2:.4g}"
 
 
 def multiples(factors: Sequence[float]) -> str:
