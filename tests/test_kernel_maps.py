@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +91,45 @@ def test_a_stopped_table_goes_on_and_another_one_is_refused(tmp_path) -> None:
     path.with_suffix(".json").unlink()
     with pytest.raises(TableError, match="no table with rows and a manifest"):
         kernel_maps.load(path)
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory) -> Path:
+    settings, folder = kernel_maps.Settings(images=30), tmp_path_factory.mktemp("maps")
+    return kernel_maps.run(DIGITS, settings, folder, depths=[3], echo=lambda line: None)[0]
+
+
+@pytest.fixture
+def copied(table, tmp_path) -> Path:
+    for suffix in (".parquet", ".json"):
+        shutil.copy(table.with_suffix(suffix), tmp_path)
+    return tmp_path / table.name
+
+
+@pytest.mark.parametrize("column", ["q", "sigma_w2", "diagonal"])
+def test_a_row_that_the_theory_does_not_give_is_refused(column, copied) -> None:
+    rows, _ = kernel_maps.load(copied)
+    rows.loc[7, column] *= 1 + 1e-6
+    rows.to_parquet(copied)
+    with pytest.raises(TableError, match=f"has {column} = .*; the theory now gives"):
+        kernel_maps.load(copied)
+
+
+def test_a_damaged_table_is_refused_and_never_read_as_other_numbers(copied) -> None:
+    rows, _ = kernel_maps.load(copied)
+    whole, refused = copied.read_bytes(), 0
+    for place in np.linspace(8, len(whole) - 1, 30).astype(int):
+        copied.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        try:
+            read, _ = kernel_maps.load(copied)
+            assert read.equals(rows), f"one bit of byte {place} was read as other numbers"
+        except TableError:
+            refused += 1
+    assert refused >= 15
+    copied.write_bytes(whole)
+    copied.with_suffix(".json").write_text("{}")
+    with pytest.raises(TableError, match="no manifest of a map, or damaged"):
+        kernel_maps.load(copied)
 
 
 def test_the_command_says_what_it_did(tmp_path) -> None:

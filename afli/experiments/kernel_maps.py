@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ from afli.experiments.files import replace_file
 from afli.experiments.presets import BIAS_VARIANCES, LINEAR_RADII
 from afli.experiments.provenance import commit, machine, versions
 from afli.experiments.spec import edge_of_chaos
-from afli.experiments.table import TableError, exclusive
+from afli.experiments.table import THEORY_TOLERANCE, TableError, exclusive, read_rows, write_rows
+from afli.meanfield import MeanField
 
 __all__ = ["DEPTHS", "EPOCHS", "KINDS", "LINEAR", "RIDGES", "Images", "Settings", "cell", "cells", "load", "run"]
 
@@ -102,7 +104,7 @@ def cells(depths: Sequence[int] = DEPTHS) -> list[tuple[int, float, float, str]]
 def cell(images: Images, settings: Settings, depth: int, sigma_b2: float, a: float, kind: str) -> dict[str, Any]:
     """One row of a table: regression with a kernel of Shtanh on its edge of chaos; a infinite: a linear network."""
     began = time.process_time()
-    net = edge_of_chaos(act.shtanh(a=a) if np.isfinite(a) else act.linear(), sigma_b2)
+    net = _net(a, sigma_b2)
     if kind == "ntk":
         kernel = kernels.ntk_function(net, depth, width=settings.width, in_features=images.features)
     else:
@@ -127,6 +129,11 @@ def cell(images: Images, settings: Settings, depth: int, sigma_b2: float, a: flo
     row |= {f"epoch_{epoch}": float("nan") for epoch in EPOCHS}
     row |= {f"epoch_{epoch}": _accuracy(outputs, images.y_test) for epoch, outputs in zip(EPOCHS, stages, strict=False)}
     return row | {"cell_seconds": round(time.process_time() - began, 2)}
+
+
+def _net(a: float, sigma_b2: float) -> MeanField:
+    """Shtanh on its edge of chaos; a infinite: a linear network."""
+    return edge_of_chaos(act.shtanh(a=a) if np.isfinite(a) else act.linear(), sigma_b2)
 
 
 def _best_ridge(gram: Array, images: Images) -> tuple[float, Array, Array]:
@@ -242,7 +249,7 @@ def run(
     budget = float("inf") if budget is None else scalar("budget", budget, low=0)
     wanted = cells([integer("depths", depth, low=1) for depth in depths])
     path = Path(out) / f"{_name(dataset.name, settings)}.parquet"
-    about = {"name": dataset.name, "source": dataset.source, "sha256": dataset.sha256}
+    about = {"name": dataset.name, "source": dataset.source, "sha256": dataset.sha256, "features": dataset.features}
     identity = {"dataset": about, "settings": asdict(settings)}
     with exclusive(path):
         rows, manifest = _begun(path, identity)
@@ -277,11 +284,41 @@ def _begun(path: Path, identity: dict[str, Any]) -> tuple[pd.DataFrame, dict[str
 
 
 def load(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The rows and the manifest of a table. Raises TableError where one of its two files is missing."""
+    """The rows and the manifest of a table.
+
+    Raises TableError where one of its two files is missing or damaged, and where q, sigma_w2 or the kernel's diagonal
+    of a row is not what the theory gives now: one of the two is wrong.
+    """
     path = Path(path).with_suffix(".parquet")
     if not path.exists() or not path.with_suffix(".json").exists():
         raise TableError(f"there is no table with rows and a manifest at {path}")
-    return pd.read_parquet(path), json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    states = [(about.st_mtime_ns, about.st_size) for about in (path.stat(), path.with_suffix(".json").stat())]
+    rows, text = _checked(path, *states)
+    return rows.copy(), json.loads(text)
+
+
+@lru_cache(maxsize=8)
+def _checked(path: Path, rows_state: tuple[int, int], manifest_state: tuple[int, int]) -> tuple[pd.DataFrame, str]:
+    """Rows and manifest of a table as it was when its two files had these times and sizes, checked once."""
+    rows, text = read_rows(path), path.with_suffix(".json").read_text(encoding="utf-8")
+    try:
+        manifest = json.loads(text)
+        width, features = manifest["settings"]["width"], manifest["dataset"]["features"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise TableError(f"{path.with_suffix('.json')} is no manifest of a map, or damaged: {error!r}") from error
+    for row in rows.itertuples():
+        net, depth = _net(row.a, row.sigma_b2), int(row.depth)
+        if row.kind == "ntk":
+            diagonal = kernels.ntk(net, 1.0, depth, width=width, in_features=features)
+        else:
+            diagonal = kernels.nngp(net, 1.0, depth)
+        for name, now in (("q", net.q), ("sigma_w2", net.sigma_w2), ("diagonal", diagonal)):
+            if not abs(getattr(row, name) - now) <= THEORY_TOLERANCE * abs(now):
+                raise TableError(
+                    f"{path} has {name} = {getattr(row, name)!r} for a = {row.a:g}, sigma_b2 = {row.sigma_b2:g}, depth"
+                    f" {depth}, {row.kind}; the theory now gives {now!r}: one of them is wrong"
+                )
+    return rows, text
 
 
 def _keys(rows: pd.DataFrame) -> set[tuple[Any, ...]]:
@@ -289,6 +326,6 @@ def _keys(rows: pd.DataFrame) -> set[tuple[Any, ...]]:
 
 
 def _write(path: Path, rows: pd.DataFrame, manifest: dict[str, Any]) -> None:
-    replace_file(path, lambda stream: rows.to_parquet(stream, index=False, compression="zstd"))
+    replace_file(path, lambda stream: write_rows(rows, stream))
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     replace_file(path.with_suffix(".json"), lambda stream: stream.write(text.encode()))

@@ -99,7 +99,7 @@ class Table:
 
     def _read(self) -> None:
         self._state = self._files()
-        self.frame = _rows(self.path) if self.path.exists() else pd.DataFrame(columns=KEY)
+        self.frame = read_rows(self.path) if self.path.exists() else pd.DataFrame(columns=KEY)
         self.manifest: dict[str, Any] = {}
         if self.manifest_path.exists():
             self.manifest = _manifest(self.manifest_path)
@@ -171,13 +171,8 @@ class Table:
 
     def _write(self) -> None:
         """The rows first: a manifest never counts experiments that are not there."""
-        replace_file(self.path, self._write_rows)
+        replace_file(self.path, lambda stream: write_rows(self.frame, stream))
         self.write_manifest()
-
-    def _write_rows(self, stream: IO[bytes]) -> None:
-        rows = pyarrow.Table.from_pandas(self.frame, preserve_index=False)
-        rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), COLUMNS: _columns(rows.schema)})
-        parquet.write_table(rows, stream, compression="zstd", write_page_checksum=True)
 
     def write_manifest(self) -> None:
         """Replace the manifest, with the numbers of rows and finished experiments as they are."""
@@ -192,7 +187,14 @@ class Table:
         return [(about.st_ino, about.st_mtime_ns, about.st_size) for about in found]
 
 
-def _rows(path: Path) -> pd.DataFrame:
+def write_rows(frame: pd.DataFrame, stream: IO[bytes]) -> None:
+    """Write a frame as Parquet whose pages and columns carry checksums."""
+    rows = pyarrow.Table.from_pandas(frame, preserve_index=False)
+    rows = rows.replace_schema_metadata({**(rows.schema.metadata or {}), COLUMNS: _columns(rows.schema)})
+    parquet.write_table(rows, stream, compression="zstd", write_page_checksum=True)
+
+
+def read_rows(path: Path) -> pd.DataFrame:
     """The rows of a Parquet file; raises TableError if it is damaged. One without checksums is read as it is."""
     try:
         rows = parquet.read_table(path, page_checksum_verification=True)
