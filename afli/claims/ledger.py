@@ -5,27 +5,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from afli.claims import rendering
-
-STATUSES = (
-    "holds",
-    "holds, and sharpened",
-    "corrected",
-    "holds under a condition",
-    "not reproduced",
-    "not tested here",
-)
-
-
-# What is said of a check that says nothing itself.
-FOUND = "It holds wherever it was tried: at worst {measured}, where {bound} is allowed."
+from afli.claims.evidence import FOUND, STATUSES, Claim, Evidence, Refutation
+from afli.claims.listing import ledger_page
+from afli.claims.wording import shortfall
 
 
 class ClaimRefuted(AssertionError):
@@ -34,76 +23,6 @@ class ClaimRefuted(AssertionError):
 
 class MutantSurvived(AssertionError):
     """A mutant of a claim was not refuted: the check would not notice that the statement is wrong."""
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What a check found.
-
-    measured: the worst value seen of the quantity that the statement bounds. bound: what the statement allows there.
-    margin: what was left before the statement would have been false, >= 0. domain: what was searched.
-    oracle: the independent source of the comparison ("48-digit reference", "sampling, width 1000", ...), if any.
-    values: named numbers for the prose of a page. mutants: those that were run beside the claim, and refuted.
-    A statement that is not tested here has NaN in place of its three numbers, and its domain says why.
-    """
-
-    measured: float
-    bound: float
-    margin: float
-    domain: str
-    oracle: str = ""
-    values: Mapping[str, float] = field(default_factory=dict)
-    claim: Claim | None = field(default=None, compare=False, repr=False)
-    mutants: tuple[Refutation, ...] = field(default=(), compare=False, repr=False)
-
-    def _repr_html_(self) -> str:
-        return rendering.fold(self)
-
-    def __str__(self) -> str:
-        return rendering.in_words(self)
-
-
-@dataclass(frozen=True)
-class Refutation:
-    """A mutant that was refuted, as it should be: which hypothesis was changed, and what the check then found."""
-
-    claim: Claim
-    mutant: str
-    found: str
-
-    def _repr_html_(self) -> str:
-        return rendering.refutation(self)
-
-    def __str__(self) -> str:
-        return f"{self.claim.id} with {self.mutant!r}: refuted, as it should be: {self.found}"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """One statement.
-
-    id: e.g. "lemma-3.3". statement: what the check decides, a sentence with TeX between dollars. source: who says it,
-    and where. status: one of STATUSES. page: the notebook that shows it, e.g. "3_3_uniform_gap". check: runs the
-    statement and returns its evidence, or raises ClaimRefuted. mutants: name -> the keyword arguments that change a
-    hypothesis or a constant of the statement. claimed: the source's sentence, where it is not the statement itself.
-    found: a sentence on the numbers, a format string in which {measured}, {bound}, {margin} and the names of the
-    evidence's values stand for `rendering.Number`s.
-    """
-
-    id: str
-    statement: str
-    source: str
-    status: str
-    page: str
-    check: Callable[..., Evidence]
-    mutants: Mapping[str, Mapping[str, Any]]
-    claimed: str = ""
-    found: str = FOUND
-
-    @property
-    def anchor(self) -> str:
-        """The id as an HTML anchor."""
-        return self.id.replace(".", "-")
 
 
 class Ledger(Mapping[str, Claim]):
@@ -269,8 +188,7 @@ def _decide(
     least = float(margin[worst])
     where = f", at {at(tuple(int(i) for i in worst))}" if at else ""
     if not np.isfinite(least) or least < 0 or (strict and least == 0):
-        shortfall = rendering.shortfall(float(measured[worst]), float(bound[worst]), strict=strict)
-        raise ClaimRefuted(f"{shortfall}{where}")
+        raise ClaimRefuted(f"{shortfall(float(measured[worst]), float(bound[worst]), strict=strict)}{where}")
     return Evidence(float(measured[worst]), float(bound[worst]), least, domain, oracle, values)
 
 
@@ -330,4 +248,4 @@ def ledger_table() -> str:
     """
     here = os.environ.get(RECORDS)
     pages = Path(here).parent if here else None
-    return rendering.ledger_page((recorded(c, pages) if pages else None) or verify(c.id) for c in LEDGER.values())
+    return ledger_page((recorded(c, pages) if pages else None) or verify(c.id) for c in LEDGER.values())

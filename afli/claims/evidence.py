@@ -1,0 +1,196 @@
+"""A claim and its evidence, and how they read on a page and in a terminal."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from afli.claims.wording import Number, digits, markup, plain, symbols
+
+__all__ = ["FOUND", "MARKS", "STATUSES", "Claim", "Evidence", "Refutation", "badge", "entry", "slug"]
+
+STATUSES = (
+    "holds",
+    "holds, and sharpened",
+    "corrected",
+    "holds under a condition",
+    "not reproduced",
+    "not tested here",
+)
+
+
+# What is said of a check that says nothing itself.
+FOUND = "It holds wherever it was tried: at worst {measured}, where {bound} is allowed."
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a check found.
+
+    measured: the worst value seen of the quantity that the statement bounds. bound: what the statement allows there.
+    margin: what was left before the statement would have been false, >= 0. domain: what was searched.
+    oracle: the independent source of the comparison ("48-digit reference", "sampling, width 1000", ...), if any.
+    values: named numbers for the prose of a page. mutants: those that were run beside the claim, and refuted.
+    A statement that is not tested here has NaN in place of its three numbers, and its domain says why.
+    """
+
+    measured: float
+    bound: float
+    margin: float
+    domain: str
+    oracle: str = ""
+    values: Mapping[str, float] = field(default_factory=dict)
+    claim: Claim | None = field(default=None, compare=False, repr=False)
+    mutants: tuple[Refutation, ...] = field(default=(), compare=False, repr=False)
+
+    def _repr_html_(self) -> str:
+        return fold(self)
+
+    def __str__(self) -> str:
+        return in_words(self)
+
+
+@dataclass(frozen=True)
+class Refutation:
+    """A mutant that was refuted, as it should be: which hypothesis was changed, and what the check then found."""
+
+    claim: Claim
+    mutant: str
+    found: str
+
+    def _repr_html_(self) -> str:
+        return _refutation(self)
+
+    def __str__(self) -> str:
+        return f"{self.claim.id} with {self.mutant!r}: refuted, as it should be: {self.found}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One statement.
+
+    id: e.g. "lemma-3.3". statement: what the check decides, a sentence with TeX between dollars. source: who says it,
+    and where. status: one of STATUSES. page: the notebook that shows it, e.g. "3_3_uniform_gap". check: runs the
+    statement and returns its evidence, or raises ClaimRefuted. mutants: name -> the keyword arguments that change a
+    hypothesis or a constant of the statement. claimed: the source's sentence, where it is not the statement itself.
+    found: a sentence on the numbers, a format string in which {measured}, {bound}, {margin} and the names of the
+    evidence's values stand for `wording.Number`s.
+    """
+
+    id: str
+    statement: str
+    source: str
+    status: str
+    page: str
+    check: Callable[..., Evidence]
+    mutants: Mapping[str, Mapping[str, Any]]
+    claimed: str = ""
+    found: str = FOUND
+
+    @property
+    def anchor(self) -> str:
+        """The id as an HTML anchor."""
+        return self.id.replace(".", "-")
+
+
+# --- How they read ---
+
+# Marks beside the words, so that a status is told without its colour.
+MARKS = {
+    "holds": "✓", "holds, and sharpened": "✓+", "corrected": "±", "holds under a condition": "(✓)",
+    "not reproduced": "✗", "not tested here": "?",
+}  # fmt: skip
+
+
+def slug(words: str) -> str:
+    return re.sub(r"\W+", "-", words)
+
+
+def badge(status: str) -> str:
+    """A status as a coloured word with its mark."""
+    return f'<span class="status {slug(status)}"><span aria-hidden="true">{MARKS[status]}</span> {status}</span>'
+
+
+def found_here(evidence: Evidence) -> str:
+    """What was found, as a sentence in TeX: the finding, where it differs from the claim, and its numbers."""
+    claim = evidence.claim
+    assert claim is not None, "evidence is shown after verify() has attached its claim"
+    if np.isnan(evidence.measured):
+        return evidence.domain
+    numbers = {"measured": evidence.measured, "bound": evidence.bound, "margin": evidence.margin} | dict(
+        evidence.values
+    )
+    sentence = claim.found.format(**{name: Number(value) for name, value in numbers.items()})
+    return f"{claim.statement} {sentence}" if claim.claimed else sentence
+
+
+def entry(evidence: Evidence) -> str:
+    """The lines that a reader sees of a claim: status, what was claimed and by whom, what was found here."""
+    claim = evidence.claim
+    assert claim is not None, "evidence is shown after verify() has attached its claim"
+    return (
+        f'<span class="line">{badge(claim.status)} <b>Claimed</b> '
+        f'<span class="source">({symbols(claim.source)})</span>: {markup(claim.claimed or claim.statement)}</span>'
+        f'<span class="line"><b>Found here</b>: {markup(found_here(evidence))}</span>'
+    )
+
+
+def fold(evidence: Evidence) -> str:
+    """A claim on its page: the entry, which opens to what was searched, what was left, and the mutants."""
+    claim = evidence.claim
+    assert claim is not None, "evidence is shown after verify() has attached its claim"
+    details = []
+    if not np.isnan(evidence.measured):
+        against = f"; against {evidence.oracle}" if evidence.oracle else ""
+        details += [
+            ("Searched", symbols(evidence.domain + against)),
+            (
+                "Decided by",
+                markup(f"{digits(evidence.measured)} found, {digits(evidence.bound)} allowed: {_left(evidence)}."),
+            ),
+        ]
+    shown = {mutant.mutant for mutant in evidence.mutants}
+    others = [symbols(name) for name in claim.mutants if name not in shown]
+    details += [
+        ("With " + symbols(m.mutant), f"refuted, as it should be: {symbols(m.found)}.") for m in evidence.mutants
+    ]
+    if others:
+        details.append(("Also refuted, in the tests, with", "; ".join(others)))
+    link = f'<a href="claims.html#{claim.anchor}">{html.escape(claim.id)}</a>'
+    details.append(("In the ledger", f"{link}, <code>afli check {html.escape(claim.id)}</code>"))
+    rows = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in details)
+    return (
+        f'<details class="claim tex2jax_process" id="evidence-{claim.anchor}">'
+        f"<summary>{entry(evidence)}</summary><dl>{rows}</dl></details>"
+    )
+
+
+def _left(evidence: Evidence) -> str:
+    return "nothing to spare" if evidence.margin == 0 else f"{digits(evidence.margin)} to spare"
+
+
+def _refutation(mutant: Refutation) -> str:
+    """A mutant on its own: one line."""
+    return (
+        f'<p class="refutation tex2jax_process"><b>With {symbols(mutant.mutant)}</b> the statement is refuted, as it '
+        f'should be: {symbols(mutant.found)}. <a href="claims.html#{mutant.claim.anchor}">{mutant.claim.id}</a></p>'
+    )
+
+
+def in_words(evidence: Evidence) -> str:
+    """A claim and its evidence for the terminal."""
+    claim = evidence.claim
+    head = []
+    if claim:
+        head = [f"{claim.id} ({claim.source}): {claim.status}", f"  claimed: {plain(claim.claimed or claim.statement)}"]
+        head.append(f"  found here: {plain(found_here(evidence))}")
+    if np.isnan(evidence.measured):
+        return "\n".join(head or [evidence.domain])
+    against = f"; against {evidence.oracle}" if evidence.oracle else ""
+    numbers = f"  measured {evidence.measured:.6g}, bound {evidence.bound:.6g}, margin {evidence.margin:.3g}"
+    return "\n".join([*head, numbers, f"  {evidence.domain}{against}", *map(str, evidence.mutants)])
