@@ -13,6 +13,7 @@ import pytest
 
 from afli import claims
 from afli.claims import ledger, vocabulary
+from afli.claims.evidence import PLACE, found_here
 from afli.claims.ledger import STATUSES, Evidence, Ledger, at_most, equal
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -58,6 +59,8 @@ def test_a_claim_holds_and_each_of_its_clauses_refutes_a_mutant(id: str, monkeyp
     assert np.isfinite([evidence.measured, evidence.bound, evidence.margin]).all()
     assert evidence.margin >= 0
     assert evidence.domain
+    left = PLACE.findall(found_here(evidence))
+    assert not left, f"{id}: no number for {left}"
     asserted, killers = set(made), set()
     for mutant, changed in claims.LEDGER[id].mutants.items():
         with pytest.raises(claims.ClaimRefuted) as refuted:

@@ -96,7 +96,9 @@ def _names(examples: Sequence[Example]) -> str:
 
 @claim(
     "lemma-a.1",
-    "If f(s, .) -> f(t, .) almost everywhere as s -> t, under one integrable bound, E f(t, Z) is continuous.",
+    r"If $f(s, \cdot) \to f(t, \cdot)$ almost everywhere as $s \to t$, under one integrable bound, then "
+    r"$\E f(t, Z)$ is continuous.",
+    found="For five functions and three steps $h$ the change is at most {measured}, of {bound} allowed.",
     at="Lemma A.1",
     mutants={"no integrable bound (1 / t on (0, t))": {"examples": (SPIKE,)}},
 )
@@ -114,8 +116,12 @@ def continuity(examples: Sequence[Example] = (*DOMINATED, MOVING_JUMP)) -> Evide
 
 @claim(
     "lemma-a.2",
-    "If d/dt f(t, .) exists almost everywhere and f(., z) is Lipschitz near t, its constant integrable, "
-    "then d/dt E f(t, Z) = E d/dt f(t, Z).",
+    r"If $\partial_t f(t, \cdot)$ exists almost everywhere and $f(\cdot, z)$ is Lipschitz near $t$ with "
+    r"an integrable constant, then $\frac{d}{dt} \E f(t, Z) = \E\, \partial_t f(t, Z)$.",
+    claimed=(
+        "Derivative and expectation may be exchanged where the derivative exists almost everywhere and is bounded."
+    ),
+    found="Central differences agree to {measured}.",
     at="Lemma A.2, eq. (24)",
     status="holds under a condition",
     mutants={
@@ -182,7 +188,9 @@ def random_pieces(rng: np.random.Generator) -> Pieces:
 
 @claim(
     "lemma-a.3",
-    "E[Z f(Z)] = E f'(Z) + sum_i p(d_i) (f(d_i+) - f(d_i-)) for bounded f, f' and finitely many jumps.",
+    r"$\E[Z f(Z)] = \E f'(Z) + \sum_i p(d_i) (f(d_i+) - f(d_i-))$ for bounded $f$, $f'$ and finitely many "
+    "jumps $d_i$; $p$ is the standard normal density.",
+    found="For 200 random $f$ both sides agree to {measured}.",
     at="Lemma A.3, eq. (25)",
     mutants={"without the jumps": {"weight": 0.0}, "half of each jump": {"weight": 0.5}},
 )

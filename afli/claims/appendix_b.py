@@ -81,7 +81,9 @@ def _rate(activations: Sequence[Activation], power: float, per_layer: Callable[[
 
 @claim(
     "section-b.6.rates-smooth",
-    "On the edge of chaos 1 - rho_l falls like 2 / (R''(1) l) where phi' does not jump and E phi''^2 is finite.",
+    r"On the edge of chaos $1 - \rho_l$ falls like $2/(R''(1)\, l)$ where $\phi'$ does not jump and "
+    r"$\E\phi''^2$ is finite.",
+    found="Measured and predicted growth differ by {measured:.1%} at most; {bound:.0%} is allowed.",
     at="after Hayou et al. (2019), whose constant it is",
     formerly=("section-2.1.smooth-rate",),
     mutants={
@@ -96,7 +98,9 @@ def smooth_rate(activations: Sequence[Activation] = SMOOTH, power: float = 1.0, 
 
 @claim(
     "section-b.6.rates-kinked",
-    "Where phi' has jumps J_i at d_i, 1 - rho_l falls like 9 / (c l)^2, c = sigma_w2 sqrt(q*/pi) sum_i J_i^2 p_q(d_i).",
+    r"Where $\phi'$ has jumps $J_i$ at $d_i$, $1 - \rho_l$ falls like $9/(c l)^2$, $c = \sigma_w^2 "
+    r"\sqrt{q^*/\pi} \sum_i J_i^2 p_{q^*}(d_i)$; $p_q$ is the normal density of variance $q$.",
+    found="Measured and predicted growth differ by {measured:.1%} at most; {bound:.0%} is allowed.",
     at="after Hayou et al. (2019), who have the rate, and the constant for ReLU; here for kinks in general",
     formerly=("section-2.1.kinked-rate",),
     mutants={
@@ -111,7 +115,10 @@ def kinked_rate(activations: Sequence[Activation] = KINKED, power: float = 0.5, 
 
 @claim(
     "section-b.6.smaller-q",
-    "For tanh, hard tanh, elu, gelu and silu and q* <= 1 a smaller q* is slower: rho_l rises with q* in every layer.",
+    r"For tanh, hard tanh, elu, gelu and silu and $q^* \le 1$ a smaller $q^*$ is slower: $\rho_l$ rises "
+    "with $q^*$ in every layer.",
+    claimed="A smaller $q^*$ slows the first layers.",
+    found="The order of the four $q^*$ holds in each of 100 layers.",
     at="Appendix B.6",
     status="holds under a condition",
     mutants={
@@ -133,8 +140,10 @@ def smaller_is_slower(activations: Sequence[Activation] = (*SMOOTH, act.shtanh(1
 
 @claim(
     "section-3.2.no-smooth-member",
-    "No scaled-bounded phi has a continuous derivative: phi' jumps by at least k at +-a, so c >= 2 p(l) / sqrt(pi), "
-    "l = a / sqrt(q*), and all of the class has the faster rate 1 / l^2.",
+    r"No scaled-bounded $\phi$ has a continuous derivative: $\phi'$ jumps by at least $k$ at $\pm a$, so "
+    r"$c \ge 2 p(\ell)/\sqrt{\pi}$ with $\ell = a/\sqrt{q^*}$, and all of the class has the faster rate "
+    "$1/l^2$.",
+    found=("Over the families and 100 random members the bound is never passed; the nearest comes within {margin}."),
     ours="on the fourth property, Section 3.2",
     status=OURS,
     mutants={"a jump of 1.1 k": {"least": 1.1}, "c >= 2.2 p(l) / sqrt(pi)": {"factor": 2.2}},

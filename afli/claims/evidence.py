@@ -12,7 +12,7 @@ import numpy as np
 
 from afli.claims.wording import Number, digits, markup, plain, symbols
 
-__all__ = ["FOUND", "MARKS", "STATUSES", "Claim", "Evidence", "Refutation", "badge", "entry", "slug"]
+__all__ = ["FOUND", "MARKS", "PLACE", "STATUSES", "Claim", "Evidence", "Refutation", "badge", "entry", "slug"]
 
 STATUSES = (
     "holds",
@@ -78,8 +78,8 @@ class Claim:
     and where. status: one of STATUSES. page: the notebook that shows it, e.g. "3_3_uniform_gap". check: runs the
     statement and returns its evidence, or raises ClaimRefuted. mutants: name -> the keyword arguments that change a
     hypothesis or a constant of the statement. claimed: the source's sentence, where it is not the statement itself.
-    found: a sentence on the numbers, a format string in which {measured}, {bound}, {margin} and the names of the
-    evidence's values stand for `wording.Number`s.
+    found: a sentence on the numbers, in which {measured}, {bound}, {margin} and the names of the
+    evidence's values stand for a `wording.Number`.
     """
 
     id: str
@@ -99,6 +99,9 @@ class Claim:
 
 
 # --- How they read ---
+
+# Where a sentence has a number: {measured}, {measured:.1%}.
+PLACE = re.compile(r"\{([a-z_]\w+)(?::([^{}]*))?\}")
 
 # Marks beside the words, so that a status is told without its colour.
 MARKS = {
@@ -125,7 +128,8 @@ def found_here(evidence: Evidence) -> str:
     numbers = {"measured": evidence.measured, "bound": evidence.bound, "margin": evidence.margin} | dict(
         evidence.values
     )
-    sentence = claim.found.format(**{name: Number(value) for name, value in numbers.items()})
+    # Not str.format: TeX has braces of its own.
+    sentence = PLACE.sub(lambda m: format(Number(numbers[m[1]]), m[2] or "") if m[1] in numbers else m[0], claim.found)
     return f"{claim.statement} {sentence}" if claim.claimed else sentence
 
 

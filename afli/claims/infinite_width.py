@@ -26,6 +26,7 @@ _stages = on("III_3_stages_of_training", "")
 @_map(
     "infinite-width.crest",
     "At infinite width, depth 50, the best a at sigma_b2 = 1 and 0.1 clearly beats both ends of the grid.",
+    found="The least clear lead is {bound:points}, with ± {measured:points} by chance.",
     ours="the ridge of Figure 7, with no network trained",
     mutants={"at 0.01 too": {"variances": (1.0, 0.1, 0.01)}, "at depth 20": {"depth": 20}},
 )
@@ -42,6 +43,7 @@ def crest(variances: tuple[float, ...] = (1.0, 0.1), depth: int = 50) -> Evidenc
 @_map(
     "infinite-width.crest-moves",
     "The crest never moves left (by more than 15%) as the depth or the bias variance grows.",
+    found="Over 21 pairs of neighbouring rows the worst has a ratio of {bound:.2f}.",
     ours="Section 4.2: larger bias variances want a larger a; here also deeper networks",
     mutants={"it moves right at every step": {"factor": 1.05}},
 )
@@ -60,6 +62,7 @@ def crest_moves(factor: float = 0.85) -> Evidence:
 @_map(
     "infinite-width.crest-constant",
     "Along the crests inside the grid sigma_b2 L / a^2 stays within a factor of 2 of its geometric mean.",
+    found="The largest factor is {measured:.2f}.",
     ours="how the crest moves",
     mutants={"within 10%": {"factor": 1.1}, "a itself": {"power": 0.0}},
 )
@@ -76,6 +79,7 @@ def crest_constant(factor: float = 2.0, power: float = 1.0) -> Evidence:
 @_map(
     "infinite-width.left-flank",
     "At depth 50 and sigma_b2 = 1, a = 1 turns cosines from -0.5 to 0.5 into tangent kernels within 3% of each other.",
+    found="They differ by {measured:.1%}.",
     ours="Section 3: correlations converge too fast at a small a",
     mutants={"a = 30": {"a": 30.0}},
 )
@@ -87,6 +91,7 @@ def left_flank(a: float = 1.0) -> Evidence:
 @_map(
     "infinite-width.right-flank",
     "At a = 30 and sigma_b2 <= 0.001 the limit is linear: within one point of linear regression at every depth.",
+    found="The largest difference is {measured:points}.",
     ours="Section 1: a network that is too linear learns no more than a linear one",
     mutants={"sigma_b2 = 1 too": {"largest": 1.0}},
 )
@@ -104,6 +109,8 @@ def right_flank(largest: float = 1e-3) -> Evidence:
     "infinite-width.followers",
     "On digits, each cell at its best rate, trained accuracies follow the limit's: interval of the rank correlation "
     "above 0.",
+    claimed="Trained accuracies follow those of the infinite network.",
+    found="The interval begins at {bound:.2f}.",
     ours="criterion written before",
     status="holds under a condition",
     mutants={"on CIFAR-10 (JPEG copy), after one epoch": {"dataset": "CIFAR-10 (JPEG copy)"}},
@@ -130,6 +137,7 @@ def _rises(losses: list[float]) -> float:
 @_rate(
     "infinite-width.stable-rate",
     "Full-batch descent on squared error falls at every step at the predicted rate; at twice it, it rises at first.",
+    found="In its worst step the loss is multiplied by {measured:.3f}.",
     ours="2 N / lambda_max of the tangent kernel; measured in one small network",
     mutants={"it falls at twice the rate": {"below": (0.5, 2.0)}, "it rises at the rate": {"above": (1.0, 4.0)}},
 )
@@ -147,6 +155,7 @@ def predicted_rate(below: tuple[float, ...] = (0.5, 1.0), above: tuple[float, ..
 @_rate(
     "infinite-width.softmax-rate",
     "With softmax the loss of the same network still falls at every step at sixteen times that rate.",
+    found="In its worst step the loss is multiplied by {measured:.3f}.",
     ours="what softmax changes",
     mutants={"squared error": {"loss": "squared"}, "at 64 times": {"factor": 64.0}},
 )
@@ -161,6 +170,7 @@ def softmax_rate(loss: str = "softmax", factor: float = 16.0) -> Evidence:
     "infinite-width.best-rate",
     "On both datasets the best of six rates follows the predicted stable rate: the interval of their rank correlation "
     "over the map lies above 0.5.",
+    found="The lower interval begins at {bound:.2f}.",
     ours="criterion written before",
     mutants={"above 0.6": {"least": 0.6}},
 )
@@ -176,6 +186,7 @@ def best_rate(least: float = 0.5) -> Evidence:
 @_rate(
     "infinite-width.collapse",
     "Trained networks collapse at no rate below 50 times the predicted stable rate, and at every one above 260 times.",
+    found="The first collapse is at {bound:.0f} times the stable rate.",
     ours="softmax and mini-batches change the constant",
     mutants={"none below 100 times": {"safe": 100.0}, "all above 200 times": {"fatal": 200.0}},
 )
@@ -197,6 +208,7 @@ def collapse(safe: float = 50.0, fatal: float = 260.0) -> Evidence:
 @_rate(
     "infinite-width.paper-rate",
     "At depths 20 and 50 and width 300 the paper's 1e-4 is below 50 times the stable rate in every cell.",
+    found="The largest ratio is {measured:.0f}.",
     ours="Section 4.1 uses 1e-4 throughout; below the collapse everywhere, on squared error unstable in many cells",
     mutants={"below the stable rate itself": {"factor": 1.0}, "a rate of 1e-3": {"rate": 1e-3}},
 )
@@ -215,6 +227,8 @@ def paper_rate(rate: float = 1e-4, factor: float = 50.0) -> Evidence:
     "infinite-width.first-epoch",
     "On digits, after one epoch, trained accuracies follow the predicted ones at both depths: interval of the rank "
     "correlation above 0.",
+    claimed="Trained accuracies follow the predicted ones.",
+    found="The lower interval begins at {bound:.2f}.",
     ours="criterion written before",
     status="holds under a condition",
     mutants={"after ten epochs": {"epoch": 10}},
@@ -235,6 +249,7 @@ def first_epoch(epoch: int = 1) -> Evidence:
 @_stages(
     "infinite-width.lazier-when-wider",
     "Training moves the tangent kernel of a network of width 128 less than 0.6 times as far as that of width 32.",
+    found="It moves by {measured:.0%} of its size.",
     ours="where the tangent picture breaks",
     mutants={"by less than 0.1": {"factor": 0.1}},
 )

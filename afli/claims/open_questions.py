@@ -26,7 +26,11 @@ claim = on("open_questions", "Section 3.2")
 
 @claim(
     "section-3.2.orthogonal-process",
-    "With orthogonal weights too, correlations of pairs follow R from layer to layer.",
+    "With orthogonal weights too, correlations of pairs follow $R$ from layer to layer.",
+    found=(
+        "Sampled networks agree: the largest of 16 distances is {measured:.1f} standard errors; chance "
+        "allows {bound:.1f}."
+    ),
     at="and footnote 1 of Section 2.2: highly likely, and observed",
     mutants={"R - rho fifteen per cent larger": {"gap": 1.15}, "correlations stay as they are": {"gap": 0.0}},
 )
@@ -70,8 +74,9 @@ _POWERS = (0.25, 0.5, 0.75)
 
 @claim(
     "section-3.2.growth",
-    "Boundedness can be relaxed: for odd phi = z up to a, and then a^(1-p) z^p with p < 1 or of slope s < 1, the gap "
-    "still tends to 0 with sigma_b2 / a^2.",
+    r"Boundedness can be relaxed: for odd $\phi$ that is $z$ up to $a$, and then $a^{1-p} z^p$ with $p < "
+    r"1$ or of slope $s < 1$, the gap still tends to 0 with $\sigma_b^2/a^2$.",
+    found="In five examples ten times the radius leaves {measured:.0%} of the gap at most.",
     at="the third of the four properties (it suspects so)",
     status=OURS,
     mutants={"sigma_b2 / a^2 kept constant": {"power": 0.0}},
@@ -92,8 +97,9 @@ def growth_condition(power: float = 1.0) -> Evidence:
 
 @claim(
     "section-3.2.growth-constant",
-    "Without boundedness the constants go: with slope 0.9 beyond a, a / sqrt(q*) is below nu(y), the lower "
-    "bound of Lemma 3.4.",
+    r"Without boundedness the constants go: with slope 0.9 beyond $a$, $a/\sqrt{q^*}$ is below $\nu(y)$, "
+    "the lower bound of Lemma 3.4.",
+    found=r"At three values of $y$ it is at most {measured:.0%} of $\nu(y)$.",
     ours="what breaks when boundedness is relaxed, Section 3.2",
     status=OURS,
     mutants={"slope 0 (Shtanh)": {"slope": 0.0}},
@@ -111,9 +117,10 @@ def growth_breaks_the_constant(slope: float = 0.9) -> Evidence:
 
 @claim(
     "section-1.nearly-linear",
-    "For odd phi with |phi'| <= k and |phi(z)| >= (1 - epsilon) k |z| on [-a, a], max |R(rho) - rho| on [0, 1] is at "
-    "most 2 epsilon + y l_0^2 on the edge of chaos, where 1 - E[Z^2; |Z| < l_0] = y l_0^2. It vanishes with y "
-    "and epsilon.",
+    r"For odd $\phi$ with $|\phi'| \le k$ and $|\phi(z)| \ge (1 - \epsilon) k |z|$ on $[-a, a]$, $\max "
+    r"|R(\rho) - \rho|$ on $[0, 1]$ is at most $2 \epsilon + y \ell_0^2$ on the edge of chaos, where $1 - "
+    r"\E[Z^2; |Z| < \ell_0] = y \ell_0^2$. It vanishes with $y$ and $\epsilon$.",
+    found="For tanh, erf, softsign and zigzags the gap at 0 is at most {measured:.0%} of the bound.",
     ours="Section 1: why activations that approximate the identity train well; tanh is outside the class",
     status=OURS,
     mutants={
@@ -159,7 +166,8 @@ def along_the_line(epsilon: float, *, steepness: float) -> Activation:
 
 @claim(
     "section-3.1.nu-limits",
-    "nu(y) falls strictly, to 0 as y grows, and grows without bound as y tends to 0.",
+    r"$\nu(y)$ falls strictly, to 0 as $y$ grows, and grows without bound as $y$ tends to 0.",
+    found=("It falls at each of 3,000 steps of $y$ from $10^{-200}$ to $10^{100}$, to {measured} at the end."),
     at="below Lemma 3.4: easy to check",
     mutants={
         "above the square root of ln(1/y)": {"order": 2.5},
@@ -178,8 +186,9 @@ def nu_limits(order: float = 1.0, small: float = 1.0, sign: float = 1.0) -> Evid
 
 @claim(
     "section-2.3.hayou-rule",
-    "Hayou et al. (2019) choose sigma_b so that 2 / R''(1) is the depth. For tanh sigma_b2 then falls with the depth "
-    "L, in the limit like L^(-3/2).",
+    r"Hayou et al. (2019) choose $\sigma_b$ so that $2/R''(1)$ is the depth $L$. For tanh $\sigma_b^2$ "
+    "then falls with the depth, in the limit like $L^{-3/2}$.",
+    found="The exponent is off $-3/2$ by {measured:.3f}.",
     at="first paragraphs",
     mutants={"sigma_b2 falls like 1 / L": {"exponent": -1.0}},
 )
@@ -200,7 +209,9 @@ def hayou_rule(exponent: float = -1.5) -> Evidence:
 
 @claim(
     "section-2.1.weighted-sum",
-    "In s z + (1 - s) phi(z) a larger linear share s means a smaller gap of the correlation map, and it tends to 0.",
+    r"In $s z + (1 - s) \phi(z)$ a larger linear share $s$ means a smaller gap of the correlation map, "
+    "and it tends to 0.",
+    found=r"For three $\phi$ the gap falls with each of seven shares.",
     at="after Hayou et al. (2019)",
     mutants={"from the linear end": {"reverse": True}, "a gap below 1e-8 at s = 0.99": {"least": 1e-8}},
 )
@@ -244,8 +255,10 @@ def _accuracy(share: float, kept: bool, rate: float) -> float:
 
 @claim(
     "open.more-affine",
-    "A more affine start learns faster at rate 0.003: with z / 2 + tanh(z) / 2 in place of tanh over four points more "
-    "after ten epochs, each on its own edge of chaos.",
+    r"A more affine start learns faster at rate 0.003: with $z/2 + \tanh(z)/2$ in place of $\tanh$ it is "
+    "over four points ahead after ten epochs, each on its own edge of chaos.",
+    claimed="Activations that are more affine at the start may train better.",
+    found="The lead is {bound:points}.",
     ours="future work in Section 5; one small network",
     status="holds under a condition",
     mutants={"tanh against itself": {"share": 0.0}},
@@ -256,8 +269,10 @@ def more_affine(share: float = 0.5) -> Evidence:
 
 @claim(
     "open.orthogonality-kept",
-    "Weights that are kept orthogonal while they are trained do not help here: at rates 0.003 and 0.01 they end behind "
-    "weights that are free.",
+    "Weights that are kept orthogonal while they are trained do not help here: at rates 0.003 and 0.01 "
+    "they end behind weights that are free.",
+    claimed="Optimising over orthogonal matrices may help.",
+    found="The lead of kept weights is {measured:points}.",
     ours="Section 4.2 suggests to optimise over orthogonal matrices; one small tanh network",
     status="holds under a condition",
     mutants={"kept, at three times the rate": {"faster": 10 / 3}},

@@ -43,7 +43,8 @@ def share_of_one_sign(phi: Activation, batch: int, images: int = 512) -> float:
 
 @question(
     "question-one-sign",
-    "If a neuron's inputs are positive, one example's gradient in its weights has one sign throughout.",
+    "If a neuron's inputs are positive, the gradient of one example in its weights has one sign throughout.",
+    found="No neuron broke the rule on 512 digits.",
     at="the lecture's remark and the accepted answer",
     mutants={"tanh below: inputs of both signs": {"phi": _TANH}, "two examples at once": {"batch": 2}},
 )
@@ -55,7 +56,9 @@ def one_sign(phi: Activation = _SIGMOID, batch: int = 1) -> Evidence:
 
 @question(
     "question-error-sign",
-    "The error of a sigmoid unit takes both signs although every slope is positive, as the weights above do.",
+    "The error of a sigmoid unit takes both signs although every slope is positive, as the weights above it do.",
+    claimed="The error of a sigmoid unit has one sign, since every slope is positive.",
+    found="On 512 digits the more frequent sign has {measured:.0%} of the errors.",
     at="the asker's derivation",
     status="corrected",
     mutants={"weights and errors above all positive": {"positive": True}},
@@ -75,8 +78,10 @@ def error_sign(positive: bool = False) -> Evidence:
 
 @claim(
     "article-one-direction",
-    "The common sign belongs to a neuron, not to its layer: for every example some neurons go up, some down.",
-    at="zero-centred activations (the text: all weights of the layer)",
+    "The common sign belongs to one neuron, not to its layer: for every example some neurons go up and some down.",
+    claimed="With positive inputs all weights of a layer move up together or down together.",
+    found="No digit of 512 moved all neurons of the layer the same way.",
+    at="zero-centred activations",
     status="corrected",
     mutants={"a layer of one neuron": {"neurons": 1}},
 )
@@ -89,8 +94,10 @@ def one_direction(neurons: int = 64) -> Evidence:
 
 @claim(
     "article-batch-one-sign",
-    "On a batch of 64, under a fifth of a ReLU layer's neurons keep one sign in all components.",
-    at="zero-centred activations (the text: mixed signs are not possible with ReLU)",
+    "On a batch of 64, under a fifth of a ReLU layer's neurons keep one sign in all components of the gradient.",
+    claimed="With ReLU below, gradients of mixed signs are not possible.",
+    found="The share is {measured:.1%}.",
+    at="zero-centred activations",
     status="corrected",
     mutants={"single examples": {"batch": 1}, "sigmoid in place of ReLU": {"phi": _SIGMOID}},
 )
@@ -110,6 +117,8 @@ def _two_weights(mean: float, *, spread: float = 1.0, natural: bool = False, see
 @question(
     "question-search-space",
     "Steps that each raise both weights or lower both still reach a goal that asks for one up and one down.",
+    claimed="With positive inputs part of the space of weights is out of reach.",
+    found="After 3,000 steps the distance left is {measured}.",
     at="the asker's guess that part of the space is out of reach",
     status="corrected",
     mutants={"inputs all parallel": {"spread": 0.0}, "inputs of both signs": {"mean": 0.0}},
@@ -126,6 +135,8 @@ def search_space(spread: float = 1.0, mean: float = 2.0) -> Evidence:
 @claim(
     "article-zig-zag",
     "Two weights need at least ten times as many steps if their inputs have mean 4 instead of 0.",
+    claimed="Positive inputs make gradient descent zigzag, and slow.",
+    found="Ten times the steps of mean 0 are {measured:.0%} of those of mean 4: the ratio is about 20.",
     at="zero-centred activations, and the question on positive-only activations (condition: plain gradient descent)",
     status="holds under a condition",
     mutants={"the natural gradient": {"natural": True}, "inputs centred": {"mean": 0.0}},
@@ -142,7 +153,9 @@ def zig_zag(mean: float = 4.0, natural: bool = False) -> Evidence:
 
 @question(
     "question-centring",
-    "A mean m on all of n inputs of variance 1 raises the condition number of E[x x^T] from 1 to 1 + n m^2.",
+    r"A mean $m$ on all of $n$ inputs of variance 1 raises the condition number of $\E[x x^T]$ from 1 to "
+    "$1 + n m^2$.",
+    found="On the cube's corners the condition number agrees to {measured}.",
     at="what centring has to do with it",
     status="holds, and sharpened",
     mutants={"1 + m^2": {"power": 0.0}, "1 + n^2 m^2": {"power": 2.0}},
@@ -161,6 +174,7 @@ def centring(power: float = 1.0) -> Evidence:
 @question(
     "question-fisher",
     "The natural gradient of a linear neuron with bias does not notice a shift of its inputs.",
+    found="Predictions with and without a shift of 3 differ by {measured} after 20 steps.",
     at="the remark on the Fisher matrix",
     mutants={"plain gradient": {"natural": False}, "no bias": {"bias": False}},
 )
@@ -190,7 +204,9 @@ def _losses(phi: Activation, x: np.ndarray, labels: np.ndarray, rate: float, ste
 
 @question(
     "question-tanh-faster",
-    "tanh, a scaled and centred sigmoid, reaches loss 0.3 on digits in half the sigmoid's steps, best rates.",
+    "tanh, a scaled and centred sigmoid, reaches loss 0.3 on digits in half the sigmoid's steps, each at "
+    "its best rate.",
+    found="tanh needs {measured} steps; half of the sigmoid's are {bound}.",
     at="a comment's observation",
     mutants={"both sigmoid": {"fast": _SIGMOID}, "a tenth of the steps": {"factor": 0.1}},
 )
@@ -207,7 +223,8 @@ def tanh_faster(fast: Activation = _TANH, factor: float = 0.5) -> Evidence:
 
 @claim(
     "article-centred-data",
-    "Centred inputs make training smoother: loss rises less than half as often from step to step.",
+    "Centred inputs make training smoother: the loss rises less than half as often from step to step.",
+    found="The loss rises in {measured:.1%} of the steps; half of the other share is {bound:.1%}.",
     at="the first of its three conditions",
     mutants={"inputs left as they are": {"centre": False}},
 )
@@ -223,7 +240,9 @@ def centred_data(centre: bool = True) -> Evidence:
 
 @claim(
     "article-centring-gradient",
-    "Adding 1 to tanh's outputs, at its critical weights, takes five powers of ten from a 50-layer gradient.",
+    "Adding 1 to tanh's outputs, at its critical weights, takes five powers of ten from a gradient over 50 layers.",
+    claimed="Inputs that are not centred make gradients vanish.",
+    found="In the worst of three networks the ratio of first to last layer is {measured:power}.",
     at="the first of its three conditions (condition: outputs that saturate, not the data)",
     status="holds under a condition",
     mutants={
@@ -251,7 +270,10 @@ def centring_gradient(
 
 @question(
     "question-generalisation",
-    "Once 200 digits are learned, outputs that are all positive cost under one point of test accuracy.",
+    "In a small dense network on 200 digits, once all are learned, outputs that are all positive cost "
+    "under one point of test accuracy.",
+    claimed="Positive-only activations hinder generalisation.",
+    found="The cost is {measured:points}, the mean of eight starts.",
     at="its fourth point: how does it hinder generalisation? (condition: a small dense network)",
     status="holds under a condition",
     mutants={"after 50 steps each": {"steps": 50}, "rate 1 for both": {"rate": 1.0}},
@@ -283,8 +305,10 @@ def generalisation(steps: int = 1500, rate: float = 0.3) -> Evidence:
 
 @claim(
     "article-normal-distribution",
-    "Turning the inputs makes each pixel nearly normal and changes nothing, if the first weights turn with them: that "
-    "single pixels are normal cannot be what matters.",
+    "Turning the inputs makes each pixel nearly normal, and changes nothing if the first weights turn "
+    "with them: that single pixels are normal cannot be what matters.",
+    claimed="Inputs should be normally distributed.",
+    found="After 60 steps the logits of a turned and an unturned network differ by {measured}.",
     at="the second of its three conditions (the text asks for normal data; overfitting is not tested here)",
     status="corrected",
     mutants={"scaling each pixel instead of turning": {"turn": False}},

@@ -32,7 +32,9 @@ def _noise_passed(phi: Activation, mean: float) -> float:
 
 @claim(
     "article-noise-one-neuron",
-    "A ReLU whose mean preactivation is 2 noise deviations below zero passes under 1% of the noise.",
+    "A ReLU whose mean preactivation is two noise deviations below zero passes under 1% of the noise.",
+    claimed="A ReLU that reports absence is robust to noise.",
+    found="By quadrature it passes {measured:.2%}.",
     at="robustness to noise (condition: absence pushes the preactivation well below zero)",
     status="holds under a condition",
     mutants={"mean 0": {"mean": 0.0}, "leaky slope 0.2": {"phi": _LEAKY}},
@@ -44,6 +46,7 @@ def noise_one_neuron(phi: Activation = _RELU, mean: float = -2.0) -> Evidence:
 @claim(
     "article-noise-network",
     "On noisy digits a ReLU network beats one of leaky slope 0.2, which cannot saturate, by under one point.",
+    found="The lead is {measured:points}.",
     ours="the article speaks of one neuron; this asks for a whole network",
     mutants={"noise for the leaky network only": {"noise": (0.0, 1.0)}},
 )
@@ -71,7 +74,8 @@ def noise_network(noise: tuple[float, float] = (1.0, 1.0)) -> Evidence:
 
 @claim(
     "article-correlated-units",
-    "ReLU shrinks every negative correlation of two units, to no less than -1 / (pi - 1).",
+    r"ReLU shrinks every negative correlation of two units, to no less than $-1/(\pi - 1)$.",
+    found="Just below zero the share that is left approaches its limit, {bound:.3f}.",
     at="robustness to noise",
     status="holds, and sharpened",
     mutants={
@@ -94,6 +98,10 @@ def correlated_units(phi: Activation = _RELU, factor: float = 1.0) -> Evidence:
 @claim(
     "article-sparsity",
     "In a random ReLU network without biases half of the outputs of every layer are zero.",
+    found=(
+        "In 20 sampled layers the share differs from one half by at most {measured:.1%}; four standard "
+        "errors are {bound:.1%}."
+    ),
     at="sparsity",
     status="holds, and sharpened",
     mutants={"leaky slope 0.01": {"phi": _SLIGHTLY_LEAKY}, "biases of -1": {"bias": -1.0}},
@@ -135,6 +143,7 @@ def _evaluations(phi: Activation) -> float:
 @claim(
     "article-no-exponentials",
     "ReLU and leaky ReLU need no exponential, forward or back; sigmoid, tanh and elu need at least one each.",
+    found="Evaluations were counted on 1,000 numbers: none, and at least one each.",
     at="sparsity and how to choose",
     mutants={
         "elu among the cheap ones": {"cheap": (_RELU, act.elu())},
@@ -152,6 +161,8 @@ def no_exponentials(
 @claim(
     "article-dying-relu",
     "A unit of the first layer that is off for every training input never changes again.",
+    claimed="A dead ReLU stays dead.",
+    found="In 200 steps no weight of the 32 dead units moved.",
     at="the dying ReLU problem (condition: what feeds the unit does not change)",
     status="holds under a condition",
     mutants={"leaky slope 0.01": {"phi": _SLIGHTLY_LEAKY}, "a unit of the second layer": {"layer": 1}},

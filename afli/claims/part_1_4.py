@@ -21,7 +21,9 @@ _SLIGHTLY_LEAKY = act.leaky_relu(0.01)
 
 @claim(
     "article-leaky-gradient",
-    "Below zero the slope of leaky ReLU is alpha; the printed alpha e^x is the slope of elu.",
+    r"Below zero the slope of leaky ReLU is $\alpha$; $\alpha e^x$ is the slope of elu.",
+    claimed=r"Below zero the slope of leaky ReLU is $\alpha e^x$.",
+    found="Difference quotients agree to {measured}.",
     at="leaky ReLUs",
     status="corrected",
     mutants={"alpha e^x for leaky ReLU": {"exponential": True}},
@@ -36,6 +38,7 @@ def leaky_gradient(exponential: bool = False) -> Evidence:
 @claim(
     "article-leaky-directions",
     "Above a leaky ReLU layer hardly any neuron's gradient has one sign, even for a single example.",
+    found="Of 512 digits and 64 neurons, the share is {measured:.1%}.",
     at="leaky ReLUs",
     mutants={"ReLU": {"phi": _RELU}},
 )
@@ -48,7 +51,9 @@ def leaky_directions(phi: Activation = _SLIGHTLY_LEAKY) -> Evidence:
 @claim(
     "article-leaky-centred",
     "A slope of 0.01 lowers the mean output of ReLU by one hundredth: it is not zero-centred.",
-    at="leaky ReLUs (the text: it contributes to zero-centred activations)",
+    claimed="Leaky ReLU contributes to zero-centred activations.",
+    found="By quadrature, at three variances, the ratio of the means is 0.99 to {bound}.",
+    at="leaky ReLUs",
     status="corrected",
     mutants={"a mean of zero": {"share": 0.0}, "slope 0.5": {"slope": 0.5}},
 )
@@ -61,7 +66,9 @@ def leaky_centred(slope: float = 0.01, share: float = 0.99) -> Evidence:
 
 @claim(
     "article-leaky-slope",
-    "With slope s a layer moves correlations (1 - s)^2 / (1 + s^2) times as far as ReLU: 1/5.5 beats 0.01.",
+    "With slope $s$ a layer moves correlations $(1 - s)^2/(1 + s^2)$ times as far as with ReLU, so "
+    "$1/5.5$ is better than 0.01.",
+    found="On 101 correlations the two sides differ by {measured}.",
     at="leaky ReLUs (it reports the better slope as an empirical finding)",
     status="holds, and sharpened",
     mutants={"(1 - s)^2": {"power": 0.0}, "the factor exchanged between the slopes": {"exchange": True}},
@@ -79,7 +86,11 @@ def leaky_slope(power: float = 1.0, exchange: bool = False) -> Evidence:
 
 @claim(
     "article-randomised-slope",
-    "A slope uniform on (0, 1) has mean 1/2 and deviation 0.289, not 0 and 1; torch draws from [1/8, 1/3].",
+    "A slope uniform on $(0, 1)$ has mean $1/2$ and deviation 0.289; torch draws from $[1/8, 1/3]$.",
+    claimed="The random slope is uniform, with mean 0 and deviation 1.",
+    found=(
+        "Mean and deviation of 100,000 slopes are off by {measured:.1e} at most; four standard errors are {bound:.1e}."
+    ),
     at="randomised leaky ReLU",
     status="corrected",
     mutants={"mean 0 and deviation 1, as printed": {"mean": 0.0, "deviation": 1.0}, "up to 0.3": {"largest": 0.3}},
@@ -134,8 +145,11 @@ def _few(make: Any, images: int) -> float:
 
 @claim(
     "article-randomised-noise",
-    "Random slopes do not speed a dense network on digits up: leaky ReLU of the same mean slope is at most 10% slower.",
-    at="randomised leaky ReLU (the text: its noise steers clear of minima; convolutional networks are not tested here)",
+    "In a dense network on digits random slopes do not speed training up: leaky ReLU of the same mean "
+    "slope is at most 10% slower.",
+    claimed="The noise of random slopes steers training clear of poor minima.",
+    found="Leaky ReLU needs {measured:.2f} times the steps of randomised slopes, the mean of three seeds.",
+    at="randomised leaky ReLU (convolutional networks are not tested here)",
     status="not reproduced",
     mutants={"slope 0 in place of the mean slope": {"slope": 0.0}},
 )
@@ -151,7 +165,9 @@ def randomised_noise(slope: float = 11 / 48) -> Evidence:
 @claim(
     "article-randomised-overfitting",
     "In a dense network on 100 digits RReLU gains under one point over leaky ReLU of the same mean slope.",
-    at="how to choose (the text: useful against overfitting; convolutional networks are not tested here)",
+    claimed="Random slopes are useful against overfitting.",
+    found="The gain is {measured:points}, the mean of four seeds.",
+    at="how to choose (convolutional networks are not tested here)",
     status="not reproduced",
     mutants={"RReLU gets 400 images, leaky 100": {"images": 400}},
 )
@@ -166,7 +182,9 @@ def randomised_overfitting(images: int = 100) -> Evidence:
 @claim(
     "article-prelu-data",
     "In a dense network on 100 digits learned slopes cost under two points against fixed ones.",
-    at="how to choose (the text: only with a lot of training data; convolutional networks are not tested here)",
+    claimed="Learned slopes are good only with a lot of training data.",
+    found="The cost is {measured:points}, the mean of four seeds.",
+    at="how to choose (convolutional networks are not tested here)",
     status="not reproduced",
     mutants={"the fixed slopes get 400 images": {"images": 400}},
 )
@@ -182,7 +200,9 @@ def prelu_data(images: int = 100) -> Evidence:
 @claim(
     "article-prelu-parameters",
     "Even with a slope per unit, PReLU adds under 2% to the parameters of a layer of width 64.",
-    at="how to choose (the text: a whole bunch of parameters)",
+    claimed="PReLU adds a whole bunch of parameters.",
+    found="At width 64 it adds {measured:.2%}.",
+    at="how to choose",
     status="corrected",
     mutants={"width 8": {"width": 8}},
 )
@@ -195,7 +215,8 @@ def prelu_parameters(width: int = 64) -> Evidence:
 
 @claim(
     "article-elu-saturation",
-    "elu tends to -alpha on the left, within e^z alpha of it.",
+    r"elu tends to $-\alpha$ on the left, within $\alpha e^z$ of it.",
+    found="On 301 points of $[-30, 0]$ no value is farther.",
     at="exponential linear units",
     status="holds, and sharpened",
     mutants={"+alpha": {"sign": 1.0}, "within e^(1.1 z) alpha": {"rate": 1.1}},
@@ -210,7 +231,9 @@ def elu_saturation(sign: float = -1.0, rate: float = 1.0) -> Evidence:
 @claim(
     "article-elu-centred",
     "elu's mean output is positive at every variance, and below ReLU's: nearer zero, not zero.",
-    at="exponential linear units (the text: zero-centred)",
+    claimed="elu is zero-centred.",
+    found="At 26 variances it is at most {measured:.2f} times ReLU's mean.",
+    at="exponential linear units",
     status="corrected",
     mutants={"selu": {"phi": act.selu()}, "half of ReLU's": {"factor": 0.5}},
 )
@@ -225,7 +248,10 @@ def elu_centred(phi: Activation = _ELU, factor: float = 1.0) -> Evidence:
 
 @claim(
     "article-one-sided-convergence",
-    "elu needs fewer steps than the same function with an open left side, asinh z, with critical weights.",
+    "At equal rates and critical weights elu needs fewer steps than the same function with an open left "
+    r"side, $\operatorname{asinh} z$.",
+    claimed="An activation that saturates on one side only helps convergence.",
+    found="It needs {measured:.2f} times the steps, the mean of three seeds.",
     at="exponential linear units (condition: equal rates)",
     status="holds under a condition",
     mutants={"the two exchanged": {"exchange": True}},

@@ -33,6 +33,8 @@ def _best_accuracy(depth: int, sigma_b2: float = 0.1) -> dict[str, float]:
 @claim(
     "article-relu-first",
     "ReLU first is advice for shallow networks: at 50 layers it gets under half of the digits right.",
+    claimed="Try ReLU first.",
+    found="The best of five rates gives {measured:.1%}.",
     at="how to choose (condition: the depth)",
     status="holds under a condition",
     mutants={"20 layers": {"depth": 20}},
@@ -44,7 +46,9 @@ def relu_first(depth: int = 50) -> Evidence:
 @claim(
     "article-elu-next",
     "At 50 layers elu gets over half of the images right that ReLU misses; leaky ReLU does not.",
-    at="how to choose (the text: leaky ReLU or elu next)",
+    claimed="If ReLU fails, try leaky ReLU or elu next.",
+    found="Of the images that ReLU misses, leaky ReLU gets {measured:.0%} right.",
+    at="how to choose",
     status="holds under a condition",
     mutants={
         "leaky slope 0.2 in place of elu": {"phi": "leaky_relu(slope=0.2)"},
@@ -59,8 +63,11 @@ def elu_next(phi: str = "elu(alpha=1)", other: str = "leaky_relu(slope=0.2)") ->
 
 @claim(
     "article-centred-better",
-    "At 50 layers a start with R(0) < 0.15 and an attracting q* gets over 90% right, any other under half.",
-    at="how to choose (the text: zero-centred activations are much better)",
+    "At 50 layers a start with $R(0) < 0.15$ and an attracting $q^*$ gets over 90% of the digits right, "
+    "any other under half.",
+    claimed="Zero-centred activations are much better.",
+    found="The worst of the good starts errs on {measured:.1%}.",
+    at="how to choose",
     status="holds, and sharpened",
     mutants={"10 layers": {"depth": 10}, "R(0) alone": {"attracting": False}, "R(0) < 0.1": {"limit": 0.1}},
 )
@@ -77,7 +84,9 @@ def centred_better(depth: int = 50, limit: float = 0.15, attracting: bool = True
 
 @claim(
     "choose-biases-decide",
-    "At 100 layers and sigma_b2 = 0.1 Shtanh alone is over 90%; at 0.001 tanh, elu and selu are too.",
+    r"At 100 layers and $\sigma_b^2 = 0.1$ Shtanh alone is over 90%; at $\sigma_b^2 = 0.001$ tanh, elu "
+    "and selu are too.",
+    found="The worst of those that are to pass errs on {measured:.1%}.",
     ours="the paper's design, against the other way to a small R(0)",
     mutants={
         "tanh at 0.1 as well": {"alone": ("shtanh(a=5)", "tanh")},
@@ -101,7 +110,9 @@ def _shifted(phi: Activation, constant: float, tilt: float) -> Activation:
 
 @claim(
     "article-mean-is-bias",
-    "At equal q, subtracting an activation's mean leaves its critical correlation map as it was.",
+    "At equal $q$, subtracting an activation's mean leaves its critical correlation map as it was.",
+    claimed="Activations that can be centred are much better.",
+    found="The two maps differ by {measured} on 41 correlations.",
     ours="the article: activations that can be centred are much better",
     status="corrected",
     mutants={"a tilt of 0.2 z added": {"tilt": 0.2}},
@@ -124,6 +135,7 @@ def mean_is_bias(tilt: float = 0.0) -> Evidence:
 @claim(
     "article-one-parameter",
     "Leaky ReLU and elu each add one parameter to be chosen.",
+    found="Both have one, counted on their signatures.",
     at="how to choose",
     mutants={"selu among them": {"activations": (_LEAKY, act.selu())}},
 )
@@ -133,7 +145,9 @@ def one_parameter(activations: tuple[Activation, ...] = (_LEAKY, _ELU)) -> Evide
 
 @claim(
     "article-batch-norm",
-    "Batch norm keeps images apart through 50 ReLU layers; the gradient grows over 10% a layer downwards.",
+    "Batch norm keeps images apart through 50 ReLU layers, but the gradient grows over 10% a layer downwards.",
+    claimed="With batch norm the choice of the activation matters less.",
+    found="In one random network it grows by a factor of {bound:.2f} a layer.",
     at="conclusion (condition: the network is not deep)",
     status="holds under a condition",
     mutants={"no normalisation": {"normalise": False}, "over 50% a layer": {"growth": 1.5}},
@@ -163,6 +177,7 @@ def batch_norm(normalise: bool = True, growth: float = 1.1) -> Evidence:
 @claim(
     "article-constant-distributions",
     "With batch norm a sigmoid network on raw digits needs under half of the steps to loss 0.3.",
+    found="It needs {measured:.2f} times the steps, one seed.",
     ours="on the third of the article's three conditions; the cause may be the centring alone",
     mutants={"no normalisation": {"normalise": False}},
 )

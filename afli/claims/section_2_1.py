@@ -71,7 +71,12 @@ def _next_kernel(net: mf.MeanField, kernel: Any, weight: float, bias: float) -> 
 
 @claim(
     "eq-2",
-    "The covariance of two preactivations, one layer up, is sigma_w2 E[phi(u) phi(v)] + sigma_b2.",
+    r"The covariance of two preactivations, one layer up, is $\sigma_w^2\, \E[\phi(u) \phi(v)] + "
+    r"\sigma_b^2$.",
+    found=(
+        "Sampled networks agree: the largest of 18 distances is {measured:.1f} standard errors; chance "
+        "allows {bound:.1f}."
+    ),
     at="eq. (2)",
     mutants={"bias variance left out": {"bias": 0.0}, "1.05 sigma_w2 in place of sigma_w2": {"weight": 1.05}},
 )
@@ -83,7 +88,12 @@ def kernel_recursion(
 
 @claim(
     "eq-3",
-    "The variance of a preactivation moves up a layer by q -> sigma_w2 E[phi(sqrt(q) Z)^2] + sigma_b2.",
+    r"The variance of a preactivation moves up a layer by $q \to \sigma_w^2\, \E[\phi(\sqrt{q} Z)^2] + "
+    r"\sigma_b^2$.",
+    found=(
+        "Sampled networks agree: the largest of 24 distances is {measured:.1f} standard errors; chance "
+        "allows {bound:.1f}."
+    ),
     at="eq. (3)",
     mutants={"bias variance left out": {"bias": 0.0}, "1.05 sigma_w2 in place of sigma_w2": {"weight": 1.05}},
 )
@@ -97,8 +107,10 @@ def variance_recursion(activations: Sequence[Activation] = TESTED, weight: float
 
 @claim(
     "eq-4",
-    "Inputs of variances q1, q2 and correlation rho get the covariance sigma_w2 E[phi(U1) phi(U2)] + sigma_b2, U1 = "
-    "sqrt(q1) Z1, U2 = sqrt(q2) (rho Z1 + sqrt(1 - rho^2) Z2).",
+    r"Inputs of variances $q_1, q_2$ and correlation $\rho$ get the covariance $\sigma_w^2\, \E[\phi(U_1) "
+    r"\phi(U_2)] + \sigma_b^2$, where $U_1 = \sqrt{q_1} Z_1$ and $U_2 = \sqrt{q_2} (\rho Z_1 + \sqrt{1 - "
+    r"\rho^2} Z_2)$.",
+    found="Quadrature agrees with the closed forms to {measured}.",
     at="eq. (4)",
     mutants={
         "rho^2 under U2 in place of rho": {"mixing": lambda rho: rho**2},
@@ -146,8 +158,12 @@ def sampled_correlations(
 
 @claim(
     "eq-5",
-    "With all inputs at the fixed point q*, correlations move by R(rho) = (sigma_w2 E[phi(U1) phi(U2)] + sigma_b2) / "
-    "q*, and R(1) = 1.",
+    r"With all inputs at the fixed point $q^*$, correlations move by $R(\rho) = (\sigma_w^2\, "
+    r"\E[\phi(U_1) \phi(U_2)] + \sigma_b^2)/q^*$, and $R(1) = 1$.",
+    found=(
+        "Sampled networks agree: the largest of 48 distances is {measured:.1f} standard errors; chance "
+        "allows {bound:.1f}."
+    ),
     at="eq. (5)",
     mutants={
         "q off its fixed point (q*/2)": {"variance": 0.5},
@@ -190,7 +206,8 @@ def correlation_recursion(
 
 @claim(
     "eq-6",
-    "The slope of the correlation map is R'(rho) = sigma_w2 E[phi'(U1) phi'(U2)].",
+    r"The slope of the correlation map is $R'(\rho) = \sigma_w^2\, \E[\phi'(U_1) \phi'(U_2)]$.",
+    found="Differences of $R$ agree to {measured}.",
     at="eq. (6)",
     mutants={
         "a factor q* too many": {"power": 1.0},
@@ -218,7 +235,8 @@ def slope_of_the_map(activations: Sequence[Activation] = TESTED, power: float = 
 
 @claim(
     "eq-7",
-    "The slope of the correlation map at rho = 1 is chi_1 = sigma_w2 E[phi'(sqrt(q*) Z)^2].",
+    r"The slope of the correlation map at $\rho = 1$ is $\chi_1 = \sigma_w^2\, \E[\phi'(\sqrt{q^*} Z)^2]$.",
+    found="Difference quotients at 1 agree to {measured}.",
     at="eq. (7)",
     mutants={"E[phi']^2 in place of E[phi'^2]": {"inner": 1, "outer": 2}},
 )

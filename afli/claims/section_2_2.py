@@ -32,8 +32,10 @@ def network(phi: Activation, factor: float = 1.0) -> mf.MeanField:
 
 @claim(
     "eq-8",
-    "delta^(L) = D^(L) grad_z L and delta^(l) = D^(l) W^(l+1)^T delta^(l+1) give the gradients: delta^(l) "
-    "for the bias, delta^(l) z^(l-1)^T for the weights of layer l.",
+    r"$\delta^{(L)} = D^{(L)} \nabla_z \mathcal{L}$ and $\delta^{(l)} = D^{(l)} (W^{(l+1)})^T "
+    r"\delta^{(l+1)}$ give the gradients: $\delta^{(l)}$ for the bias, $\delta^{(l)} (z^{(l-1)})^T$ for "
+    "the weights of layer $l$.",
+    found="They agree with difference quotients of the loss to {measured}.",
     at="eq. (8)",
     mutants={
         "W in place of its transpose": {"backward": lambda w: w.T},
@@ -94,7 +96,11 @@ def _slope_of_loss(net: mf.MeanField, x: Any, target: Any, layers: Any, entries:
 
 @claim(
     "eq-9",
-    "The variance of the backpropagated error is multiplied by chi_1 at every layer.",
+    r"The variance of the backpropagated error is multiplied by $\chi_1$ at every layer.",
+    found=(
+        "Sampled networks agree: the largest of 66 distances is {measured:.1f} standard errors; chance "
+        "allows {bound:.1f}."
+    ),
     at="eq. (9)",
     mutants={"chi_1 to the 1.2": {"power": 1.2}, "V'(q*) in place of chi_1": {"rate": "variance_slope"}},
 )
@@ -152,8 +158,12 @@ def sampled_moments(net: mf.MeanField, depth: int, weights: str) -> tuple[Any, A
 
 @claim(
     "eq-12",
-    "m_1 = (sigma_w2 mu_1)^L and m_2 = m_1^2 L (mu_2/mu_1^2 + 1/L - 1 - s_1), s_1 = -1 for Gaussian, "
-    "0 for orthogonal weights.",
+    r"$m_1 = (\sigma_w^2 \mu_1)^L$ and $m_2 = m_1^2 L (\mu_2/\mu_1^2 + 1/L - 1 - s_1)$, with $s_1 = -1$ "
+    "for Gaussian and 0 for orthogonal weights.",
+    found=(
+        "Sampled Jacobians agree: the largest of 24 distances is {measured:.1f} standard errors; chance "
+        "allows {bound:.1f}."
+    ),
     at="eq. (12)",
     mutants={
         "Gaussian weights with s_1 = 0": {"taken_for": {"gaussian": "orthogonal", "orthogonal": "orthogonal"}},
@@ -185,8 +195,12 @@ def jacobian_moments(
 
 @claim(
     "eq-13",
-    "On the edge of chaos the variance of the spectrum of J J^T is L (mu_2/mu_1^2 - 1 - s_1): it grows "
-    "linearly with depth, and for Gaussian weights at least by 1 a layer.",
+    r"On the edge of chaos the variance of the spectrum of $J J^T$ is $L (\mu_2/\mu_1^2 - 1 - s_1)$: it "
+    "grows linearly with depth, and for Gaussian weights at least by 1 a layer.",
+    found=(
+        "Sampled Jacobians agree: the largest of 12 distances is {measured:.1f} standard errors; chance "
+        "allows {bound:.1f}."
+    ),
     at="eq. (13)",
     mutants={
         "Gaussian weights with s_1 = 0": {"taken_for": "orthogonal"},

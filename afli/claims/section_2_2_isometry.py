@@ -19,8 +19,12 @@ _RELU, _MODULUS = act.relu(), act.abs_()
 
 @claim(
     "section-2.2.moment-ratio-falls",
-    "For erf and tanh along the edge of chaos, a smaller sigma_b2 means a smaller q*, a smaller q* a smaller "
-    "mu_2/mu_1^2, and the ratio tends to 1.",
+    r"For erf and tanh along the edge of chaos, a smaller $\sigma_b^2$ means a smaller $q^*$, a smaller "
+    r"$q^*$ a smaller $\mu_2/\mu_1^2$, and the ratio tends to 1.",
+    found=(
+        r"The order holds at 61 values of $\sigma_b^2$, and erf's ratio agrees with its closed form to "
+        "{measured}."
+    ),
     at="Figure 2(d)",
     mutants={
         "ReLU in place of tanh": {"activations": (act.relu(),)},
@@ -61,7 +65,12 @@ def _variances(phi: Activation, sigma_b2: Any) -> list[float]:
 
 @claim(
     "section-2.2.relu-constant",
-    "ReLU's mu_2/mu_1^2 is 2 at every q, so its spectrum has variance L even with orthogonal weights.",
+    r"ReLU's $\mu_2/\mu_1^2$ is 2 at every $q$, so its spectrum has variance $L$ even with orthogonal "
+    "weights.",
+    found=(
+        "Sampled spectra agree: the largest of three distances is {measured:.1f} standard errors; chance "
+        "allows {bound:.1f}."
+    ),
     mutants={
         "tanh in place of ReLU": {"phi": act.tanh()},
         "leaky ReLU of slope 1/2": {"phi": act.leaky_relu(0.5)},
@@ -85,8 +94,9 @@ def relu_is_constant(phi: Activation = _RELU, ratio: float = 2.0, per_layer: flo
 
 @claim(
     "section-2.2.modulus",
-    "With orthogonal weights every singular value of a modulus network is 1; yet it takes correlation 0.2 to "
-    "0.9 in fewer layers than ReLU, tanh or Shtanh.",
+    "With orthogonal weights every singular value of a modulus network is 1; yet it takes correlation "
+    "0.2 to 0.9 in fewer layers than ReLU, tanh or Shtanh.",
+    found="It takes {measured} layers; the fastest of the others takes {bound}.",
     at="Section 2.3, first paragraphs",
     mutants={
         "Gaussian weights": {"weights": "gaussian"},
@@ -113,8 +123,9 @@ def modulus(phi: Activation = _MODULUS, weights: str = "orthogonal", share: floa
 
 @claim(
     "section-2.2.shtanh-spectrum",
-    "For Shtanh on the edge of chaos the spectrum is known whole: an atom at zero and a density, and with "
-    "orthogonal weights up to a certain depth one more atom.",
+    "For Shtanh on the edge of chaos the spectrum is known whole: an atom at zero and a density, and "
+    "with orthogonal weights up to a certain depth one more atom.",
+    found=("Sampled and predicted shares of singular values differ by {measured:.3f} at most; {bound} is allowed."),
     at="Section 2.2 leaves it out; Pennington et al. (2017) have it for hard tanh with orthogonal weights",
     mutants={
         "one layer too many": {"extra": 1},

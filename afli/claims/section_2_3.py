@@ -24,7 +24,9 @@ def _suprema(family: str, radii: np.ndarray) -> np.ndarray:
 
 @claim(
     "definition-2.1",
-    "Shtanh and Ssaw (every a), Ssine (a >= 1), Sexp (a >= 1/2) are scaled-bounded; tanh, ReLU, elu are not.",
+    r"Shtanh and Ssaw (every $a$), Ssine ($a \ge 1$) and Sexp ($a \ge 1/2$) are scaled-bounded; tanh, "
+    "ReLU and elu are not.",
+    found="The grid refutes no property of the 23 members, and one at least of tanh, ReLU and elu each.",
     at="Definition 2.1, Figure 3",
     mutants={
         "Ssine at a = 0.8": {"members": (act.ssine(a=0.8),)},
@@ -50,7 +52,9 @@ def definition(
 
 @claim(
     "section-2.3.how-small-a-may-be",
-    "|phi| <= a k holds for Ssine exactly when a >= 1, and for Sexp exactly when a >= 1/2.",
+    r"$|\phi| \le ak$ holds for Ssine exactly when $a \ge 1$, and for Sexp exactly when $a \ge 1/2$.",
+    claimed="Ssine and Sexp are scaled-bounded.",
+    found=r"At the radii allowed the largest $|\phi|/(ak)$ is 1, and beyond them it is larger.",
     ours="Definition 2.1 applied to the families of Figure 3",
     status="holds under a condition",
     mutants={
@@ -73,7 +77,9 @@ def how_small_a_may_be(ssine_from: float = 1.0, sexp_from: float = 0.5) -> Evide
 
 @claim(
     "section-2.3.lies-under-shtanh",
-    "Every scaled-bounded phi lies under its Shtanh: |phi(z)| <= |Shtanh_{k,a}(z)| for all z.",
+    r"Every scaled-bounded $\phi$ lies under its Shtanh: $|\phi(z)| \le |\mathrm{Shtanh}_{k,a}(z)|$ for "
+    "all $z$.",
+    found="No member of the families, and none of 200 random ones, exceeds it on the grid.",
     at="eq. (14)",
     mutants={
         "phi with slope up to 3 and height up to 2": {"extra": (zigzag(2.0, reach=30.0, steepness=3.0),)},

@@ -51,7 +51,9 @@ def second_moments(phi: Activation, q: Array | float) -> tuple[Array, Array]:
 
 @claim(
     "lemma-3.1",
-    "For scaled-bounded phi and sigma_b2 > 0, W = E phi^2 / E phi'^2 + sigma_b2 has a fixed point q* > 0.",
+    r"For scaled-bounded $\phi$ and $\sigma_b^2 > 0$ the map $q \mapsto \E\phi^2/\E\phi'^2 + \sigma_b^2$ "
+    "has a fixed point $q^* > 0$.",
+    found="In all 100 networks $W(q) - q$ changes its sign between the two ends of the proof.",
     at="Lemma 3.1, eq. (18)",
     mutants={"phi without the bound (ReLU)": {"activations": [act.relu()]}, "sigma_b2 = 0": {"sigma_b2": (0.0,)}},
 )
@@ -76,7 +78,8 @@ def fixed_point_exists(
 
 @claim(
     "corollary-3.1.1",
-    "With sigma_w2 = 1 / E phi'(sqrt(q*) Z)^2 both V(q*) = q* and chi_1 = 1.",
+    r"With $\sigma_w^2 = 1/\E\phi'(\sqrt{q^*} Z)^2$ both $V(q^*) = q^*$ and $\chi_1 = 1$.",
+    found=r"In all 100 networks $V(q^*)/q^*$ and $\chi_1$ are 1 to {measured}.",
     at="Corollary 3.1.1, eq. (19)",
     mutants={"sigma_w2 one per cent larger": {"weights": 1.01}, "q* one per cent larger": {"factor": 1.01}},
 )
@@ -101,7 +104,9 @@ def critical_point(
 
 @claim(
     "eq-28",
-    "E phi^2 <= a^2 k^2, E phi'^2 >= k^2 erf(a/sqrt(2q)), and so W(q) <= a^2 / erf(a/sqrt(2q)) + sigma_b2.",
+    r"$\E\phi^2 \le a^2 k^2$ and $\E\phi'^2 \ge k^2 \operatorname{erf}(a/\sqrt{2q})$, so $W(q) \le "
+    r"a^2/\operatorname{erf}(a/\sqrt{2q}) + \sigma_b^2$.",
+    found="Each of the three holds at 61 variances, for Shtanh with equality in the limits.",
     at="proof of Lemma 3.1, eqs. (26) to (28)",
     mutants={
         "|phi| exceeds a k (Ssine, a = 0.3)": {"activations": [act.ssine(0.3)]},
@@ -126,7 +131,9 @@ def bound_of_critical_map(activations: Sequence[Activation] = FAMILY_MEMBERS, in
 
 @claim(
     "section-3.1.relu",
-    "For ReLU, leaky ReLU and the modulus W(q) = q + sigma_b2: no fixed point unless sigma_b2 = 0.",
+    r"For ReLU, leaky ReLU and the modulus $W(q) = q + \sigma_b^2$: there is no fixed point unless "
+    r"$\sigma_b^2 = 0$.",
+    found=r"At 13 variances $W(q) - \sigma_b^2$ equals $q$ to {measured}.",
     at="below Corollary 3.1.1",
     mutants={"phi = elu": {"activations": [act.elu()]}, "sigma_b2 = 0": {"sigma_b2": 0.0}},
 )
@@ -189,9 +196,11 @@ def excess(phi: Activation) -> Array:
 
 @claim(
     "section-3.1.unique",
-    "For every locally absolutely continuous phi, odd or not, r(q) / sqrt(q) increases, r = q - E phi^2 / E phi'^2: at "
-    "most one q* for each sigma_b2 > 0, where r = sigma_b2. If phi(0) = 0 then r > 0, and there is one. The exception "
-    "is a phi that is linear on both half-lines.",
+    r"Let $r(q) = q - \E\phi^2/\E\phi'^2$. For every locally absolutely continuous $\phi$, odd or not, "
+    r"$r(q)/\sqrt{q}$ increases, so there is at most one $q^*$ for each $\sigma_b^2 > 0$, where $r = "
+    r"\sigma_b^2$. If $\phi(0) = 0$ then $r > 0$, and there is one. The exception is a $\phi$ that is "
+    "linear on both half-lines.",
+    found=(r"For 400 random piecewise-linear $\phi$ and six smooth ones $r/\sqrt{q}$ rises at every step of $q$."),
     ours="Section 3.1 leaves it open",
     status=OURS,
     mutants={
@@ -220,7 +229,8 @@ def fixed_point_is_unique(
 
 @claim(
     "section-3.1.condition-number",
-    "For every such phi, q* is well conditioned: dq*/dsigma_b2 <= 2 q*/sigma_b2.",
+    r"For every such $\phi$, $q^*$ is well conditioned: $dq^*/d\sigma_b^2 \le 2 q^*/\sigma_b^2$.",
+    found="The largest condition number of the search is {measured:.3f}.",
     ours="Section 3.1 leaves it open",
     status=OURS,
     mutants={"1.99 in place of 2": {"bound": 1.99}},

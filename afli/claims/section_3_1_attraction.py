@@ -52,8 +52,11 @@ def variance_map_of(net: mf.MeanField, q: Array) -> Array:
 
 @claim(
     "section-3.1.attracts",
-    "On the edge of chaos of a phi with properties 1, 3 and 4 of Definition 2.1, odd or not, every variance converges "
-    "to q*. In the search each layer brought it closer.",
+    r"On the edge of chaos of a $\phi$ with properties 1, 3 and 4 of Definition 2.1, odd or not, every "
+    "variance converges to $q^*$.",
+    found=(
+        "In the search each layer brought every variance closer; in the worst step {margin} of the distance was gained."
+    ),
     ours=_OPEN,
     status=OURS,
     mutants={
@@ -78,8 +81,10 @@ def _moves_closer(activations: Sequence[Activation] | None, map_of: Callable[[mf
 
 @claim(
     "section-3.1.variance-slope",
-    "For such phi, with l = a / sqrt(q*): -0.0197 <= V'(q*) <= 1 - 2 l p(l) / erf(l / sqrt 2) if l >= 1, and |V'(q*)| "
-    "<= 0.3545 l if l < 1.",
+    r"For such $\phi$, with $\ell = a/\sqrt{q^*}$: $-0.0197 \le V'(q^*) \le 1 - 2 \ell "
+    r"p(\ell)/\operatorname{erf}(\ell/\sqrt 2)$ if $\ell \ge 1$, and $|V'(q^*)| \le 0.3545\, \ell$ if "
+    r"$\ell < 1$. Here $p$ is the standard normal density.",
+    found="The lowest slope of the search is {lowest:.4f}; no bound is passed by more than {measured}.",
     ours=_OPEN,
     status=OURS,
     mutants={
@@ -116,9 +121,10 @@ _FALLING = (act.tanh(), act.erf(), act.softsign(), act.elu(), act.selu(), act.sh
 
 @claim(
     "section-3.1.falling-slope",
-    "If |phi'| nowhere rises with |z| and phi is not linear on both half-lines (tanh, erf, softsign, elu, selu, "
-    "Shtanh), then on the edge of chaos V(q) > q below q* and V(q) < q above; as |phi| rises with |z|, every variance "
-    "converges to q*.",
+    r"If $|\phi'|$ nowhere rises with $|z|$ and $\phi$ is not linear on both half-lines (tanh, erf, "
+    "softsign, elu, selu, Shtanh), then on the edge of chaos $V(q) > q$ below $q^*$ and $V(q) < q$ above "
+    r"it; as $|\phi|$ rises with $|z|$, every variance converges to $q^*$.",
+    found=r"For six such $\phi$ at five bias variances every step of 20 variances went towards $q^*$.",
     ours=_OPEN,
     status=OURS,
     mutants={
@@ -162,7 +168,9 @@ def plain_iteration(phi: Activation, sigma_b2: float, start: float, tolerance: f
 
 @claim(
     "section-3.1.plain-iteration",
-    "For such phi q <- W(q) converges to q* from every q > 0: W(q) is closer to q* than q.",
+    r"For such $\phi$ the iteration $q \leftarrow W(q)$ converges to $q^*$ from every $q > 0$: $W(q)$ is "
+    "closer to $q^*$ than $q$.",
+    found="In the search each step brought $q$ closer.",
     ours=_OPEN,
     status=OURS,
     mutants={"phi not bounded (slopes 1, 0, 100)": {"activations": [STEEP]}},
@@ -173,8 +181,9 @@ def plain_iteration_converges(activations: Sequence[Activation] | None = None) -
 
 @claim(
     "section-3.1.plain-iteration-stalls",
-    "Stopped at a step below t, q <- W(q) is still between W' and 1 times t W' / (1 - W') away from q*: far more than "
-    "t where W' is near 1.",
+    r"Stopped at a step below $t$, the iteration $q \leftarrow W(q)$ is still between $W'$ and 1 times $t "
+    "W'/(1 - W')$ away from $q^*$: far more than $t$ where $W'$ is near 1.",
+    found="Over six starts the error is at most {measured:.2f} times the estimate $t W'/(1 - W')$.",
     ours="on the rule of the authors' notebooks",
     mutants={"the error is the size of the last step": {"amplified": False}, "twice as much": {"factor": 2.0}},
 )
@@ -203,7 +212,9 @@ def plain_iteration_stalls(tolerance: float = 1e-6, amplified: bool = True, fact
 
 @claim(
     "section-3.1.gelu-repels",
-    "On the edge of gelu (sigma_b2 <= 0.17) and silu (<= 0.55) V'(q*) > 1; from below, q drifts into order.",
+    r"On the edge of gelu ($\sigma_b^2 \le 0.17$) and silu ($\sigma_b^2 \le 0.55$) $V'(q^*) > 1$; from "
+    "below, $q$ drifts into order.",
+    found="The smallest slope, of 18, is above 1 by {margin}.",
     ours=_OPEN,
     mutants={"sigma_b2 = 0.3": {"points": ((act.gelu(), 0.3),)}, "V' > 1.01": {"least": 1.01}},
 )

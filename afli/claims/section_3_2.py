@@ -46,7 +46,8 @@ def _by_differences(nets: Sequence[mf.MeanField], factor: float) -> Evidence:
 
 @claim(
     "lemma-3.2",
-    "At the fixed point R(1) = 1, and R'(rho) = sigma_w2 E[phi'(U1) phi'(U2)] on (-1, 1).",
+    r"At the fixed point $R(1) = 1$, and $R'(\rho) = \sigma_w^2\, \E[\phi'(U_1) \phi'(U_2)]$ on $(-1, 1)$.",
+    found="Differences of the integral (5) agree to {measured} for eight members.",
     at="Lemma 3.2, eqs. (20) and (21)",
     mutants={
         "phi with a jump": {"build": jump_network},
@@ -65,7 +66,9 @@ def slope_by_differences(
 
 @claim(
     "eq-21",
-    "(21) agrees with the slope of sampled correlations, estimated without any derivative of phi.",
+    "Equation (21) agrees with the slope of sampled correlations, estimated without any derivative of "
+    r"$\phi$.",
+    found="The largest of 24 distances is {measured:.1f} standard errors; chance allows {bound:.1f}.",
     at="eq. (21)",
     mutants={"phi with a jump": {"build": jump_network}, "1.5 per cent more": {"factor": 1.015}},
 )
@@ -89,6 +92,8 @@ def slope_by_sampling(build: Callable[[], Sequence[mf.MeanField]] = class_networ
 @claim(
     "section-3.2.jump-terms",
     "The sums over the kinks in (32) and (33) do not vanish: they are equal, and cancel in (30).",
+    claimed="The sums over the kinks in (32) and (33) vanish.",
+    found="They are equal to {measured}, and the smallest is {smallest:.3f}.",
     at="proof of Lemma 3.2, eqs. (30) to (33)",
     status="corrected",
     mutants={"each sum vanishes, as printed": {"share": 0.0}},
@@ -111,8 +116,10 @@ def jump_terms_cancel(share: float = 1.0) -> Evidence:
 
 @claim(
     "section-3.2.not-odd",
-    "(21) has no additional terms when phi is not odd. What it needs is that phi is the integral of its derivative: no "
-    "jumps.",
+    r"Equation (21) has no additional terms when $\phi$ is not odd. What it needs is that $\phi$ is the "
+    "integral of its derivative: no jumps.",
+    claimed=r"If $\phi$ is not odd, (21) has additional terms.",
+    found="For six activations that are not odd the two sides agree to {measured}.",
     at="below Lemma 3.2",
     status="corrected",
     mutants={"phi odd, but with a jump": {"build": jump_network}},

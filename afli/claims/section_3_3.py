@@ -35,7 +35,12 @@ _RHO = np.linspace(0, 1, 201)
 
 @claim(
     "lemma-3.3",
-    "On the edge of chaos |R(rho) - rho| on [0, 1] is largest at rho = 0 only, where it is sigma_b2 / q*.",
+    r"On the edge of chaos $|R(\rho) - \rho|$ on $[0, 1]$ is largest at $\rho = 0$ only, where it is "
+    r"$\sigma_b^2/q^*$.",
+    found=(
+        r"In all 100 networks the gap at 0 equals $\sigma_b^2/q^*$ to {off}; away from 0 it reaches at most "
+        "{measured:.1%} of that."
+    ),
     at="Lemma 3.3, eq. (22)",
     mutants={
         "phi not odd (elu)": {"activations": [act.elu()]},
@@ -59,7 +64,9 @@ def uniform_gap(activations: Sequence[Activation] = FAMILY_MEMBERS, factor: floa
 
 @claim(
     "section-3.3.negative-correlations",
-    "For odd phi on the edge of chaos R(rho) - rho falls strictly on [-1, 1], from 2 sigma_b2 / q* to 0.",
+    r"For odd $\phi$ on the edge of chaos $R(\rho) - \rho$ falls strictly on $[-1, 1]$, from $2 "
+    r"\sigma_b^2/q^*$ to 0.",
+    found=("On 401 correlations of 100 networks it falls at every step, and its value at $-1$ agrees to {bound}."),
     ours="Section 3.3 leaves rho < 0 open",
     status=OURS,
     mutants={
@@ -84,9 +91,14 @@ def gap_at_negative_correlations(
 
 @claim(
     "section-3.2.extra-terms",
-    "If phi is not odd, (22) has the extra term sigma_w2 (E phi)^2 / q*. It is at most l^2 erfc(l / sqrt 2)^2 / "
-    "erf(l / sqrt 2): exponentially small in l^2 = a^2 / q*, but only about like a^-4 in a. (The text: "
-    "exponentially fast as a grows.)",
+    r"If $\phi$ is not odd, (22) has the extra term $\sigma_w^2 (\E\phi)^2/q^*$. It is at most $\ell^2 "
+    r"\operatorname{erfc}(\ell/\sqrt 2)^2/\operatorname{erf}(\ell/\sqrt 2)$ with $\ell = a/\sqrt{q^*}$: "
+    r"exponentially small in $\ell^2$, but only about like $a^{-4}$ in $a$.",
+    claimed="Without oddness the additional terms decay exponentially fast as $a$ grows.",
+    found=(
+        "From $a = 1$ to 128 the term falls from {first} to {last}, in the end with exponent {exponent:.2f}; "
+        "it is at most {measured:.1%} of the bound."
+    ),
     at="the second of the four properties",
     status="corrected",
     mutants={

@@ -60,7 +60,11 @@ def point_of(activations: Sequence[Activation]) -> Callable[[tuple[int, ...]], s
 
 @claim(
     "lemma-3.4",
-    "On the edge of chaos nu(y) < a / sqrt(q*) < (8/pi)^(1/6) y^(-1/3), where y = sigma_b2 / a^2.",
+    r"On the edge of chaos $\nu(y) < a/\sqrt{q^*} < (8/\pi)^{1/6} y^{-1/3}$, where $y = \sigma_b^2/a^2$.",
+    found=(
+        "Over the four families and 61 random members, at five bias variances, the nearest comes to "
+        "{measured:.1%} of a bound."
+    ),
     at="Lemma 3.4, eq. (23)",
     mutants={
         "|phi| <= a k dropped (slope 0.9 beyond a)": {"activations": [UNBOUNDED]},
@@ -83,7 +87,9 @@ def linear_ratio(
 
 @claim(
     "eq-34",
-    "g(l) <= (1 - y) erfc(l / sqrt 2) + y at every critical point, with equality for Shtanh.",
+    r"$g(\ell) \le (1 - y) \operatorname{erfc}(\ell/\sqrt 2) + y$ at every critical point, with equality "
+    "for Shtanh.",
+    found="No member passes the bound by more than {measured}, and Shtanh attains it.",
     at="Appendix B.5, eq. (34)",
     mutants={
         "|phi| <= a k dropped (slope 0.9 beyond a)": {"activations": [UNBOUNDED]},
@@ -104,7 +110,12 @@ def key_inequality(activations: Sequence[Activation] = MEMBERS, share: float = 1
 
 @claim(
     "section-3.4.nu-valid-for-all-y",
-    "nu(y) is a lower bound for every y > 0: g(nu) > (1 - y) erfc(nu / sqrt 2) + y.",
+    r"$\nu(y)$ is a lower bound for every $y > 0$: $g(\nu) > (1 - y) \operatorname{erfc}(\nu/\sqrt 2) + "
+    "y$.",
+    found=(
+        "At 18,001 values of $y$ from $10^{-300}$ to $10^{150}$ the inequality holds; the least relative "
+        "distance is {margin}."
+    ),
     ours="the printed proof inspects a range of y",
     status=OURS,
     mutants={
@@ -128,7 +139,9 @@ def nu_for_all_y(candidate: Callable[[Array], Array] = lambda y: bounds.linear_r
 
 @claim(
     "section-3.4.sharp-lower",
-    "l_sh(y) <= a / sqrt(q*) on the whole class, with equality for Shtanh: no lower bound can be better.",
+    r"$\ell_\mathrm{sh}(y) \le a/\sqrt{q^*}$ on the whole class, with equality for Shtanh: no lower bound "
+    "can be better.",
+    found="No member passes it, seven hill climbs included, and Shtanh attains it to {extremal}.",
     ours="sharpens Lemma 3.4",
     status=OURS,
     mutants={
@@ -151,7 +164,11 @@ def sharp_lower(activations: Sequence[Activation] = MEMBERS, factor: float = 1.0
 
 @claim(
     "section-3.4.sharp-upper",
-    "a / sqrt(q*) < l_zz(y) on the whole class; saw teeth with a vanishing zigzag come as near as you like.",
+    r"$a/\sqrt{q^*} < \ell_\mathrm{zz}(y)$ on the whole class; saw teeth with a vanishing zigzag come as "
+    "near as one likes.",
+    found=(
+        "No member passes it, seven hill climbs included; a saw with a zigzag of height 0.01 comes within {extremal}."
+    ),
     ours="sharpens Lemma 3.4; the paper asks for a tighter upper bound",
     status=OURS,
     mutants={
@@ -220,7 +237,11 @@ def climb(sign: int, ratio: float) -> tuple[float, float]:
 
 @claim(
     "section-3.4.closed-upper",
-    "a / sqrt(q*) < sqrt(W_0(8 / (pi y^2))) for y <= 1.6, and < 1 / sqrt(y) beyond.",
+    r"$a/\sqrt{q^*} < \sqrt{W_0(8/(\pi y^2))}$ for $y \le 1.6$, and $a/\sqrt{q^*} < 1/\sqrt{y}$ beyond; "
+    "$W_0$ is Lambert's function.",
+    found=(
+        "The supremum over the class stays below it at 4,001 values of $y$; the least relative distance is {margin}."
+    ),
     ours="sharpens Lemma 3.4",
     status=OURS,
     mutants={

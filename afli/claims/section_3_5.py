@@ -53,7 +53,12 @@ def _moment_gaps(activations: Sequence[Activation]) -> Array:
 
 @claim(
     "theorem-2.1",
-    "As sigma_b2 / a^2 tends to 0, max |R(rho) - rho| on [0, 1] and |mu_2/mu_1^2 - 1| both tend to 0.",
+    r"As $\sigma_b^2/a^2$ tends to 0, $\max |R(\rho) - \rho|$ on $[0, 1]$ and $|\mu_2/\mu_1^2 - 1|$ both "
+    "tend to 0.",
+    found=(
+        r"For Shtanh and Ssaw, $\sigma_b^2 = 0.1$, both fall at every step from $a = 1$ to $10^6$, and stay "
+        "below their bounds."
+    ),
     at="Theorem 2.1",
     mutants={
         "sigma_b2 / a^2 kept constant as a grows": {"power": 2.0},
@@ -84,7 +89,9 @@ def both_vanish(power: float = 0.0, room: float = 1.0) -> Evidence:
 
 @claim(
     "eq-15",
-    "On the edge of chaos max |R(rho) - rho| on [0, 1] is below (8/pi)^(1/3) y^(1/3), y = sigma_b2 / a^2.",
+    r"On the edge of chaos $\max |R(\rho) - \rho|$ on $[0, 1]$ is below $(8/\pi)^{1/3} y^{1/3}$, where $y "
+    r"= \sigma_b^2/a^2$.",
+    found=("The largest gap found, over the four families and 20 random members, is {measured:.0%} of the bound."),
     at="Theorem 2.1, eq. (15)",
     mutants={
         "|phi'| <= k dropped (slopes of 20)": {"activations": [STEEP]},
@@ -102,7 +109,9 @@ def correlation_gap(
 
 @claim(
     "eq-16",
-    "On the edge of chaos |mu_2/mu_1^2 - 1| < erf(nu / sqrt 2)^-2 - 1, nu = nu(y) of Lemma 3.4.",
+    r"On the edge of chaos $|\mu_2/\mu_1^2 - 1| < \operatorname{erf}(\nu/\sqrt 2)^{-2} - 1$, with $\nu = "
+    r"\nu(y)$ of Lemma 3.4.",
+    found=("The largest value found, over the four families and 61 random members, is {measured:.0%} of the bound."),
     at="Theorem 2.1, eq. (16)",
     mutants={
         "|phi'| <= k dropped (slopes of 20)": {"activations": [STEEP]},
@@ -119,7 +128,9 @@ def moment_gap(activations: Sequence[Activation] = MEMBERS, delta: bool = False)
 
 @claim(
     "section-3.5.vacuous",
-    "The bound (15) reaches 1, and so says nothing, exactly for y >= pi/8; the sharp bound never does.",
+    r"The bound (15) reaches 1, and so says nothing, exactly for $y \ge \pi/8$; the sharp bound never "
+    "does.",
+    found="At 601 values of $y$ the sharp bound stays below 1; where it comes nearest, by {margin}.",
     ours="on Theorem 2.1",
     mutants={
         "y >= 1/2": {"edge": 0.5},
@@ -135,7 +146,10 @@ def vacuous(edge: float = np.pi / 8, sharp: Callable[[Array], Array] = bounds.co
 
 @claim(
     "section-3.5.lower-bound-tighter",
-    "For y <= 0.07 every a / sqrt(q*) of the class is nearer to nu than to the upper bound, as a ratio.",
+    r"For $y \le 0.07$ every $a/\sqrt{q^*}$ of the class is nearer to $\nu$ than to the upper bound, as a "
+    "ratio.",
+    claimed="The lower bound seems to be far tighter than the upper one.",
+    found="Up to $y = 0.07$ the ratio of the two distances is at most {measured:.3f}.",
     at='Section 3.1, "the lower bound seems to be far tighter"',
     status="holds under a condition",
     mutants={"for y <= 1": {"largest": 1.0}},
@@ -154,7 +168,9 @@ def lower_bound_tighter(largest: float = 0.07) -> Evidence:
 
 @claim(
     "section-3.5.sharp-15",
-    "y l_sh^2 <= max |R(rho) - rho| on [0, 1] < y l_zz^2, best possible; Shtanh attains the left.",
+    r"$y \ell_\mathrm{sh}^2 \le \max |R(\rho) - \rho| < y \ell_\mathrm{zz}^2$ on $[0, 1]$; both are best "
+    "possible, and Shtanh attains the left.",
+    found="No member passes either bound, and Shtanh attains the left to {margin}.",
     ours="sharpens eq. (15)",
     status=OURS,
     mutants={
@@ -180,7 +196,9 @@ def sharp_gap(activations: Sequence[Activation] = _SOME_MEMBERS, factor: float =
 
 @claim(
     "section-3.5.sharp-16",
-    "0 < mu_2/mu_1^2 - 1 <= 1/erf(l_sh / sqrt 2) - 1 on the class, with equality for Shtanh.",
+    r"$0 < \mu_2/\mu_1^2 - 1 \le 1/\operatorname{erf}(\ell_\mathrm{sh}/\sqrt 2) - 1$ on the class, with "
+    "equality for Shtanh.",
+    found="No member passes the bound, and Shtanh attains it.",
     ours="sharpens eq. (16)",
     status=OURS,
     mutants={
@@ -204,7 +222,12 @@ def sharp_moment(activations: Sequence[Activation] = MEMBERS, factor: float = 1.
 
 @claim(
     "section-3.5.rate",
-    "Both sharp bounds of the gap are 2 y ln(1/y) (1 + e) with |e| < 2 ln ln(1/y) / ln(1/y), y <= 1e-3.",
+    r"Both sharp bounds of the gap are $2 y \ln(1/y) (1 + e)$ with $|e| < 2 \ln\ln(1/y)/\ln(1/y)$, for $y "
+    r"\le 10^{-3}$.",
+    found=(
+        "At 595 values of $y$ from $10^{-300}$ to $10^{-3}$ the correction is at most {measured:.0%} of what "
+        "is allowed."
+    ),
     ours="eq. (15) has the rate y^(1/3)",
     status=OURS,
     mutants={"3 in place of 2": {"factor": 3.0}, "y^0.99 in place of y": {"power": 0.99}},
@@ -222,8 +245,9 @@ def rate(factor: float = 2.0, power: float = 1.0) -> Evidence:
 
 @claim(
     "section-3.5.identity",
-    "As a grows R tends to the identity on [-1, 1]: max |R(rho) - rho| = 2 sigma_b2/q*, and < 2 y W_0(8/pi y^-2) for y "
-    "<= 1.6.",
+    r"As $a$ grows $R$ tends to the identity on $[-1, 1]$: $\max |R(\rho) - \rho| = 2 \sigma_b^2/q^*$, "
+    r"and this is below $2 y W_0(8/(\pi y^2))$ for $y \le 1.6$.",
+    found="The largest gap found is {measured:.0%} of the bound.",
     at='Section 3.2, "we suspect", and Figure 6',
     status="holds, and sharpened",
     mutants={
@@ -261,7 +285,8 @@ def _deep(depth: int, radius: float, sigma_b2: float) -> list[mf.MeanField]:
 
 @claim(
     "section-3.5.depth-rule",
-    "With a from linear_radius(depth, correlation_gain=e) no correlation in [0, 1] rises by more than e.",
+    "With $a$ from `linear_radius(depth, correlation_gain=e)` no correlation in $[0, 1]$ rises by more than $e$.",
+    found="Over three promises and four families the largest rise is {measured:.1%} of what was promised.",
     ours="Section 5 asks how large the linear region must be for a given depth",
     status=OURS,
     mutants={
@@ -284,7 +309,9 @@ def depth_rule(factor: float = 1.0, start: Array = _START) -> Evidence:
 
 @claim(
     "section-3.5.rise",
-    "rho_L - rho_0 <= (1 - rho_0) (1 - (1 - sigma_b2/q*)^L) for odd phi on the edge of chaos, rho_0 >= 0.",
+    r"$\rho_L - \rho_0 \le (1 - \rho_0) (1 - (1 - \sigma_b^2/q^*)^L)$ for odd $\phi$ on the edge of chaos "
+    r"and $\rho_0 \ge 0$.",
+    found="Over 100 networks, 100 layers and ten correlations no rise passes the bound.",
     ours="R is convex on [0, 1]",
     status=OURS,
     mutants={"rho_0 = -1 allowed": {"start": np.array([-1.0])}, "phi not odd (elu)": {"activations": [elu()]}},
@@ -303,7 +330,9 @@ def rise(activations: Sequence[Activation] = FAMILY_MEMBERS, start: Array = _STA
 
 @claim(
     "section-3.5.jacobian-rule",
-    "With a from linear_radius(depth, jacobian_variance=v), orthogonal weights give sigma^2_JJT <= v.",
+    r"With $a$ from `linear_radius(depth, jacobian_variance=v)` orthogonal weights give $\sigma^2_{JJ^T} "
+    r"\le v$.",
+    found="Over four promises and four families none is broken, and Shtanh uses it up.",
     ours="under eq. (13)",
     status=OURS,
     mutants={
@@ -330,8 +359,10 @@ def jacobian_rule(factor: float = 1.0, weights: str = "orthogonal") -> Evidence:
 
 @claim(
     "section-3.5.modest-increases",
-    "At sigma_b2 = 0.1, from a = 1 to a = 5, the gap and mu_2/mu_1^2 - 1 both fall below a quarter; "
-    "but the radius that a fixed promise needs grows faster than the square root of the depth.",
+    r"At $\sigma_b^2 = 0.1$, from $a = 1$ to $a = 5$, the gap and $\mu_2/\mu_1^2 - 1$ both fall below a "
+    "quarter; but the radius that a fixed promise needs grows faster than the square root of the depth.",
+    claimed="Modest increases in $a$ typically suffice.",
+    found="At most {measured:.0%} is left.",
     at='"modest increases in a typically suffice"',
     status="holds under a condition",
     mutants={"a doubled only": {"last": 2.0}, "the radius grows more slowly than sqrt(depth)": {"sign": -1}},

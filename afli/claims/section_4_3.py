@@ -25,6 +25,8 @@ def leads_at_one_rate() -> pd.DataFrame:
 @claim(
     "section-4.2.early",
     "Digits, width 64, rate 0.001: after one epoch (22 steps) the largest a is best in every row of the four maps.",
+    claimed="A large $a$ always gives the best performance at initialisation.",
+    found="In the closest row it has {bound:.1%}, the best other {measured:.1%}.",
     at="a large a always gives the best performance at initialisation",
     status="holds under a condition",
     formerly=("section-4.3.early",),
@@ -47,6 +49,8 @@ def early(epoch: int = 1, table: str = "fig7-laptop-digits") -> Evidence:
 @claim(
     "section-4.2.long-term",
     "Digits, width 64, rate 0.001, 220 steps, depth 50, n = 5: at sigma_b2 <= 0.1 the best a clearly beats a = 30.",
+    claimed="An overly large $a$ has a negative impact on training in the long term.",
+    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
     at="an overly large a has a negative impact on training long term",
     status="holds under a condition",
     formerly=("section-4.3.long-term",),
@@ -68,6 +72,7 @@ def long_term(variances: tuple[float, ...] = SMALL_BIAS_VARIANCES, epoch: int = 
 @claim(
     "section-4.2.schedule-at-one-rate",
     "Digits, width 64, rate 0.001, 880 steps, sigma_b2 = 1, n = 5: an a that falls from 10 to 2 ends clearly below 10.",
+    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
     ours="at one rate, which is not the best of every curve: see section-4.2.schedule",
     formerly=("section-4.3.schedule",),
     mutants={"to 5 in place of 2": {"names": ("10 to 5 in 32 epochs",)}},
@@ -94,6 +99,7 @@ def fair_leads(rate: float | None = None) -> pd.DataFrame:
 @claim(
     "section-4.2.schedule",
     "Digits, depth 20, 884 steps, each curve at its rate, n = 10 splits: a fall from 10 to 5 is level within a point.",
+    found="The farthest end of an interval is {measured:points} from level.",
     ours="sigma_b2 = 1 and 0.01, over 3 and over 42 of 52 epochs, against a constant a = 10",
     mutants={"to 2 in place of 5": {"stop": 2}, "within half a point": {"margin": 0.005}},
 )
@@ -107,6 +113,7 @@ def schedule(stop: int = 5, margin: float = 0.01) -> Evidence:
 @claim(
     "section-4.2.schedule-to-2",
     "On the same splits, sigma_b2 = 1, a fall to 2 ends clearly below a constant 10, and by less than 2.5 points.",
+    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
     ours="what remains, at the rate of each curve, of 14 points and more at one rate",
     mutants={"at sigma_b2 = 0.01 too": {"variances": (1.0, 0.01)}, "all at rate 0.001": {"rate": 1e-3}},
 )
@@ -120,6 +127,7 @@ def schedule_to_2(variances: tuple[float, ...] = (1.0,), rate: float | None = No
 @claim(
     "section-4.2.schedule-leaves-the-edge",
     "Lowering a from 10 to 2 with the weights kept lowers chi_1 from 1 to below 0.85.",
+    found="It falls to {measured:.2f} at most.",
     ours="computed, not trained",
     formerly=("section-4.3.schedule-leaves-the-edge",),
     mutants={"weights drawn for a = 2": {"drawn_at": 2.0}},

@@ -15,6 +15,7 @@ FAMILIES = ("shtanh", "ssine", "sexp", "ssaw")
 @LEDGER.claim(
     "section-4.4.shape",
     statement="At one depth and a, the mean accuracies of the four families lie within 4 points of each other.",
+    found="The widest spread is {measured:points}.",
     source="Section 4.2 (the results are not unique to Shtanh), conclusion; here on digits",
     page=_PAGE,
     mutants={"within 1 point": {"points": 0.01}, "tanh of equal sigma_b2 among them": {"more": ("tanh",)}},
@@ -34,6 +35,8 @@ def shape(points: float = 0.04, more: tuple[str, ...] = ()) -> Evidence:
 @LEDGER.claim(
     "section-4.4.accuracy",
     statement="At depth 200, with biases, each family, a = 12, beats ReLU, tanh, elu and gelu clearly at best rates.",
+    claimed="A linear region large against the biases benefits test accuracy.",
+    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
     source="Abstract and Section 1 (benefits in test accuracy; condition: the depth, and biases); here on digits",
     page=_PAGE,
     status="holds under a condition",
@@ -51,6 +54,8 @@ def accuracy(depth: int = 200, others: tuple[tuple[str, float], ...] = USUAL) ->
 @LEDGER.claim(
     "section-4.4.training-time",
     statement="At depth 50 every family run, a = 12, sigma_b2 = 1, is at 90% before any usual activation with biases.",
+    claimed="A linear region large against the biases benefits training time.",
+    found="The slowest family needs {measured:.0f} epochs, the fastest of the others {bound:.0f}.",
     source="Section 1 (benefits in training time; condition: a = 12, and biases); here on digits",
     page=_PAGE,
     status="holds under a condition",
@@ -69,6 +74,7 @@ def training_time(a: int = 12, others: tuple[tuple[str, float], ...] = USUAL) ->
 @LEDGER.claim(
     "section-4.4.small-bias",
     statement="At sigma_b2 = 0.001 no family, a = 12, leads tanh clearly, at depth 50 or 200, each at its best rate.",
+    found="The lower end of the best lead's interval is {measured:points}.",
     source="this companion (what a second bias variance shows); here on digits",
     page=_PAGE,
     mutants={"tanh at 0.1": {"sigma_b2": 0.1}, "gelu in place of tanh": {"phi": "gelu"}},
@@ -86,6 +92,7 @@ def small_bias(phi: str = "tanh", sigma_b2: float = 0.001) -> Evidence:
 @LEDGER.claim(
     "section-4.4.bias-variance",
     statement="At sigma_b2 = 1 and depth 50 all families, a = 5 and 12, beat tanh clearly, each at its best rate.",
+    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
     source="Section 1 (networks with a much larger bias variance can be trained); here on digits",
     page=_PAGE,
     mutants={"tanh at sigma_b2 = 0.1": {"sigma_b2": 0.1}},

@@ -12,6 +12,8 @@ _DIGITS, _PHOTOGRAPHS = "fig7-laptop-digits", "fig7-small-cifar-10-jpeg-copy"
 @LEDGER.claim(
     "section-4.6.isometry-predicts",
     statement="On digits, cells of smaller Jacobian variance learn faster: rank correlation with accuracy <= -0.5.",
+    claimed="A network that is closer to dynamical isometry trains faster.",
+    found="The weakest correlation is {measured:.2f}.",
     source="Sections 1 and 4.2 (a good initialisation trains faster); here on digits, at one rate",
     page=_PAGE,
     status="holds under a condition",
@@ -38,6 +40,8 @@ def isometry_predicts(best_rate: bool = False, most: float = -0.5, table: str = 
 @LEDGER.claim(
     "section-4.6.q-predicts-better",
     statement="On digits, at one rate, q* ranks the accuracies after one epoch better than the Jacobian's variance.",
+    claimed="The variance of the Jacobian's spectrum tells how well a network trains.",
+    found="The correlation is at most {measured:.2f} in size for the variance, and {bound:.2f} for $q^*$.",
     source="this companion",
     page=_PAGE,
     status="holds under a condition",

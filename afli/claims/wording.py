@@ -94,7 +94,7 @@ _TO_HTML = (
     (rf"(?<![a-zA-Z])({'|'.join(_GREEK)})(?![a-zA-Z])", lambda match: _GREEK[match[1]]),
     (r"\bsqrt *(?=[(\d])", "√"),
     (r"\b(\d+(?:\.\d+)?)e([+-]?)0*(\d+)", lambda m: ("" if m[1] == "1" else f"{m[1]} × ") + _power(m[2], m[3])),
-    (r"\^(?:\((-?[\w/]+)\)|(-?\w+))", lambda match: f"<sup>{(match[1] or match[2]).replace('-', '−')}</sup>"),
+    (r"\^(?:\(([^()]*)\)|(-?\w+))", lambda match: f"<sup>{(match[1] or match[2]).replace('-', '−')}</sup>"),
     (r"(?<=[a-zA-Zα-ω])_(\w+)", r"<sub>\1</sub>"),
     (r"\+-", "±"), (r"&lt;=", "≤"), (r"&gt;=", "≥"), (r"-&gt;", "→"),
     (r"(?<![\w>])-(?=[\dA-Za-zα-ω√])", "−"),
