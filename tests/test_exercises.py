@@ -1,4 +1,7 @@
-"""A chapter has two or three exercises, marked by difficulty; their solutions are hidden, and the code in them runs."""
+"""A chapter has two or three exercises, marked by difficulty; their solutions are hidden, and say an answer in words.
+
+The code of a solution is a cell of the page: the build runs it and shows what it prints.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,12 @@ import pytest
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 CHAPTER = re.compile(r"\d|[A-Z]+_")  # numbered like the paper; index, claims and the like are not chapters
 DIRECTIVE = re.compile(r"^(`{3,}|:{3,})\{(exercise|solution)\}[ ]*(.*?)\n(.*?)^\1[ ]*$", re.MULTILINE | re.DOTALL)
+# A solution with code stands between two directives, since a cell cannot be inside one.
+GATED = re.compile(
+    r"^```\{solution-start\}[ ]*(\S+)\n(.*?)^```\n(.*?)^```\{solution-end\}\n```$", re.MULTILINE | re.DOTALL
+)
 LABEL = re.compile(r"^:label: *(\S+)$", re.MULTILINE)
-CODE = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(?:---\n.*?^---\n|(?::[^\n]*\n)*)(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 120
 
 
@@ -32,6 +39,8 @@ def read(text: str, name: str) -> Page:
             page.exercises[LABEL.search(body).group(1)] = body  # type: ignore[union-attr]
         else:
             page.solutions[argument.strip()] = body
+    for label, options, body in GATED.findall(text):
+        page.solutions[label] = options + body
     return page
 
 
@@ -40,7 +49,7 @@ SNIPPETS = [
     pytest.param(code, id=f"{label}-{number}")
     for page in PAGES
     for label, body in page.solutions.items()
-    for number, code in enumerate(CODE.findall(body), start=1)
+    for number, code in enumerate(CELL.findall(body), start=1)
 ]
 
 
@@ -60,17 +69,24 @@ def test_every_exercise_has_a_mark_and_a_hidden_solution(page: Page) -> None:
         assert len(re.sub(r"^:.*$", "", body, flags=re.MULTILINE).strip()) > 40, f"the solution of {label} is empty"
 
 
-def test_no_code_of_a_solution_is_missed() -> None:
-    fences = sum(body.count("```python") + body.count("```{code") for page in PAGES for body in page.solutions.values())
-    assert fences == len(SNIPPETS)
+def test_the_code_of_a_solution_is_a_cell_that_the_build_runs_with_words_beside_it() -> None:
+    for page in PAGES:
+        for label, body in page.solutions.items():
+            assert "```python" not in body, f"the code of {label} would not run"
+            words = re.sub(r"^:.*$", "", CELL.sub("", body), flags=re.MULTILINE).split()
+            assert len(words) >= 3, f"the solution of {label} says nothing"
 
 
-def test_fences_of_any_length_are_read() -> None:
+def test_solutions_of_both_kinds_are_read() -> None:
     exercise = "```{exercise} T\n:label: e\n\n(easy) Do.\n```\n\n"
-    solution = "````{solution} e\n:class: dropdown\n\n```python\n1/0\n```\n````\n"
-    page = read(exercise + solution, "p")
-    assert list(page.exercises) == list(page.solutions) == ["e"]
-    assert CODE.findall(page.solutions["e"]) == ["1/0\n"]
+    assert list(read(exercise, "p").exercises) == ["e"]
+    page = read("````{solution} e\n:class: dropdown\n\nSay ```it```.\n````\n", "p")
+    assert list(page.solutions) == ["e"]
+    cells = ["1/0\n", "x = 1\n", "y\n"]
+    options = ["", ":tags: [hide-input]\n\n", "---\nmystnb:\n  image:\n    alt: A line.\n---\n"]
+    body = "\n".join(f"```{{code-cell}} ipython3\n{o}{c}```\n" for o, c in zip(options, cells, strict=True))
+    text = f"```{{solution-start}} e\n:class: dropdown\n```\n\nSo:\n\n{body}\n```{{solution-end}}\n```\n"
+    assert [code.strip() for code in CELL.findall(read(text, "p").solutions["e"])] == [c.strip() for c in cells]
 
 
 @pytest.mark.slow
