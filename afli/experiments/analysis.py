@@ -13,9 +13,9 @@ from afli.experiments import statistics
 from afli.experiments.spec import edge_of_chaos
 
 __all__ = [
-    "FALLS", "PAPER_ROW", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report", "family_maps",
-    "final_rows", "flank_counts", "only", "orthogonal_leads", "paper_row", "predictions", "race", "ridge_report",
-    "scaled_rows", "stages",
+    "FALLS", "PAPER_CELLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report", "family_maps",
+    "final_rows", "first_stage", "flank_counts", "only", "orthogonal_leads", "paper_cells", "paper_report",
+    "predictions", "race", "ridge_report", "scaled_rows", "stages",
 ]  # fmt: skip
 
 
@@ -94,9 +94,8 @@ def race(depth: int) -> dict[tuple[str, float], pd.DataFrame]:
     epochs_to_90: the first tested epoch at 90% test accuracy or more, infinite if there is none.
     """
     table = only(statistics.load("activations-laptop-digits"), depth=depth)
-    first = table[table["test_accuracy"] >= 0.9].groupby("experiment")["epoch"].min()
     best = statistics.at_best_rate(statistics.final(table))
-    best = best.assign(epochs_to_90=best["experiment"].map(first).fillna(float("inf")))
+    best = best.assign(epochs_to_90=best["experiment"].map(first_stage(table, 0.9, "test_accuracy")))
     return dict(list(best.groupby(["phi", "sigma_b2"])))
 
 
@@ -149,18 +148,39 @@ def family_maps(depth: int = 20) -> dict[str, pd.DataFrame]:
     return {"Shtanh": shtanh} | {name.capitalize(): rows for name, rows in others.groupby("activation")}
 
 
-# The row of Figure 7 that is trained at the paper's protocol, and how far it has come.
-PAPER_ROW = {"depth": 20, "weights": "orthogonal", "trial": 0, "sigma_b2": 1.0, "a": [1.0, 3.0, 8.0, 30.0]}
+# The cells of Figure 7 that are trained at the paper's protocol.
+PAPER_CELLS = {
+    "depth": 20, "weights": "orthogonal", "trial": 0, "sigma_b2": [1.0, 1e-4], "a": [1.0, 3.0, 8.0, 30.0],
+}  # fmt: skip
 
 
-def paper_row() -> pd.DataFrame:
-    """The stages of training of PAPER_ROW: CIFAR-10 (JPEG copy), width 300, rate 1e-4, batches of 64, 100 epochs."""
-    return statistics.load("fig7-paper-cifar-10-jpeg-copy", part=PAPER_ROW)
+def paper_cells(**settings: Any) -> pd.DataFrame:
+    """The stages of training of PAPER_CELLS: CIFAR-10 (JPEG copy), width 300, rate 1e-4, batches of 64, 100 epochs."""
+    return only(statistics.load("fig7-paper-cifar-10-jpeg-copy", part=PAPER_CELLS), **settings)
 
 
-def stages(rows: pd.DataFrame) -> pd.DataFrame:
-    """Test accuracies in percent, stages of training down and a across."""
-    return (100 * rows.pivot_table(index="epoch", columns="a", values="test_accuracy")).round(1)
+def stages(rows: pd.DataFrame, column: str = "test_accuracy", across: str = "a") -> pd.DataFrame:
+    """Accuracies in percent, stages of training down and another setting across; the mean, where there are trials."""
+    return (100 * rows.pivot_table(index="epoch", columns=across, values=column)).round(1)
+
+
+def first_stage(rows: pd.DataFrame, level: float, column: str = "train_accuracy") -> pd.Series:
+    """Per experiment: the first recorded epoch with an accuracy of at least `level`, infinite if there is none."""
+    reached = rows[rows[column] >= level].groupby("experiment")["epoch"].min()
+    return reached.reindex(rows["experiment"].unique()).fillna(float("inf"))
+
+
+def paper_report(rows: pd.DataFrame, level: float = 0.4) -> pd.DataFrame:
+    """What each cell reached, for reading: accuracies in percent after the last epoch, and how soon it trained."""
+    last = rows[rows["epoch"] == rows["epochs"]].set_index("experiment")
+    epochs = [f"{epoch:.0f}" if epoch < float("inf") else "-" for epoch in first_stage(rows, level).loc[last.index]]
+    columns = {
+        "bias variance": last["sigma_b2"], "a": last["a"],
+        "test accuracy": (100 * last["test_accuracy"]).round(1),
+        "training accuracy": (100 * last["train_accuracy"]).round(1),
+        f"epochs to {100 * level:.0f}% in training": epochs,
+    }  # fmt: skip
+    return pd.DataFrame(columns).set_index(["bias variance", "a"]).sort_index(ascending=[False, True])
 
 
 def ridge_report(found: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 
+from afli.experiments.presets import PRESETS
 from afli.experiments.provenance import code_hash
 from afli.experiments.spec import Grid
 from afli.experiments.table import VERIFY, Table, TableError, accepted_codes, conform, grid_of, require_theory
@@ -94,29 +96,40 @@ def load(name: str, folder: Path = RESULTS, *, part: Mapping[str, object] | None
         raise TableError(f"there is no table with rows and a manifest at {table.path}{hint}")
     if code_hash() not in accepted_codes(table.manifest):
         raise TableError(f"{table.path} was made by code {table.manifest['code']}, this is {code_hash()}; {VERIFY}")
-    grid = grid_of(table.manifest)
+    about = table.manifest
+    preset = about["preset"]
+    grid, known = _grid(preset, about["profile"], about["dataset"]["label"], PRESETS.get(preset))
     frame = conform(table.frame, grid)
-    known = {experiment.key: experiment for experiment in grid}
-    strange = set(frame["experiment"]) - known.keys()
+    strange = set(frame["experiment"]) - set(known.index)
     if strange:
         raise TableError(
             f"{table.path} holds {len(strange)} experiments with other settings than its preset has, for instance"
             f" {frame.set_index('experiment').loc[min(strange)].iloc[:1].to_dict()}"
         )
-    keys = frame["experiment"]
-    settings = pd.DataFrame([known[key].settings() for key in keys.unique()], index=keys.unique())
-    settings = settings.loc[keys].set_axis(frame.index)
+    settings = known.loc[frame["experiment"]].set_axis(frame.index)
     wrong = [column for column in settings if not settings[column].equals(frame[column].astype(settings[column].dtype))]
     if wrong:
         raise TableError(f"{table.path} says other settings than its preset in {', '.join(wrong)}")
     require_theory(frame, grid, table.path)
-    return _complete(frame, grid, dict(part or {}), table.path)
+    return _complete(frame, known, dict(part or {}), table.path)
 
 
-def _complete(frame: pd.DataFrame, grid: Grid, part: dict[str, object], path: Path) -> pd.DataFrame:
-    """The rows of the part that is wanted; raises TableError if there are experiments of it that have no row."""
+@lru_cache(maxsize=32)
+def _grid(preset: str, profile: str, label: str, made_by: object) -> tuple[Grid, pd.DataFrame]:
+    """A table's grid and its settings, a row per key. Kept, since a page reads the same large tables many times.
+
+    made_by: what the preset's name stands for; registered anew, it makes another grid.
+    """
+    grid = grid_of({"preset": preset, "profile": profile, "dataset": {"label": label}})
+    return grid, pd.DataFrame([e.settings() for e in grid]).set_index("experiment", drop=False).rename_axis(None)
+
+
+def _complete(frame: pd.DataFrame, settings: pd.DataFrame, part: dict[str, object], path: Path) -> pd.DataFrame:
+    """The rows of the part that is wanted; raises TableError if there are experiments of it that have no row.
+
+    settings: those of every experiment of the grid, a row each.
+    """
     epochs = _values(part.pop("epoch", None))
-    settings = pd.DataFrame([experiment.settings() for experiment in grid])
     unknown = part.keys() - set(settings)
     if unknown:
         raise TableError(f"part must name settings, got {', '.join(sorted(unknown))}")
