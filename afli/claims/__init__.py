@@ -8,6 +8,8 @@ table.
 
 from __future__ import annotations
 
+from importlib import import_module
+
 from afli.claims.ledger import (
     LEDGER,
     Claim,
@@ -39,30 +41,10 @@ __all__ = [
 ]
 
 # The order of the paper; each module registers its claims when it is imported.
-# isort: off
-from afli.claims import part_1_1  # noqa: F401
-from afli.claims import part_1_2  # noqa: F401
-from afli.claims import part_1_3  # noqa: F401
-from afli.claims import part_1_4  # noqa: F401
-from afli.claims import part_1_5  # noqa: F401
-from afli.claims import section_2_1  # noqa: F401
-from afli.claims import section_2_1_edge  # noqa: F401
-from afli.claims import section_2_2  # noqa: F401
-from afli.claims import section_2_2_isometry  # noqa: F401
-from afli.claims import section_2_3  # noqa: F401
-from afli.claims import section_3_1  # noqa: F401
-from afli.claims import section_3_1_attraction  # noqa: F401
-from afli.claims import section_3_2  # noqa: F401
-from afli.claims import section_3_3  # noqa: F401
-from afli.claims import section_3_4  # noqa: F401
-from afli.claims import section_3_5  # noqa: F401
-from afli.claims import section_4_1  # noqa: F401
-from afli.claims import section_4_2  # noqa: F401
-from afli.claims import section_4_3  # noqa: F401
-from afli.claims import section_4_4  # noqa: F401
-from afli.claims import section_4_5  # noqa: F401
-from afli.claims import section_4_6  # noqa: F401
-from afli.claims import infinite_width  # noqa: F401
-from afli.claims import appendix_a  # noqa: F401
-from afli.claims import appendix_b  # noqa: F401
-from afli.claims import open_questions  # noqa: F401
+for _module in (
+    "part_1_1", "part_1_2", "part_1_3", "part_1_4", "part_1_5", "section_2_1", "section_2_1_edge",
+    "section_2_2", "section_2_2_isometry", "section_2_3", "section_3_1", "section_3_1_attraction",
+    "section_3_2", "section_3_3", "section_3_4", "section_3_5", "section_4_1", "section_4_2", "section_4_3",
+    "section_4_4", "section_4_5", "section_4_6", "infinite_width", "appendix_a", "appendix_b", "open_questions",
+):  # fmt: skip
+    import_module(f"afli.claims.{_module}")

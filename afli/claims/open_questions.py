@@ -14,8 +14,8 @@ from afli import activations as act
 from afli import bounds
 from afli import meanfield as mf
 from afli.activations import Activation
-from afli.claims.section_2_1 import sampled_correlations
-from afli.claims.vocabulary import BIAS, OURS, Evidence, agree, at_most, critical, names, on, place, rising
+from afli.claims.section_2_1 import correlations_agree
+from afli.claims.vocabulary import BIAS, OURS, Evidence, at_most, critical, names, on, rising
 from afli.pieces import odd_piecewise_linear
 
 claim = on("open_questions", "Section 3.2")
@@ -36,22 +36,7 @@ claim = on("open_questions", "Section 3.2")
 )
 def orthogonal_process(gap: float = 1.0) -> Evidence:
     nets = [critical(phi) for phi in (act.tanh(), act.shtanh(a=1.0))]
-    samples, theory = [], []
-    for net in nets:
-        paths, rho = sampled_correlations(net, "orthogonal", depth=8, networks=80)
-        expected = [rho]
-        for _ in range(paths.shape[1] - 1):
-            expected.append(expected[-1] + gap * net.correlation_gap(expected[-1]))
-        mean = np.mean(expected, axis=1)
-        samples.append(paths - np.transpose(expected) + mean)
-        theory.append(mean)
-    return agree(
-        np.stack(samples, axis=1),
-        theory,
-        domain=f"{names([net.phi for net in nets])} on the edge of chaos, sigma_b2 = {BIAS:g}",
-        oracle="80 sampled networks of width 150 and 8 layers, Haar weights",
-        at=lambda i: f"{place(nets[i[0]])}, layer {i[1] + 1}",
-    )
+    return correlations_agree(nets, "orthogonal", 8, 80, gap)
 
 
 # --- Boundedness relaxed ---
