@@ -118,6 +118,7 @@ def nu_for_all_y(candidate: Callable[[Array], Array] = lambda y: bounds.linear_r
     "eq-34",
     r"$g(\ell) \le (1 - y) \operatorname{erfc}(\ell/\sqrt 2) + y$ at every critical point, with equality for Shtanh. "
     r"So $\ell_\mathrm{sh}(y) \le a/\sqrt{q^*}$ on the whole class, and no lower bound can be better.",
+    claimed=r"$g(\ell) \le (1 - y) \operatorname{erfc}(\ell/\sqrt 2) + y$ at every critical point.",
     found="No member passes the bound, seven hill climbs included, and Shtanh attains it to {extremal}.",
     at="Appendix B.5, eq. (34)",
     formerly=("section-3.4.sharp-lower",),

@@ -91,7 +91,8 @@ def both_vanish(power: float = 0.0, room: float = 1.0) -> Evidence:
 @claim(
     "eq-15",
     r"On the edge of chaos $y \ell_\mathrm{sh}^2 \le \max |R(\rho) - \rho| < y \ell_\mathrm{zz}^2 < (8/\pi)^{1/3} "
-    r"y^{1/3}$ on $[0, 1]$, where $y = \sigma_b^2/a^2$. The first two bounds are best possible, and Shtanh attains the first.",
+    r"y^{1/3}$ on $[0, 1]$, where $y = \sigma_b^2/a^2$. The first two bounds are best possible, and "
+    "Shtanh attains the first.",
     claimed=r"The largest gap is below $(8/\pi)^{1/3} y^{1/3}$.",
     found=(
         "No member passes a bound; the nearest comes to {printed:.0%} of the printed one, and Shtanh attains the "
