@@ -18,6 +18,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from afli import tables
+
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#CC79A7", "#009E73")
 DASHES: tuple[Any, ...] = (
     "-",
@@ -50,8 +52,9 @@ RHO_NEXT = r"correlation one layer up, $R(\rho)$"
 
 
 def use_style() -> None:
-    """Set the style, and SVG as the format of inline figures; call it once at the top of a page."""
+    """Set the style, SVG as the format of inline figures, and the look of tables; call it once at the top of a page."""
     mpl.rcParams.update(STYLE)
+    tables.use_for_pandas()
     try:
         from IPython import get_ipython
         from matplotlib_inline.backend_inline import set_matplotlib_formats

@@ -117,7 +117,7 @@ def continuity(examples: Sequence[Example] = (*DOMINATED, MOVING_JUMP)) -> Evide
 @claim(
     "lemma-a.2",
     r"If $\partial_t f(t, \cdot)$ exists almost everywhere and $f(\cdot, z)$ is Lipschitz near $t$ with "
-    r"an integrable constant, then $\frac{d}{dt} \E f(t, Z) = \E\, \partial_t f(t, Z)$.",
+    r"an integrable constant, then $d/dt\, \E f(t, Z) = \E\, \partial_t f(t, Z)$.",
     claimed=(
         "Derivative and expectation may be exchanged where the derivative exists almost everywhere and is bounded."
     ),

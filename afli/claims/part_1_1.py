@@ -23,7 +23,7 @@ _RELU = act.relu()
     "article-random-product",
     "A product of fifty uniform random numbers passes $10^{-18}$ in 10.8% of tries.",
     claimed="A product of fifty uniform random numbers never passes $10^{-18}$.",
-    found="Sampled and exact share differ by {measured:.1e}; four standard errors are {bound:.1e}.",
+    found="Sampled and exact share differ by {measured}; four standard errors are {bound}.",
     at="vanishing gradients",
     status="corrected",
     mutants={"10^18, the sign lost": {"exponent": 18.0}, "forty factors": {"factors": 40}, "11.0%": {"share": 0.11}},

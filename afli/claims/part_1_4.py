@@ -88,9 +88,7 @@ def leaky_slope(power: float = 1.0, exchange: bool = False) -> Evidence:
     "article-randomised-slope",
     "A slope uniform on $(0, 1)$ has mean $1/2$ and deviation 0.289; torch draws from $[1/8, 1/3]$.",
     claimed="The random slope is uniform, with mean 0 and deviation 1.",
-    found=(
-        "Mean and deviation of 100,000 slopes are off by {measured:.1e} at most; four standard errors are {bound:.1e}."
-    ),
+    found=("Mean and deviation of 100,000 slopes are off by {measured} at most; four standard errors are {bound}."),
     at="randomised leaky ReLU",
     status="corrected",
     mutants={"mean 0 and deviation 1, as printed": {"mean": 0.0, "deviation": 1.0}, "up to 0.3": {"largest": 0.3}},

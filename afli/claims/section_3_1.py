@@ -106,7 +106,7 @@ def critical_point(
     "eq-28",
     r"$\E\phi^2 \le a^2 k^2$ and $\E\phi'^2 \ge k^2 \operatorname{erf}(a/\sqrt{2q})$, so $W(q) \le "
     r"a^2/\operatorname{erf}(a/\sqrt{2q}) + \sigma_b^2$.",
-    found="Each of the three holds at 61 variances, for Shtanh with equality in the limits.",
+    found="Each of the three holds at 61 variances.",
     at="proof of Lemma 3.1, eqs. (26) to (28)",
     mutants={
         "|phi| exceeds a k (Ssine, a = 0.3)": {"activations": [act.ssine(0.3)]},

@@ -34,10 +34,10 @@ class Number(float):
 
     def __format__(self, spec: str) -> str:
         if spec == "points":
-            return f"{100 * self:.1f} points"
+            return f"{100 * self:.1f} points".replace("-", "−")
         if spec == "power":
             return f"$10^{{{float(self):.1f}}}$"
-        return format(float(self), spec) if spec else digits(float(self))
+        return format(float(self), spec).replace("-", "−") if spec else digits(float(self))
 
 
 def shortfall(measured: float, bound: float, *, strict: bool) -> str:
