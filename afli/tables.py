@@ -27,10 +27,10 @@ MISSING = "–"  # in place of what a row does not have
 
 # How columns that have a name in the code are headed.
 HEADS = {
-    "sigma_b2": r"$\sigma_b^2$", "sigma_w2": r"$\sigma_w^2$", "q": r"$q^*$", "q*": r"$q^*$", "a": "$a$", "rho": r"$\rho$",
-    "chi1": r"$\chi_1$", "chi_1": r"$\chi_1$", "V'(q*)": "$V'(q^*)$", "R(0)": "$R(0)$", "a / sqrt(q*)": r"$a/\sqrt{q^*}$",
-    "sigma_b2 L / a^2": r"$\sigma_b^2 L/a^2$", "sigma_b2 L / q*": r"$\sigma_b^2 L/q^*$", "phi": "activation",
-    "q* there": "$q^*$ there", "lead over a = 1": "lead over $a = 1$", "lead of a = 10": "lead of $a = 10$",
+    "sigma_b2": r"$\sigma_b^2$", "sigma_w2": r"$\sigma_w^2$", "q": "$q^*$", "q*": "$q^*$", "a": "$a$", "rho": r"$\rho$",
+    "chi1": r"$\chi_1$", "V'(q*)": "$V'(q^*)$", "R(0)": "$R(0)$", "a / sqrt(q*)": r"$a/\sqrt{q^*}$", "phi": "activation",
+    "sigma_b2 L / a^2": r"$\sigma_b^2 L/a^2$", "sigma_b2 L / q*": r"$\sigma_b^2 L/q^*$", "q* there": "$q^*$ there",
+    "lead over a = 1": "lead over $a = 1$", "lead of a = 10": "lead of $a = 10$",
     "ms_per_network_step": "ms for a step of one network",
 }  # fmt: skip
 
@@ -48,7 +48,8 @@ class Table:
 
     def _repr_html_(self) -> str:
         caption = f"<caption>{markup(self.caption)}</caption>" if self.caption else ""
-        return f'<table class="data tex2jax_process">{caption}<thead>{self._head()}</thead><tbody>{self._body()}</tbody></table>'
+        inside = f"{caption}<thead>{self._head()}</thead><tbody>{self._body()}</tbody>"
+        return f'<table class="data tex2jax_process">{inside}</table>'
 
     def _levels(self) -> list[Any]:
         """Names of the index, level by level; none where the rows are only counted."""
@@ -145,7 +146,11 @@ def _number(numeric: bool) -> str:
 
 
 def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, Real) and bool(np.isnan(float(value))))
+    return (
+        value is None
+        or (isinstance(value, str) and value in ("-", "nan"))
+        or (isinstance(value, Real) and bool(np.isnan(float(value))))
+    )
 
 
 def _is_real(value: Any) -> bool:
@@ -191,4 +196,4 @@ def _text(value: Any, places: int | None) -> str:
             return "∞" if number > 0 else "−∞"
         return markup(three_digits(number)) if places is None else f"{number:,.{places}f}".replace("-", "−")
     text = str(value)
-    return MISSING if text in ("-", "nan") else markup(text) if "$" in text or "<" not in text else html.escape(text)
+    return markup(text) if "$" in text or "<" not in text else html.escape(text)

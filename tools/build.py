@@ -36,6 +36,7 @@ import yaml
 from captions import fill
 from filelock import FileLock, Timeout
 from kernel import execute, prepare_environment
+from outputs import complaints
 from pairs import read_source
 from provenance import Run, commit, device, table
 from tqdm import tqdm
@@ -155,6 +156,8 @@ def run_page(book: Book, page: str, key: str) -> Run:
             f"notebooks/{page}.md ran with another library: {kernel.library}, which is not below {book.root}.\n"
             "Use an environment in which this checkout is installed (`make` creates one), and no PYTHONPATH."
         )
+    if found := list(complaints(notebook)):
+        raise BuildError(f"notebooks/{page}.md shows what no page may show:\n" + "\n".join(found))
     clock = notebook.metadata.pop("papermill")  # holds paths of this machine, which are not published
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)

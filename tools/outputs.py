@@ -1,0 +1,32 @@
+"""What the outputs of a page may not be: a table without the book's look, an object as Python writes it, torn print."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from nbformat import NotebookNode
+
+HIDDEN = {"remove-cell", "remove-output", "remove_cell", "remove_output"}
+# A name with keyword arguments, a container of strings, an address: what repr() writes and nobody wants to read.
+RAW_OBJECT = re.compile(r"\b[A-Z]\w*\([^()\n]*\w=|\bnp\.\w+\(|\btensor\(|<[\w.]+ .*at 0x|^[\[({].*['\"]", re.M)
+
+
+def complaints(notebook: NotebookNode) -> Iterator[str]:
+    """What is wrong with the outputs of an executed page, a line each."""
+    for number, cell in enumerate(notebook.cells):
+        if cell.cell_type != "code" or HIDDEN & set(cell.metadata.get("tags", [])):
+            continue
+        for output in cell.outputs:
+            data = output.get("data", {})
+            shown = data.get("text/html", "")
+            if 'class="dataframe"' in shown or re.search(r"<style[^>]*>\s*#T_", shown):
+                yield f"cell {number}: a table as pandas shows it; use afli.tables.table"
+            if '<table class="data' in shown and "<caption>" not in shown and 'class="ledger' not in shown:
+                yield f"cell {number}: a table without a caption; use afli.tables.table"
+            text = data.get("text/plain", "") if not shown and not any(key.startswith("image/") for key in data) else ""
+            if output.output_type == "stream" and output.name == "stdout":
+                text = output.text
+            raw = RAW_OBJECT.search(text)
+            if raw:
+                yield f"cell {number}: an object as Python writes it, {raw[0]!r}"
