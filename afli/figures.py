@@ -7,7 +7,11 @@ a `matplotlib.figure.Figure` that was never shown, so a notebook displays it onc
 
 from __future__ import annotations
 
+import itertools
 import json
+import os
+import re
+import sys
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from typing import Any, SupportsFloat
@@ -19,6 +23,7 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 from afli import tables
+from afli.claims.evidence import MARKS
 
 COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#CC79A7", "#009E73")
 DASHES: tuple[Any, ...] = (
@@ -60,8 +65,24 @@ def use_style() -> None:
         from matplotlib_inline.backend_inline import set_matplotlib_formats
     except ImportError:  # outside a notebook the style is all there is to set
         return
-    if get_ipython() is not None:
+    shell = get_ipython()
+    if shell is not None:
         set_matplotlib_formats("svg")
+        if "AFLI_EVIDENCE" in os.environ:  # while the book is built
+            _report_overlaps(shell)
+
+
+def _report_overlaps(shell: Any) -> None:
+    """Write overlaps to the errors of the cell that shows a figure, where the build finds them."""
+    formatter = shell.display_formatter.formatters["image/svg+xml"]
+    draw = formatter.lookup_by_type(Figure)
+
+    def checked(fig: Figure) -> str:
+        for line in overlaps(fig):
+            print(f"overlap: {line}", file=sys.stderr)
+        return draw(fig)
+
+    formatter.for_type(Figure, checked)
 
 
 def numbers(**values: SupportsFloat) -> None:
@@ -86,11 +107,81 @@ def figure(columns: int = 1, rows: int = 1, *, height: float = 3.6, **axes_optio
         return fig, fig.subplots(rows, columns, **axes_options)
 
 
-def look(i: int, *, marker: bool = False) -> dict[str, Any]:
-    """Colour, dash and, if asked, marker of the i-th curve of a figure; from the eighth on, colours meet new dashes."""
-    other = i + i // len(COLOURS)
-    kind = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[other % len(DASHES)]}
-    return kind | ({"marker": MARKERS[other % len(MARKERS)], "markersize": 5} if marker else {})
+# Each activation has one colour, dash and marker in the whole book. Shtanh is blue, and darker with its radius.
+ACTIVATIONS: dict[str, tuple[str, Any, str]] = {
+    "relu": ("#D55E00", "-", "s"),
+    "leaky": ("#E69F00", (0, (5, 1.5)), "P"),
+    "abs": ("#7A3B00", (0, (3, 1, 1, 1, 1, 1)), "X"),
+    "tanh": ("#000000", (0, (1.2, 1.2)), "^"),
+    "erf": ("#666666", (0, (5, 1.5)), "v"),
+    "sigmoid": ("#999999", (0, (8, 2)), "<"),
+    "elu": ("#009E73", (0, (5, 1.5, 1.2, 1.5)), "D"),
+    "selu": ("#66A61E", (0, (8, 2)), "v"),
+    "gelu": ("#CC79A7", (0, (5, 1.5)), "P"),
+    "silu": ("#8E3A80", (0, (1.2, 1.2)), "X"),
+    "softplus": ("#B39B00", (0, (3, 1, 1, 1, 1, 1)), "<"),
+    "ssine": ("#0B8A8A", (0, (5, 1.5)), "p"),
+    "sexp": ("#5E4FA2", (0, (5, 1.5, 1.2, 1.5)), "h"),
+    "ssaw": ("#A6761D", (0, (8, 2)), "d"),
+    "shtanh": ("#0072B2", "-", "o"),
+}
+_SHTANH: dict[float, tuple[str, Any]] = {
+    1: ("#6FB8E8", (0, (1.2, 1.2))), 2: ("#3F9BDB", (0, (3, 1, 1, 1, 1, 1))), 3: ("#1F86CC", (0, (5, 1.5))),
+    5: ("#0072B2", "-"), 8: ("#005C92", (0, (8, 2))), 10: ("#004A77", (0, (5, 1.5, 1.2, 1.5))),
+    12: ("#00395C", "-"), 30: ("#002A45", (0, (8, 2))),
+}  # fmt: skip
+_OTHER_NAMES = {"modulus": "abs", "hard tanh": "shtanh", "swish": "silu"}
+
+
+def of_activation(name: str) -> dict[str, Any] | None:
+    """Colour, dash and marker of an activation by the name that a legend gives it; None if it names none.
+
+    name: "ReLU", "shtanh(a=5)", "Shtanh, $a = 3$", "leaky, 0.01", ...
+    """
+    plain = name.lower().replace("$", "").replace("_relu", "").strip()
+    plain = next(
+        (known + plain[len(other) :] for other, known in _OTHER_NAMES.items() if plain.startswith(other)), plain
+    )
+    family = plain.split("(")[0].split(",")[0].split(" ")[0]
+    if family not in ACTIVATIONS:
+        return None
+    colour, dash, marker = ACTIVATIONS[family]
+    if family == "shtanh":
+        radius = re.search(r"a ?= ?([\d.]+)", plain)
+        chosen = float(radius[1]) if radius else 1.0 if name.startswith("hard") else 5.0
+        colour, dash = _SHTANH.get(chosen, (colour, dash))
+    return {"color": colour, "linestyle": dash, "marker": marker}
+
+
+def label(name: str) -> str:
+    """How a legend spells an activation: "shtanh(a=5)" is "Shtanh, $a = 5$"; any other name stays as it is."""
+    for pattern, words in (
+        (r"\bs(htanh|sine|exp|aw)\(a=([\d.]+)\)", r"S\1, $a = \2$"),
+        (r"\bleaky_relu\(slope=([\d.]+)\)", r"leaky ReLU, \1"),
+        (r"\brelu\b", "ReLU"),
+        (r"\b(elu|gelu)\(alpha=1(?:\.0)?\)", r"\1"),
+    ):
+        name = re.sub(pattern, words, name)
+    return name
+
+
+def look(i: int, name: str = "", *, marker: bool = False) -> dict[str, Any]:
+    """Colour, dash and, if asked, marker of a curve.
+
+    i: its place in the figure; from the eighth on, colours meet new dashes. name: if it names an activation, the look
+    is that of the activation in the whole book, wherever it stands.
+    """
+    kind = of_activation(name)
+    if kind is None:
+        other = i + i // len(COLOURS)
+        kind = {
+            "color": COLOURS[i % len(COLOURS)],
+            "linestyle": DASHES[other % len(DASHES)],
+            "marker": MARKERS[other % len(MARKERS)],
+        }
+    if not marker:
+        del kind["marker"]
+    return kind | ({"markersize": 5} if marker else {})
 
 
 def identity(ax: Axes, low: float, high: float) -> None:
@@ -104,6 +195,15 @@ def identity(ax: Axes, low: float, high: float) -> None:
         color="#666666",
         fontsize=9,
     )
+
+
+def legend(ax: Axes, *, columns: int = 3) -> None:
+    """A legend above the axes, where no curve can lie under it; with a title, between title and axes."""
+    entries = len(ax.get_legend_handles_labels()[1])
+    rows = -(-entries // columns)
+    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(columns, entries), borderaxespad=0.2)
+    if ax.get_title():
+        ax.set_title(ax.get_title(), pad=8 + 16 * rows)
 
 
 def curves(
@@ -128,17 +228,15 @@ def curves(
     if diagonal:
         identity(axes, float(x[0]), float(x[-1]))
     for i, (name, y) in enumerate(ys.items()):
-        axes.plot(x, np.asarray(y, dtype=float), label=name, **look(i))
+        axes.plot(x, np.asarray(y, dtype=float), label=name, **look(i, name))
         if dots and name in dots:
-            axes.plot(
-                *dots[name], "o", color=COLOURS[i % len(COLOURS)], markersize=7, markeredgecolor="white", zorder=5
-            )
+            axes.plot(*dots[name], "o", color=look(i, name)["color"], markersize=7, markeredgecolor="white", zorder=5)
     if "x" in log:
         axes.set_xscale("log")
     if "y" in log:
         axes.set_yscale("log")
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    axes.legend()
+    legend(axes)
     return fig  # type: ignore[return-value]
 
 
@@ -161,12 +259,12 @@ def bands(
     for i, (name, values) in enumerate(samples.items()):
         values = np.asarray(values, dtype=float)
         low, high = np.percentile(values, [5, 95], axis=0)
-        axes.fill_between(x, low, high, color=COLOURS[i % len(COLOURS)], alpha=0.2, linewidth=0)
+        axes.fill_between(x, low, high, color=look(i, name)["color"], alpha=0.2, linewidth=0)
         every = max(1, len(x) // 12)
-        axes.plot(x[::every], values.mean(axis=0)[::every], **(look(i, marker=True) | {"linestyle": ""}))
-        axes.plot(x, np.asarray(theory[name], dtype=float), label=name, **look(i))
+        axes.plot(x[::every], values.mean(axis=0)[::every], **(look(i, name, marker=True) | {"linestyle": ""}))
+        axes.plot(x, np.asarray(theory[name], dtype=float), label=name, **look(i, name))
     axes.set(xlabel=xlabel, ylabel=ylabel)
-    axes.legend()
+    legend(axes)
     return fig  # type: ignore[return-value]
 
 
@@ -188,7 +286,7 @@ def phase_map(
     if edge is not None:
         ax.plot(*edge, color="white", linewidth=4)
         ax.plot(*edge, color="black", linewidth=2, label="edge of chaos")
-        ax.legend(loc="upper right", frameon=True)
+        legend(ax)
     ax.set(xlabel=r"weight variance $\sigma_w^2$", ylabel=r"bias variance $\sigma_b^2$")
     ax.set_xlim(np.min(np.asarray(sigma_w2)), np.max(np.asarray(sigma_w2)))
     ax.set_ylim(np.min(np.asarray(sigma_b2)), np.max(np.asarray(sigma_b2)))
@@ -271,6 +369,132 @@ def small_maps(
     fig.supylabel(ylabel, fontsize=10)
     fig.colorbar(image, ax=axes, label="test accuracy (%)", location="bottom", shrink=0.7, aspect=40)
     return fig
+
+
+def pairs(
+    patterns: Mapping[str, Sequence[ArrayLike]],
+    correlations: Mapping[str, Sequence[float]],
+    columns: Sequence[str],
+    *,
+    sides: tuple[str, str],
+) -> Figure:
+    """Two inputs side by side at several layers, with their correlation above each pair.
+
+    patterns: name of a network -> for each column an array (2, height, width), in standard deviations. correlations:
+    the same names -> a number for each column, NaN for none. columns: their titles. sides: what the two inputs are.
+    """
+    side, gap, margin = 0.49, 0.04, 0.32  # inches: of a pattern, between the two of a pair, for the names
+    step = (6.0 - margin) / len(columns)
+    height = 0.26 + 0.82 * len(patterns) + 0.2
+    fig, _ = figure(height=height)
+    fig.clear()
+    fig.set_layout_engine("none")
+    for row, (name, shown) in enumerate(patterns.items()):
+        bottom = height - 0.26 - 0.82 * (row + 1)
+        fig.text(0.14 / 6, (bottom + side / 2) / height, name, rotation=90, ha="center", va="center", fontsize=11)
+        for column, pattern in enumerate(shown):
+            left = margin + column * step
+            for n in range(2):
+                at = ((left + n * (side + gap)) / 6, bottom / height, side / 6, side / height)
+                ax = fig.add_axes(at, xticks=[], yticks=[])
+                ax.imshow(np.asarray(pattern)[n], cmap="gray", vmin=-2.5, vmax=2.5)
+                ax.grid(visible=False)
+                if row == len(patterns) - 1 and column == 0:
+                    ax.set_xlabel(sides[n], fontsize=11)
+            middle = (left + side + gap / 2) / 6
+            number = f"{correlations[name][column]:.2f}".replace("-", "−")
+            if number == "nan":  # nothing stands above the inputs themselves
+                number = ""
+            fig.text(middle, (bottom + side + 0.05) / height, number, ha="center", fontsize=12)
+            if row == 0:
+                fig.text(middle, 1 - 0.2 / height, columns[column], ha="center", fontsize=12)
+    return fig
+
+
+STATUS_COLOURS = {
+    "holds": "#2f8f5b", "holds, and sharpened": "#2a6f9e", "corrected": "#d98032", "holds under a condition": "#d9bf4a",
+    "not reproduced": "#b3263c", "not tested here": "#dddddd",
+}  # fmt: skip
+
+
+def status_map(rows: Mapping[str, Sequence[str]]) -> Figure:
+    """Statements as tiles, a row for each part, coloured by status; a mark in each tile says the same in grey.
+
+    rows: name of a part -> the statuses of its statements, in their order.
+    """
+    widest = max(len(statuses) for statuses in rows.values())
+    fig, ax = figure(height=0.31 * (len(rows) + 3.4))
+    for y, statuses in enumerate(rows.values()):
+        for x, status in enumerate(statuses):
+            _tile(ax, x, y, status)
+    for n, status in enumerate(STATUS_COLOURS):
+        x, y = (n % 2) * 9 - 3, len(rows) + 0.7 + n // 2
+        _tile(ax, x, y, status)
+        ax.text(x + 0.7, y, status, va="center", fontsize=10)
+    ax.set(xlim=(-6.6, widest + 0.1), ylim=(len(rows) + 3.2, -0.6), xticks=[], yticks=[])
+    for y, name in enumerate(rows):
+        ax.text(-0.75, y, name, ha="right", va="center", fontsize=10.5)
+    ax.spines[:].set_visible(False)
+    ax.grid(visible=False)
+    return fig
+
+
+def _tile(ax: Axes, x: float, y: float, status: str) -> None:
+    dark = status in ("holds", "holds, and sharpened", "not reproduced")
+    ax.add_patch(mpl.patches.Rectangle((x - 0.46, y - 0.44), 0.92, 0.88, color=STATUS_COLOURS[status]))
+    ax.text(x, y, MARKS[status], ha="center", va="center", fontsize=9, color="white" if dark else "black")
+
+
+# --- What must not happen in a figure ---
+
+
+def overlaps(fig: Figure) -> list[str]:
+    """Texts of a figure that lie on each other, and legends that lie on curves, points or bars; in words, one each.
+
+    The figure is drawn for it. A legend outside its axes, and texts inside one legend, are left out.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    canvas = FigureCanvasAgg(fig)
+    canvas.draw()
+    renderer = canvas.get_renderer()
+    texts = [text for text in fig.findobj(mpl.text.Text) if text.get_visible() and text.get_text().strip()]
+    boxes = [(text.get_text(), box) for text in texts if (box := text.get_window_extent(renderer)).width and box.height]
+    found = []
+    for i, (first, one) in enumerate(boxes):
+        for second, two in boxes[i + 1 :]:
+            if _covers(one, two):
+                found.append(f"{first!r} lies on {second!r}")
+    for ax in fig.axes:
+        legend = ax.get_legend()
+        if legend is None:
+            continue
+        frame = legend.get_window_extent(renderer)
+        for line in ax.lines:
+            points = _along(line.get_transform().transform(line.get_xydata()), joined=line.get_linestyle() != "None")
+            inside = (frame.x0 < points[:, 0]) & (points[:, 0] < frame.x1)
+            if np.any(inside & (frame.y0 < points[:, 1]) & (points[:, 1] < frame.y1)):
+                found.append(f"the legend lies on {line.get_label()!r}")
+        for patch in ax.patches:
+            if _covers(frame, patch.get_window_extent(renderer)):
+                found.append("the legend lies on a bar")
+    return found
+
+
+def _covers(one: Any, two: Any) -> bool:
+    """Whether two boxes share more than a hair, one pixel."""
+    width = min(one.x1, two.x1) - max(one.x0, two.x0)
+    height = min(one.y1, two.y1) - max(one.y0, two.y0)
+    return bool(width > 1 and height > 1)
+
+
+def _along(points: Any, *, joined: bool) -> Any:
+    """Points on a drawn line, close enough that none of its parts slips through a legend; finite ones only."""
+    points = points[np.isfinite(points).all(axis=1)]
+    if not joined or len(points) < 2:
+        return points
+    steps = np.linspace(0, 1, 16)[:, None]
+    return np.concatenate([start + steps * (end - start) for start, end in itertools.pairwise(points)])
 
 
 # --- Figures that move: plain SVG and a range slider, no library, readable without JavaScript ---

@@ -28,9 +28,9 @@ MISSING = "–"  # in place of what a row does not have
 # How columns that have a name in the code are headed.
 HEADS = {
     "sigma_b2": r"$\sigma_b^2$", "sigma_w2": r"$\sigma_w^2$", "q": "$q^*$", "q*": "$q^*$", "a": "$a$", "rho": r"$\rho$",
-    "chi1": r"$\chi_1$", "V'(q*)": "$V'(q^*)$", "R(0)": "$R(0)$", "a / sqrt(q*)": r"$a/\sqrt{q^*}$", "phi": "activation",
-    "sigma_b2 L / a^2": r"$\sigma_b^2 L/a^2$", "sigma_b2 L / q*": r"$\sigma_b^2 L/q^*$", "q* there": "$q^*$ there",
-    "lead over a = 1": "lead over $a = 1$", "lead of a = 10": "lead of $a = 10$",
+    "chi1": r"$\chi_1$", "V'(q*)": "$V'(q^*)$", "R(0)": "$R(0)$", "a / sqrt(q*)": r"$a/\sqrt{q^*}$",
+    "phi": "activation", "sigma_b2 L / a^2": r"$\sigma_b^2 L/a^2$", "sigma_b2 L / q*": r"$\sigma_b^2 L/q^*$",
+    "q* there": "$q^*$ there", "lead over a = 1": "lead over $a = 1$", "lead of a = 10": "lead of $a = 10$",
     "ms_per_network_step": "ms for a step of one network",
 }  # fmt: skip
 

@@ -36,7 +36,7 @@ import yaml
 from captions import fill
 from filelock import FileLock, Timeout
 from kernel import execute, prepare_environment
-from outputs import complaints
+from outputs import complaints, overlaps
 from pairs import read_source
 from provenance import Run, commit, device, table
 from tqdm import tqdm
@@ -158,6 +158,8 @@ def run_page(book: Book, page: str, key: str) -> Run:
         )
     if found := list(complaints(notebook)):
         raise BuildError(f"notebooks/{page}.md shows what no page may show:\n" + "\n".join(found))
+    for line in overlaps(notebook):
+        print(f"note    {page}, {line}", flush=True)
     clock = notebook.metadata.pop("papermill")  # holds paths of this machine, which are not published
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)

@@ -30,3 +30,13 @@ def complaints(notebook: NotebookNode) -> Iterator[str]:
             raw = RAW_OBJECT.search(text)
             if raw:
                 yield f"cell {number}: an object as Python writes it, {raw[0]!r}"
+
+
+def overlaps(notebook: NotebookNode) -> Iterator[str]:
+    """Texts and legends that lie on something in the figures of an executed page, as afli.figures has noted them."""
+    for number, cell in enumerate(notebook.cells):
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream" and output.name == "stderr":
+                for line in output.text.splitlines():
+                    if line.startswith("overlap: "):
+                        yield f"cell {number}: {line.removeprefix('overlap: ')}"

@@ -1,0 +1,84 @@
+"""Figures can be read: each activation has one look in the book, and no text or legend lies on what it names."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+mpl = pytest.importorskip("matplotlib")
+
+from afli import activations as act  # noqa: E402  (needs matplotlib)
+from afli import figures  # noqa: E402
+
+X = np.linspace(0, 1, 40)
+NAMES = ["ReLU", "tanh", "Shtanh, $a = 1$", "Shtanh, $a = 3$", "Shtanh, $a = 10$", "leaky ReLU, 0.01"]
+CURVES = {name: 1 - np.exp(-(n + 1) * X) for n, name in enumerate(NAMES)}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("ReLU", "relu"), ("Shtanh, $a = 3$", "shtanh(a=3)"), ("hard tanh", "Shtanh, $a = 1$"), ("modulus", "abs"),
+     ("leaky, 0.01", "leaky_relu(slope=0.01)"), ("elu", "elu(alpha=1)")],
+)  # fmt: skip
+def test_an_activation_looks_the_same_by_each_of_its_names_and_in_each_place(one, other):
+    assert figures.look(0, one, marker=True) == figures.look(4, other, marker=True)
+
+
+def test_every_family_of_the_package_has_a_look_of_its_own():
+    assert set(act.SCALED_BOUNDED_FAMILIES) <= set(figures.ACTIVATIONS)
+    looks = [(colour, str(dash)) for colour, dash, _ in figures.ACTIVATIONS.values()]
+    assert len(set(looks)) == len(looks)
+
+
+def test_what_names_no_activation_takes_its_place_in_the_figure():
+    assert figures.look(2, "layer 10") == figures.look(2)
+    assert figures.of_activation("width 64") is None
+
+
+def test_overlapping_texts_and_a_legend_on_a_curve_are_found():
+    fig, ax = figures.figure()
+    ax.plot(X, X, label="a curve")
+    ax.text(0.5, 0.2, "one label")
+    ax.text(0.52, 0.2, "another")
+    ax.legend(loc="upper right", frameon=True)
+    found = figures.overlaps(fig)
+    assert any("lies on 'another'" in line for line in found)
+    assert any("legend lies on 'a curve'" in line for line in found)
+
+
+def drawn():
+    """Each kind of figure that the functions of the package draw, with long names and many curves."""
+    samples = {name: np.stack([y, y + 0.05, y - 0.05]) for name, y in CURVES.items()}
+    maps = {"depth 20, orthogonal": (np.linspace(0.1, 0.9, 40).reshape(5, 8), np.full((5, 8), 0.02))}
+    stages = {"depth 20": {f"epoch {n}": np.linspace(0, 1, 40).reshape(5, 8) for n in (1, 2, 5, 10)}}
+    columns, rows = (1, 2, 3, 5, 8, 12, 20, 30), (1, 0.1, 0.01, 1e-3, 1e-4)
+    yield "curves", figures.curves(X, CURVES, xlabel="layer", ylabel=figures.RHO, title="Six activations")
+    yield "maps", figures.curves(X, {"tanh": X**0.5}, xlabel="x", ylabel="y", diagonal=True)
+    yield "bands", figures.bands(X, samples, CURVES, xlabel="layer", ylabel=figures.RHO)
+    yield "phase map", figures.phase_map(X + 1, X, np.outer(X, X), label="value", edge=(X + 1, X))
+    yield "cells", figures.cell_maps(maps, columns, rows, xlabel="a", ylabel="bias variance")
+    yield "small maps", figures.small_maps(stages, columns, rows, xlabel="a", ylabel="bias variance")
+    yield "statuses", figures.status_map({"2.1 correlations": list(figures.STATUS_COLOURS), "4.2": ["holds"] * 13})
+    pair = [np.zeros((2, 8, 8))] * 5
+    titles = ["images", *(f"layer {n}" for n in (1, 10, 30, 100))]
+    names = ("ReLU", "Shtanh, $a = 10$")
+    numbers = {name: [np.nan, -0.3, 0.85, 0.97, 1.0] for name in names}
+    yield "pairs", figures.pairs(dict.fromkeys(names, pair), numbers, titles, sides=("three", "eight"))
+
+
+@pytest.mark.parametrize(("kind", "figure"), [pytest.param(kind, fig, id=kind) for kind, fig in drawn()])
+def test_nothing_lies_on_anything_in_the_figures_of_the_package(kind, figure):
+    assert figures.overlaps(figure) == []
+
+
+def test_a_status_is_told_without_its_colour():
+    (axes,) = figures.status_map({"part": list(figures.STATUS_COLOURS)}).axes
+    marks = [text.get_text() for text in axes.texts[: len(figures.STATUS_COLOURS)]]
+    assert len(set(marks)) == len(figures.STATUS_COLOURS)
+
+
+def test_legends_spell_an_activation_in_one_way():
+    assert figures.label("shtanh(a=12), 0.1") == "Shtanh, $a = 12$, 0.1"
+    assert [figures.label(n) for n in ("relu", "elu(alpha=1)", "leaky_relu(slope=0.2)", "layer 3")] == [
+        "ReLU", "elu", "leaky ReLU, 0.2", "layer 3",
+    ]  # fmt: skip
