@@ -492,3 +492,15 @@ def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(tmp_path)
     ran = subprocess.run(["bash", "-c", show], capture_output=True, text=True, check=False)
     assert "Broken pipe" not in ran.stderr
     assert "Traceback" not in ran.stderr
+
+
+def test_networks_of_an_earlier_run_do_not_count_as_fast(capsys):
+    with runner._Bar(10) as bar:
+        bar.bar.start_t -= 3600.0  # an hour ago
+        bar.bar.mininterval = 0.0
+        bar.advance(6.0, earlier=True)
+        for _ in range(10):
+            bar.advance(0.2)
+    shown = capsys.readouterr().err.split("\r")
+    assert "8.0/10 networks, 2 networks/h" in shown[-1]
+    assert sum("networks/h" in line for line in shown) >= 10  # it moves at every step, however small

@@ -13,7 +13,7 @@ from afli.experiments import statistics
 from afli.experiments.spec import edge_of_chaos
 
 __all__ = [
-    "FALLS", "PAPER_CELLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report", "family_maps",
+    "PAPER_CELLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report", "family_maps",
     "final_rows", "first_stage", "flank_counts", "only", "orthogonal_leads", "paper_cells", "paper_report",
     "predictions", "race", "ridge_report", "scaled_rows", "stages",
 ]  # fmt: skip
@@ -70,12 +70,11 @@ def fall_leads(last: pd.DataFrame, over: str = "a = 10") -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-# The part of Figure 8 on ten splits that has been trained.
-FALLS = {"depth": 20}
+def fall_report(leads: pd.DataFrame, rows: pd.DataFrame | None = None, level: float = 0.99) -> pd.DataFrame:
+    """The outcome of `fall_leads` over a = 10 in percent, for reading.
 
-
-def fall_report(leads: pd.DataFrame) -> pd.DataFrame:
-    """The outcome of `fall_leads` in percent, for reading."""
+    rows: all stages of the same networks; with them, the first stage at which the mean training accuracy is `level`.
+    """
     columns = {
         "depth": leads["depth"], "bias variance": leads["sigma_b2"], "curve": leads["curve"],
         "rate": [f"{rate:g}" for rate in leads["learning_rate"]],
@@ -85,7 +84,14 @@ def fall_report(leads: pd.DataFrame) -> pd.DataFrame:
             for curve, found in zip(leads["curve"], leads["lead"], strict=True)
         ],
     }  # fmt: skip
-    return pd.DataFrame(columns).set_index(["depth", "bias variance", "curve"])
+    report = pd.DataFrame(columns).set_index(["depth", "bias variance", "curve"])
+    if rows is None:
+        return report
+    settings = ["depth", "sigma_b2", "curve"]
+    means = rows.assign(curve=curve_names(rows)).groupby([*settings, "epoch"])["train_accuracy"].mean().reset_index()
+    epochs = means[means["train_accuracy"] >= level].groupby(settings)["epoch"].min()
+    shown = epochs.reindex(report.index).map(lambda epoch: "-" if pd.isna(epoch) else f"{epoch:.0f}")
+    return report.assign(**{f"epochs to {100 * level:.0f}% in training": shown})
 
 
 def race(depth: int) -> dict[tuple[str, float], pd.DataFrame]:

@@ -13,7 +13,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -133,7 +133,7 @@ def train_all(
     dataset: data.Dataset,
     *,
     should_stop: Callable[[], bool],
-    on_progress: Callable[[float], None],
+    on_progress: Callable[[float, bool], None],
     on_stage: Callable[[pd.DataFrame, Place], None],
     on_lost: Callable[[Chunk, str], None],
     echo: Callable[[str], None] = print,
@@ -145,7 +145,7 @@ def train_all(
     executor
         "local", "dask-local:N" or "dask://HOST:PORT".
     on_progress
-        Told how many networks were done since.
+        Told how many networks were done since, and whether an earlier run has done them.
     on_stage
         Told the rows of a chunk that is not finished, and where they were made; in this process only.
     on_lost
@@ -170,7 +170,7 @@ def _here(
     work: Work,
     dataset: data.Dataset,
     should_stop: Callable[[], bool],
-    on_progress: Callable[[float], None],
+    on_progress: Callable[[float, bool], None],
     on_stage: Callable[[pd.DataFrame, Place], None],
     echo: Callable[[str], None],
 ) -> Iterator[Finished]:
@@ -180,7 +180,7 @@ def _here(
         if should_stop():
             return
         checkpoint = work.checkpoint(chunk, echo)
-        progress = partial(_in_networks, on_progress, len(chunk))
+        progress = _InNetworks(on_progress, len(chunk))
         rows = train(
             chunk, dataset, work.setup, checkpoints=checkpoint, should_stop=should_stop, on_progress=progress,
             on_stage=lambda rows: on_stage(rows, place),
@@ -191,8 +191,15 @@ def _here(
         checkpoint.delete()
 
 
-def _in_networks(on_progress: Callable[[float], None], members: int, fraction: float) -> None:
-    on_progress(fraction * members)
+class _InNetworks:
+    """Counts the fractions of a chunk that `train` tells, of which the first is what it found done, in networks."""
+
+    def __init__(self, on_progress: Callable[[float, bool], None], members: int) -> None:
+        self.on_progress, self.members, self.begun = on_progress, members, False
+
+    def __call__(self, fraction: float) -> None:
+        self.on_progress(fraction * self.members, not self.begun)
+        self.begun = True
 
 
 def worker_count(executor: str) -> int:
@@ -213,7 +220,7 @@ def _on_dask(
     chunks: Sequence[Chunk],
     work: Work,
     should_stop: Callable[[], bool],
-    on_progress: Callable[[float], None],
+    on_progress: Callable[[float, bool], None],
     on_lost: Callable[[Chunk, str], None],
     echo: Callable[[str], None],
 ) -> Iterator[Finished]:
@@ -257,7 +264,7 @@ def _on_dask(
                 if rows is not None:
                     yield Finished(chunk, rows, place)
                     work.checkpoint(chunk).delete()
-                    on_progress(len(chunk))
+                    on_progress(len(chunk), False)
             time.sleep(0.1)
         client.cancel(list(running))
 

@@ -274,13 +274,20 @@ class _Bar:
     def __init__(self, total: int) -> None:
         form = "{percentage:3.0f}%|{bar}| {n:.1f}/{total} networks{postfix}, {elapsed} gone, {remaining} to go"
         interval = 0.5 if sys.stderr.isatty() else 30.0
-        self.bar = tqdm(total=total, bar_format=form, mininterval=interval, postfix="0 networks/h")
+        # miniters: left to itself tqdm waits for as many networks as it once saw together, and stands still.
+        self.bar = tqdm(total=total, bar_format=form, mininterval=interval, miniters=0, postfix="0 networks/h")
 
-    def advance(self, networks: float) -> None:
-        """So many more networks are done."""
+    def advance(self, networks: float, earlier: bool = False) -> None:
+        """So many more networks are done. earlier: by a run before this one, which says nothing of this one's speed."""
+        networks = min(networks, self.bar.total - self.bar.n)
+        if earlier:
+            for count in ("n", "initial", "last_print_n"):
+                setattr(self.bar, count, getattr(self.bar, count) + networks)
+            return
         elapsed = max(self.bar.format_dict["elapsed"], 1e-3)
-        self.bar.set_postfix_str(f"{3600 * (self.bar.n + networks) / elapsed:,.0f} networks/h", refresh=False)
-        self.bar.update(min(networks, self.bar.total - self.bar.n))
+        done = self.bar.n + networks - self.bar.initial
+        self.bar.set_postfix_str(f"{3600 * done / elapsed:,.0f} networks/h", refresh=False)
+        self.bar.update(networks)
 
     def __enter__(self) -> _Bar:
         return self
