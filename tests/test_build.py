@@ -21,6 +21,8 @@ from pathlib import Path
 import build
 import captions
 import check_html
+import clean
+import labels
 import nbformat
 import pairs
 import psutil
@@ -29,6 +31,7 @@ import yaml
 from docutils import nodes
 from docutils.core import publish_doctree
 from IPython.core.inputtransformer2 import TransformerManager
+from kernel import execute
 from provenance import Run, commit, table
 from sphinx.ext.napoleon import Config, NumpyDocstring
 from sphinx_ext import afli_book
@@ -182,6 +185,26 @@ def test_an_unknown_page_is_an_error(run):
     assert "9_9" in printed
 
 
+@pytest.mark.parametrize(
+    ("written", "left"),
+    [
+        ("/tmp/k.py:1: RepellingPointWarning: q* repels\n  net = f()\n", ""),
+        ("/tmp/k.py:1: RuntimeWarning: overflow\n  f()\n", "/tmp/k.py:1: RuntimeWarning: overflow\n  f()"),
+        ("Killed\n", "Killed"),
+    ],
+)
+def test_a_page_may_write_known_warnings_and_nothing_else(written, left):
+    cell = nbformat.v4.new_code_cell("f()", outputs=[nbformat.v4.new_output("stream", name="stderr", text=written)])
+    assert build.warnings_of(nbformat.v4.new_notebook(cells=[cell])) == left
+
+
+def test_a_page_that_warns_fails(book):
+    book.source("first").write_text(FIRST.replace("print(", "import warnings\nwarnings.warn('odd')\nprint("))
+    with pytest.raises(build.BuildError, match=r"first.md warned:\n.*UserWarning: odd"):
+        build.run_page(book, "first", key="k")
+    assert not book.record("first").exists()
+
+
 # --- what succeeds ---------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +221,9 @@ def test_the_book_is_built_once_and_then_only_where_it_changed(book, run):
     assert re.search(r"Theorem *</span>\s*C1 \(attraction\)", second)  # what is not the paper's bears a C
     assert re.search(r"Theorem\s+C1\b", second.split("C1 (attraction)")[0])
     assert second.index("(C1)") < second.index("(C2)")
+    handed_out = (book.build / "html/_sources/notebooks/second.ipynb").read_text(encoding="utf-8")
+    assert "See [Lemma 3.3](first.ipynb) and [(22)](first.ipynb)" in handed_out
+    assert "**Theorem C1 (attraction).**" in handed_out
     runs = [Run.load(book.record(page)) for page in book.pages]
 
     status, printed = run()
@@ -474,14 +500,135 @@ def test_the_pair_check_finds_edits_orphans_and_missing_pairs(book, capsys):
     assert "second" not in printed
 
 
-def test_the_published_copy_installs_before_its_first_code_and_is_the_same_otherwise(book):
-    source, url = book.source("first"), "https://forge.example/someone/somewhere"
-    texts = pairs.stripped(source), pairs.stripped(source, url)
-    here, published = (nbformat.reads(text, as_version=4).cells for text in texts)
+# --- notebooks that readers open -------------------------------------------------------------------------------------
+
+
+class Anything(dict):
+    """A number or a name for every label, so that a page can be read without the rest of the book."""
+
+    def __missing__(self, name):
+        return clean.Label(f"Thing {name}", "notebooks/elsewhere", name)
+
+
+class AnyNumber(dict):
+    def __missing__(self, name):
+        return 1.0
+
+
+def names_for(page: str) -> clean.Names:
+    macros = build.config(build.Book(ROOT), None)["sphinx"]["config"]["mathjax3_config"]["tex"]["macros"]
+    return clean.Names(
+        Anything(), labels.citations(ROOT / "book/references.bib"), {name: tex[0] for name, tex in macros.items()}, page
+    )
+
+
+@pytest.fixture
+def any_number(monkeypatch):
+    monkeypatch.setattr(clean, "kept_numbers", lambda page: AnyNumber())
+
+
+@pytest.mark.parametrize("source", pairs.sources(ROOT), ids=lambda path: path.stem)
+def test_the_notebook_that_readers_open_holds_no_myst(source, any_number):
+    page = pairs.read_source(source)
+    copy = clean.clean(page, names_for(source.stem))
+    assert clean.raw(copy) == []
+    nbformat.validate(copy)
+    text = "\n".join(cell.source for cell in copy.cells if cell.cell_type == "markdown")
+    for name in ("E", "R", "erf", "erfc"):
+        assert not re.search(rf"\\{name}\b", text), "TeX that only the book defines"
+    code = [cell.source for cell in page.cells if cell.cell_type == "code"]
+    assert sorted(cell.source for cell in copy.cells if cell.cell_type == "code") == sorted(code)
+    captions_there = sum("caption" in cell.metadata.get("mystnb", {}).get("figure", {}) for cell in page.cells)
+    assert len(re.findall(r"^\*Thing ", text, re.MULTILINE)) >= captions_there
+
+
+MYST = r"""Mean {glue:text}`gap:.1%` by {prf:ref}`lem-3-3` and {eq}`eq-22` {cite:p}`price1958`; see [there](second) and
+{doc}`the other <second>`.
+
+```{prf:lemma} 3.3 (uniform gap)
+:label: lem-3-3
+:nonumber:
+
+Let $\E X = 0$:
+
+$$
+R(0) = 1
+$$ (eq-22)
+```
+
+````{prf:proof}
+:class: dropdown
+
+```{math}
+:label: eq-22
+x
+```
+````
+
+```{exercise} Why?
+:label: ex-1
+
+(easy) Say.
+```
+
+```{solution} ex-1
+:class: dropdown
+
+Because.
+```
+"""
+
+
+def test_statements_references_numbers_and_solutions_become_plain_markdown():
+    found = {
+        "lem-3-3": "Lemma 3.3", "eq-22": "(22)", "ex-1": "Exercise 1", "notebooks/second": "Second",
+    }  # fmt: skip
+    known = {
+        key: clean.Label(name, "notebooks/second" if key.startswith("notebooks") else "notebooks/first", key)
+        for key, name in found.items()
+    }
+    names = clean.Names(known, labels.citations(ROOT / "book/references.bib"), {"E": r"\mathbb{E}"}, "first")
+    keep = nbformat.v4.new_code_cell("figures.numbers(gap=0.25)")
+    keep.outputs.append(
+        nbformat.v4.new_output(
+            "display_data", {"application/papermill.record/text/plain": "0.25"}, metadata={"scrapbook": {"name": "gap"}}
+        )
+    )
+    page = nbformat.v4.new_notebook(cells=[keep, nbformat.v4.new_markdown_cell(MYST)])
+    copy = clean.clean(page, names)
+    text = "\n".join(cell.source for cell in copy.cells)
+    for part in (
+        "Mean 25.0% by Lemma 3.3 and (22) (Price, 1958); see [there](second.ipynb)", "[the other](second.ipynb)",
+        "**Lemma 3.3 (uniform gap).** Let $\\mathbb{E} X = 0$:", "R(0) = 1\n\\tag{22}\n$$",
+        "*Proof.* $$\nx\n\\tag{22}\n$$ ∎",
+        "**Exercise 1: Why?** (easy) Say.", "## Solutions\n### Exercise 1\nBecause.",
+    ):  # fmt: skip
+        assert part in text
+    assert copy.cells[0].outputs == []
+    del known["eq-22"]
+    with pytest.raises(KeyError, match="eq-22"):
+        clean.clean(page, names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["3_3_uniform_gap", "A_gaussian_calculus", "II_4_in_your_own_network"])
+def test_the_copy_runs_where_only_the_package_is(page, tmp_path, monkeypatch, any_number):
+    shutil.copytree(ROOT / "afli", tmp_path / "site/afli")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
+    (tmp_path / "downloads").mkdir()
+    copy = clean.clean(pairs.read_source(ROOT / f"notebooks/{page}.md"), names_for(page))
+    executed, kernel = execute(copy, tmp_path / f"{page}.ipynb", folder=tmp_path / "downloads", cell_limit=120)
+    assert Path(kernel.library).is_relative_to(tmp_path)
+    assert any(cell.get("outputs") for cell in executed.cells)
+
+
+def test_on_colab_a_copy_installs_before_its_first_code(book):
+    page, url = pairs.read_source(book.source("first")), "https://forge.example/someone/somewhere"
+    here = list(page.cells)
+    published = clean.with_install_cell(page, url).cells
     install = published.pop(1)
     assert published == here
     assert here[1].cell_type == "code"
-    assert install.metadata.tags == ["remove-cell"]
     assert url in install.source
     assert url not in str(here)
 
@@ -506,7 +653,7 @@ def test_on_colab_and_only_there_the_install_cell_clones_installs_and_goes_to_th
     if there:
         monkeypatch.setitem(sys.modules, "google.colab", object())
     url = "https://forge.example/someone/somewhere"
-    exec(TransformerManager().transform_cell(pairs.INSTALL_CELL.format(repository=url)), shell := Recorded())
+    exec(TransformerManager().transform_cell(clean.INSTALL_CELL.format(repository=url)), shell := Recorded())
     assert [line.split("|| ")[-1] for line in shell.asked] == there * [
         f'git clone --quiet --depth 1 "{url}" /content/companion',
         'pip install -q -e "/content/companion[notebooks]"',

@@ -34,8 +34,10 @@ import nbformat
 import psutil
 import yaml
 from captions import fill
+from clean import names_of, write_copies
 from filelock import FileLock, Timeout
 from kernel import execute, prepare_environment
+from nbformat import NotebookNode
 from outputs import complaints, overlaps
 from pairs import read_source
 from provenance import Run, commit, device, table
@@ -45,6 +47,9 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGE_BUDGET_SECONDS = 60
 LEDGER_PAGE = "claims"  # reads the evidence that the other pages have found
 CELL_LIMIT_SECONDS = 600  # a cell that hangs must end the build, not hold it
+# Pages show these on purpose and say so in their text; they are not printed there. Any other warning fails its page.
+KNOWN_WARNINGS = ("RepellingPointWarning: ", "UserWarning: theory holds for inputs of mean square")
+WARNING = re.compile(r"^\S.*: (\w+: .*)\n(?:  .*\n?)?", re.MULTILINE)  # with the line of code that Python adds
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -160,6 +165,8 @@ def run_page(book: Book, page: str, key: str) -> Run:
         raise BuildError(f"notebooks/{page}.md shows what no page may show:\n" + "\n".join(found))
     for line in overlaps(notebook):
         print(f"note    {page}, {line}", flush=True)
+    if unexpected := warnings_of(notebook):
+        raise BuildError(f"notebooks/{page}.md warned:\n{unexpected}")
     clock = notebook.metadata.pop("papermill")  # holds paths of this machine, which are not published
     for cell in notebook.cells:
         cell.metadata.pop("papermill", None)
@@ -172,6 +179,13 @@ def run_page(book: Book, page: str, key: str) -> Run:
     nbformat.write(notebook, book.executed(page))
     run.save(book.record(page))
     return run
+
+
+def warnings_of(notebook: NotebookNode) -> str:
+    """What the cells of an executed notebook wrote to stderr, without the known warnings."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    written = "".join(output["text"] for output in outputs if output.get("name") == "stderr")
+    return WARNING.sub(lambda found: "" if found[1].startswith(KNOWN_WARNINGS) else found[0], written).strip()
 
 
 def run_pages(book: Book, keys: dict[str, str], jobs: int) -> None:
@@ -291,6 +305,17 @@ def typeset(source: Path, output: Path, *, strict: bool) -> Path:
     return output / "_build" / "html" / "index.html"
 
 
+def hand_out(book: Book) -> None:
+    """Replace the notebooks that the book's download buttons give by clean copies."""
+    html = book.build / "html"
+    try:
+        write_copies(
+            {page: book.executed(page) for page in book.pages}, names_of(book.root, html), html / "_sources/notebooks"
+        )
+    except ValueError as error:
+        raise BuildError(str(error)) from None
+
+
 def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     """Run the pages that changed and typeset the book where anything changed; returns the page to open."""
     settings = config(book, repository)
@@ -311,6 +336,7 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     runs = [run for page in book.pages if (run := Run.load(book.record(page)))]
     (book.build / "src" / "provenance_table.md").write_text(table(runs, executed_now=set(stale)), encoding="utf-8")
     typeset(book.build / "src", book.root, strict=True)
+    hand_out(book)
     stamp.write_text(key)
     return index
 

@@ -2,10 +2,9 @@
 
     python tools/pairs.py             write every .ipynb            (make sync)
     python tools/pairs.py --check     compare, change nothing       (part of make lint)
-    python tools/pairs.py --install-from https://github.com/OWNER/REPOSITORY
-                                      the copy that Colab opens, with a cell that installs the repository
 
-Pairs are compared by content: modification times mean nothing after a clone.
+What readers open is another copy, of the executed page: see clean.py. Pairs are compared by content: modification
+times mean nothing after a clone.
 """
 
 from __future__ import annotations
@@ -20,17 +19,6 @@ import nbformat
 from nbformat import NotebookNode
 
 ROOT = Path(__file__).resolve().parents[1]
-
-# Only the published copy has this cell, before its first code cell; it does nothing outside Colab. A clone, not the
-# package alone: pages read tables of the repository, some from the folder they are in. Python finds an editable install
-# only when it starts, so the running kernel is told where it is.
-INSTALL_CELL = """\
-import sys
-if "google.colab" in sys.modules:
-    !test -d /content/companion || git clone --quiet --depth 1 "{repository}" /content/companion
-    %pip install -q -e "/content/companion[notebooks]"
-    %cd -q /content/companion/notebooks
-    sys.path.insert(0, "/content/companion")"""
 
 LINK_TO_SOURCE = re.compile(r"\]\((\w+)\.md(?=[#)])")
 
@@ -61,20 +49,9 @@ def read_source(path: Path) -> NotebookNode:
     return notebook
 
 
-def with_install_cell(notebook: NotebookNode, repository: str) -> NotebookNode:
-    """The notebook with a cell that installs the repository on Colab, before its first code cell."""
-    first = next((n for n, cell in enumerate(notebook.cells) if cell.cell_type == "code"), len(notebook.cells))
-    source = INSTALL_CELL.format(repository=repository)
-    notebook.cells.insert(first, nbformat.v4.new_code_cell(source, id="install", metadata={"tags": ["remove-cell"]}))
-    return notebook
-
-
-def stripped(path: Path, install_from: str | None = None) -> str:
-    """The text of the .ipynb that belongs beside a source; with a repository to install from, of its published copy."""
-    notebook = read_source(path)
-    if install_from:
-        notebook = with_install_cell(notebook, install_from)
-    return nbformat.writes(notebook) + "\n"
+def stripped(path: Path) -> str:
+    """The text of the .ipynb that belongs beside a source."""
+    return nbformat.writes(read_source(path)) + "\n"
 
 
 def complaint(path: Path) -> str | None:
@@ -96,10 +73,10 @@ def check(root: Path, pages: list[Path]) -> int:
     return 1 if complaints else 0
 
 
-def write(pages: list[Path], install_from: str | None) -> int:
+def write(pages: list[Path]) -> int:
     """Write the .ipynb of every source."""
     for page in pages:
-        page.with_suffix(".ipynb").write_text(stripped(page, install_from), encoding="utf-8")
+        page.with_suffix(".ipynb").write_text(stripped(page), encoding="utf-8")
     print(f"{len(pages)} notebooks written")
     return 0
 
@@ -107,12 +84,11 @@ def write(pages: list[Path], install_from: str | None) -> int:
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Write or check the .ipynb beside each notebook source.")
     parser.add_argument("--check", action="store_true", help="compare, change nothing")
-    parser.add_argument("--install-from", metavar="URL", help="repository that a cell of each copy clones on Colab")
     parser.add_argument("--root", type=Path, default=ROOT)
     options = parser.parse_args(argv)
     pages = sources(options.root)
     try:
-        return check(options.root, pages) if options.check else write(pages, options.install_from)
+        return check(options.root, pages) if options.check else write(pages)
     except ValueError as error:
         print(error)
         return 1
