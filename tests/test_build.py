@@ -617,7 +617,7 @@ def test_the_copy_runs_where_only_the_package_is(page, tmp_path, monkeypatch, an
     monkeypatch.setenv("PYTHONPATH", str(tmp_path / "site"))
     (tmp_path / "downloads").mkdir()
     copy = clean.clean(pairs.read_source(ROOT / f"notebooks/{page}.md"), names_for(page))
-    executed, kernel = execute(copy, tmp_path / f"{page}.ipynb", folder=tmp_path / "downloads", cell_limit=120)
+    executed, kernel = execute(copy, tmp_path / f"{page}.ipynb", folder=tmp_path / "downloads", cell_limit=600)
     assert Path(kernel.library).is_relative_to(tmp_path)
     assert any(cell.get("outputs") for cell in executed.cells)
 

@@ -232,7 +232,8 @@ def without_marks(cell: NotebookNode) -> NotebookNode:
     for output in cell.get("outputs", []):
         kept_elsewhere = any(kind.startswith(GLUE_RECORD) for kind in output.get("data", {}))
         if not kept_elsewhere and output.get("name") != "stderr" and not tags & {"remove-cell", "remove-output"}:
-            output.metadata = {}
+            if "metadata" in output:
+                output.metadata = {}
             kept.outputs.append(output)
     return kept
 

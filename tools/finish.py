@@ -1,0 +1,121 @@
+"""What the typeset HTML still needs: names that screen readers trust, descriptions, and previews of what links lead to.
+
+Sphinx and its theme write the pages; this mends what they leave, on the text of each page. Previews are files of script
+that the page loads when a link is hovered, since a page that was opened from a disk may load nothing else.
+"""
+
+from __future__ import annotations
+
+import html as entities
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from posixpath import normpath
+
+from bs4 import BeautifulSoup, Tag
+from labels import pages_of
+
+DESCRIPTION_LENGTH = 160  # what search engines show
+PREVIEWED = "div.math, figure, div.proof, div.exercise, div.citation, section"
+MENDED = (
+    # The theme warns in the console about the empty mode that it has written itself.
+    ('localStorage.getItem("mode") || ""', 'localStorage.getItem("mode") || "auto"'),
+    # A name must hold the words that are seen: let these words be the name.
+    (' title="Search" aria-label="Search" data-bs-placement', " data-bs-placement"),
+    ('role="doc-biblioentry"', 'role="listitem"'),  # the former is no item of the list around it
+    ('<summary aria-label="Toggle hidden content">', "<summary>"),
+)
+ICON_TITLE = re.compile(r'(<i class="theme-switch[^>]*?) +title="[^"]*"')
+EMPTY_HEAD = re.compile(r"<th([^>]*)>\s*</th>")
+IDS_OF_PARTS = re.compile(r' id="(?:proof|exercise|solution)-content"')  # on every statement: no id of anything
+TITLE_TWICE = re.compile(r"<title>(.+?) &#8212; \1</title>")
+TEX = re.compile(r"\\[()\[\]]")
+
+
+# --- the text of a page ----------------------------------------------------------------------------------------------
+
+
+def mended(page: str) -> str:
+    """The text of a finished page, with names, roles and ids as they should be."""
+    for old, new in MENDED:
+        page = page.replace(old, new)
+    page = ICON_TITLE.sub(r"\1", page)
+    page = EMPTY_HEAD.sub(r"<td\1></td>", page)
+    page = IDS_OF_PARTS.sub("", page)
+    page = TITLE_TWICE.sub(r"<title>\1</title>", page)
+    if "bd-sidebar-secondary" not in page:
+        # A script of the theme looks for this where something is as wide as the page.
+        page = page.replace("</body>", '<div class="bd-sidebar-secondary" hidden></div></body>')
+    if '<meta name="description"' not in page and (words := description(page)):
+        page = page.replace("</head>", f'<meta name="description" content="{entities.escape(words)}" />\n</head>', 1)
+    return page
+
+
+def description(page: str) -> str:
+    """The first sentences of a page, as a search engine may show them."""
+    _, _, article = page.partition('<article class="bd-article"')
+    for paragraph in re.findall(r"<p>(.*?)</p>", article, re.DOTALL):
+        words = " ".join(TEX.sub("", entities.unescape(re.sub(r"<[^>]+>", "", paragraph))).split())
+        if len(words) > 40:
+            return (
+                words if len(words) <= DESCRIPTION_LENGTH else words[: DESCRIPTION_LENGTH - 1].rsplit(" ", 1)[0] + "…"
+            )
+    return ""
+
+
+# --- previews --------------------------------------------------------------------------------------------------------
+
+
+def targets(pages: dict[str, BeautifulSoup]) -> dict[str, set[str]]:
+    """The ids that links of the text lead to, by the page that they are on."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for page, body in pages.items():
+        for link in body.select("article a.reference.internal[href*='#'], article a.internal[href*='#']"):
+            path, _, identifier = str(link["href"]).partition("#")
+            target = normpath(f"{PurePosixPath(page).parent}/{path}").removesuffix(".html") if path else page
+            found[target].add(identifier)
+    return found
+
+
+def preview(element: Tag) -> str | None:
+    """What is shown of a target: all of a statement, an equation, a figure or a reference; a section's first lines."""
+    copy = BeautifulSoup(str(element), "html.parser")
+    for mark in copy.select("a.headerlink, script"):
+        mark.decompose()
+    for inside in copy.find_all(id=True):
+        del inside["id"]
+    if element.name == "section":
+        heading, first = copy.find(re.compile(r"^h\d$")), copy.find("p")
+        return f"<strong>{heading.get_text()}</strong>{first or ''}" if heading else None
+    return str(copy)
+
+
+def previews(html: Path) -> dict[str, dict[str, str]]:
+    """Page by page, what links to it show when they are hovered."""
+    pages = {name: BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for name, path in pages_of(html)}
+    shown: dict[str, dict[str, str]] = {}
+    for page, wanted in targets(pages).items():
+        for identifier in sorted(wanted) if page in pages else ():
+            element = pages[page].find(id=identifier)
+            if element is not None and element.name == "span":  # an anchor before what it names
+                element = element.parent
+            if element is not None and element in pages[page].select(PREVIEWED) and (text := preview(element)):
+                shown.setdefault(page, {})[identifier] = text
+    return shown
+
+
+def write_previews(html: Path) -> None:
+    for page, shown in previews(html).items():
+        path = html / "_static" / "previews" / f"{page}.js"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"afliPreviews[{json.dumps(page)}] = {json.dumps(shown)};\n", encoding="utf-8")
+
+
+def finish(html: Path) -> None:
+    """Mend every page below a folder, and write the previews."""
+    paths: Iterable[Path] = (path for path in html.rglob("*.html") if "_static" not in path.parts)
+    for path in paths:
+        path.write_text(mended(path.read_text(encoding="utf-8")), encoding="utf-8")
+    write_previews(html)
