@@ -190,6 +190,7 @@ def test_an_unknown_page_is_an_error(run):
     [
         ("/tmp/k.py:1: RepellingPointWarning: q* repels\n  net = f()\n", ""),
         ("/tmp/k.py:1: RuntimeWarning: overflow\n  f()\n", "/tmp/k.py:1: RuntimeWarning: overflow\n  f()"),
+        ("overlap: a legend\n", ""),
         ("Killed\n", "Killed"),
     ],
 )

@@ -48,6 +48,7 @@ PAGE_BUDGET_SECONDS = 60
 LEDGER_PAGE = "claims"  # reads the evidence that the other pages have found
 CELL_LIMIT_SECONDS = 600  # a cell that hangs must end the build, not hold it
 # Pages show these on purpose and say so in their text; they are not printed there. Any other warning fails its page.
+NOTE = re.compile(r"^overlap: .*\n?", re.MULTILINE)  # what afli.figures says to the build
 KNOWN_WARNINGS = ("RepellingPointWarning: ", "UserWarning: theory holds for inputs of mean square")
 WARNING = re.compile(r"^\S.*: (\w+: .*)\n(?:  .*\n?)?", re.MULTILINE)  # with the line of code that Python adds
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -185,7 +186,8 @@ def warnings_of(notebook: NotebookNode) -> str:
     """What the cells of an executed notebook wrote to stderr, without the known warnings."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     written = "".join(output["text"] for output in outputs if output.get("name") == "stderr")
-    return WARNING.sub(lambda found: "" if found[1].startswith(KNOWN_WARNINGS) else found[0], written).strip()
+    left = WARNING.sub(lambda found: "" if found[1].startswith(KNOWN_WARNINGS) else found[0], written)
+    return NOTE.sub("", left).strip()
 
 
 def run_pages(book: Book, keys: dict[str, str], jobs: int) -> None:
