@@ -428,9 +428,9 @@ def status_map(rows: Mapping[str, Sequence[str]]) -> Figure:
         for x, status in enumerate(statuses):
             _tile(ax, x, y, status)
     for n, status in enumerate(STATUS_COLOURS):
-        x, y = (n % 2) * 9 - 3, len(rows) + 0.7 + n // 2
-        _tile(ax, x, y, status)
-        ax.text(x + 0.7, y, status, va="center", fontsize=10)
+        left, down = (n % 2) * 9.0 - 3, len(rows) + 0.7 + n // 2
+        _tile(ax, left, down, status)
+        ax.text(left + 0.7, down, status, va="center", fontsize=10)
     ax.set(xlim=(-6.6, widest + 0.1), ylim=(len(rows) + 3.2, -0.6), xticks=[], yticks=[])
     for y, name in enumerate(rows):
         ax.text(-0.75, y, name, ha="right", va="center", fontsize=10.5)
