@@ -52,7 +52,7 @@ def test_evidence_has_its_claim_its_status_and_its_numbers_in_sight() -> None:
     shown = sample("not reproduced", claimed="It is so.")._repr_html_()
     seen, folded = shown.split("</summary>")
     assert "not reproduced" in seen
-    assert 'Claimed</b> <span class="source">(Section 0)</span>: It is so.' in seen
+    assert 'Claimed</b>, <span class="source">Section 0</span>: It is so.' in seen
     assert r"Found here</b>: \(\sigma_b^2 \le 1\) holds. At most 0.123, 50%, in \(2^{10}\)." in seen
     assert "ρ = 10<sup>−4</sup>; σ<sub>b</sub><sup>2</sup> ≤ 0.1" in folded
     assert "x ≤ 2" in folded
@@ -102,8 +102,8 @@ def test_a_refutation_says_by_how_much(numbers: tuple[float, float], text: str) 
 
 def test_the_ledger_counts_filters_and_puts_the_paper_first() -> None:
     page = listing.ledger_page([sample(), sample("corrected", claimed="No.")])
-    assert page.count('class="row"') == 2
-    assert "<td>2</td></tr></tfoot>" in page
+    assert page.count('class="entry"') == 2
+    assert "<td class='number'>2</td></tr></tfoot>" in page
     assert (
         '[name="status"][value="corrected"]:checked) [data-status]:not([data-status="corrected"]){display:none}' in page
     )

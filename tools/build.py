@@ -45,7 +45,7 @@ from tqdm import tqdm
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE_BUDGET_SECONDS = 60
-LEDGER_PAGE = "claims"  # reads the evidence that the other pages have found
+LEDGER_PAGES = ("verdict", "claims")  # read the evidence that the other pages have found
 CELL_LIMIT_SECONDS = 600  # a cell that hangs must end the build, not hold it
 # Pages show these on purpose and say so in their text; they are not printed there. Any other warning fails its page.
 NOTE = re.compile(r"^overlap: .*\n?", re.MULTILINE)  # what afli.figures says to the build
@@ -322,8 +322,8 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     """Run the pages that changed and typeset the book where anything changed; returns the page to open."""
     settings = config(book, repository)
     keys = {page: page_key(book, page) for page in book.pages}
-    if LEDGER_PAGE in keys:
-        keys[LEDGER_PAGE] = hashlib.sha256(f"{keys}".encode()).hexdigest()
+    everything = hashlib.sha256(f"{keys}".encode()).hexdigest()
+    keys |= {page: everything for page in LEDGER_PAGES if page in keys}
     stale = {page: key for page, key in keys.items() if not is_fresh(book, page, key)}
     index, stamp = book.build / "html" / "index.html", book.build / "html.key"
     key = html_key(book, settings, keys)
@@ -332,8 +332,8 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
         return index
     stamp.unlink(missing_ok=True)
     print(f"{len(stale)} of {len(keys)} pages to run.")
-    run_pages(book, {page: key for page, key in stale.items() if page != LEDGER_PAGE}, jobs)
-    run_pages(book, {page: key for page, key in stale.items() if page == LEDGER_PAGE}, jobs)
+    run_pages(book, {page: key for page, key in stale.items() if page not in LEDGER_PAGES}, jobs)
+    run_pages(book, {page: key for page, key in stale.items() if page in LEDGER_PAGES}, jobs)
     stage(book, book.build / "src", book.pages, book.toc, settings)
     runs = [run for page in book.pages if (run := Run.load(book.record(page)))]
     (book.build / "src" / "provenance_table.md").write_text(table(runs, executed_now=set(stale)), encoding="utf-8")

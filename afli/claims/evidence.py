@@ -138,8 +138,8 @@ def entry(evidence: Evidence) -> str:
     claim = evidence.claim
     assert claim is not None, "evidence is shown after verify() has attached its claim"
     return (
-        f'<span class="line">{badge(claim.status)} <b>Claimed</b> '
-        f'<span class="source">({symbols(claim.source)})</span>: {markup(claim.claimed or claim.statement)}</span>'
+        f'<span class="line">{badge(claim.status)} <b>Claimed</b>, '
+        f'<span class="source">{symbols(claim.source)}</span>: {markup(claim.claimed or claim.statement)}</span>'
         f'<span class="line"><b>Found here</b>: {markup(found_here(evidence))}</span>'
     )
 

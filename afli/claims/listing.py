@@ -15,10 +15,10 @@ PARTS = {
     "3": "Section 3: linear regions",
     "4": "Section 4: experiments",
     "A": "Appendices",
-    "open": "Questions that the paper leaves open",
+    "open": "Open questions: those that the paper leaves",
     "II": "Beyond the paper",
     "III": "Infinite width",
-    "I": "The article and the question that Part I judges",
+    "I": "Part I: the article and the question that it judges",
 }
 
 
@@ -26,6 +26,10 @@ def part_of(claim: Claim) -> str:
     """The key of a claim's part in PARTS."""
     prefix = claim.page.split("_")[0]
     return {"B": "A"}.get(prefix, prefix)
+
+
+def _short(part: str) -> str:
+    return PARTS.get(part, part).split(":")[0]
 
 
 def ledger_page(found: Iterable[Evidence]) -> str:
@@ -40,7 +44,7 @@ def ledger_page(found: Iterable[Evidence]) -> str:
         for part, rows in by_part.items()
     }
     sections = "".join(
-        f'<section data-part="{part}"><h3 id="part-{part}">{html.escape(PARTS.get(part, part))}</h3>'
+        f'<section data-part="{part}"><h2 id="part-{part}">{html.escape(PARTS.get(part, part))}</h2>'
         f"{''.join(_row(evidence) for evidence in rows)}</section>"
         for part, rows in by_part.items()
     )
@@ -55,22 +59,23 @@ def _row(evidence: Evidence) -> str:
     assert claim is not None
     link = f'<a href="{claim.page}.html#evidence-{claim.anchor}">{html.escape(claim.id)}</a>'
     return (
-        f'<div class="row" id="{claim.anchor}" data-status="{slug(claim.status)}">'
+        f'<div class="entry" id="{claim.anchor}" data-status="{slug(claim.status)}">'
         f'<span class="id">{link}</span>{entry(evidence)}</div>'
     )
 
 
 def _counts(counts: Mapping[str, list[int]]) -> str:
     """How many claims of each part have each status, and in all."""
-    heads = "".join(f'<th scope="col">{badge(status)}</th>' for status in MARKS)
+    heads = "".join(f'<th scope="col" class="number">{badge(status)}</th>' for status in MARKS)
     body = ""
     for part, row in counts.items():
-        cells = "".join(f"<td>{n or '–'}</td>" for n in (*row, sum(row)))
-        body += f'<tr><th scope="row"><a href="#part-{part}">{html.escape(PARTS.get(part, part))}</a></th>{cells}</tr>'
+        cells = "".join(f"<td class='number'>{n or '–'}</td>" for n in (*row, sum(row)))
+        body += f'<tr><th scope="row"><a href="#part-{part}">{html.escape(_short(part))}</a></th>{cells}</tr>'
     totals = [sum(column) for column in zip(*counts.values(), strict=True)]
-    foot = "".join(f"<td>{n}</td>" for n in (*totals, sum(totals)))
+    foot = "".join(f"<td class='number'>{n}</td>" for n in (*totals, sum(totals)))
+    heads = f'<th scope="col">part</th>{heads}<th scope="col" class="number">all</th>'
     return (
-        f'<table class="data counts"><thead><tr><th scope="col">part</th>{heads}<th scope="col">all</th></tr></thead>'
+        f'<table class="data counts"><thead><tr>{heads}</tr></thead>'
         f'<tbody>{body}</tbody><tfoot><tr><th scope="row">all</th>{foot}</tr></tfoot></table>'
     )
 
@@ -79,7 +84,7 @@ def _filters(parts: Iterable[str]) -> str:
     """Two rows of radio buttons; the rules that hide what is not chosen are made with them."""
     groups = {
         "status": {slug(status): status for status in MARKS},
-        "part": {part: PARTS.get(part, part).split(":")[0] for part in parts},
+        "part": {part: _short(part) for part in parts},
     }
     boxes, rules = "", ""
     for group, choices in groups.items():
@@ -100,7 +105,7 @@ def _filters(parts: Iterable[str]) -> str:
 
 
 _SEARCH = """<script>(() => {
-const ledger = document.querySelector(".ledger"), rows = [...ledger.querySelectorAll(".row")];
+const ledger = document.querySelector(".ledger"), rows = [...ledger.querySelectorAll(".entry")];
 const label = document.createElement("label"), box = document.createElement("input");
 box.type = "search"; label.className = "search"; label.append("Search ", box);
 ledger.querySelector(".filters").append(label);
@@ -109,7 +114,7 @@ const texts = rows.map(row => row.textContent.toLowerCase());
 box.addEventListener("input", () => {
   const words = box.value.toLowerCase().split(/\\s+/).filter(Boolean);
   rows.forEach((row, i) => { row.hidden = !words.every(word => texts[i].includes(word)); });
-  ledger.querySelectorAll("section").forEach(part => { part.hidden = !part.querySelector(".row:not([hidden])"); });
+  ledger.querySelectorAll("section").forEach(part => { part.hidden = !part.querySelector(".entry:not([hidden])"); });
   ledger.querySelector(".nothing").hidden = rows.some(row => !row.hidden);
 });
 })();</script>"""
