@@ -458,7 +458,15 @@ def overlaps(fig: Figure) -> list[str]:
     canvas = FigureCanvasAgg(fig)
     canvas.draw()
     renderer = canvas.get_renderer()
+    outside = set()  # labels of ticks beyond the limits, which are not drawn
+    for axis in (axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)):
+        low, high = sorted(axis.get_view_interval())
+        reach = 1e-9 * (high - low)
+        for tick in (*axis.get_major_ticks(), *axis.get_minor_ticks()):
+            if not low - reach <= tick.get_loc() <= high + reach:
+                outside |= {tick.label1, tick.label2}
     texts = [text for text in fig.findobj(mpl.text.Text) if text.get_visible() and text.get_text().strip()]
+    texts = [text for text in texts if text not in outside]
     boxes = [(text.get_text(), box) for text in texts if (box := text.get_window_extent(renderer)).width and box.height]
     found = []
     for i, (first, one) in enumerate(boxes):
