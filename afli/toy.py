@@ -21,6 +21,7 @@ from afli.errors import ConvergenceError
 from afli.sampling import standard_layers
 
 __all__ = [
+    "GOAL",
     "Backprop",
     "Descent",
     "backprop",
@@ -32,6 +33,7 @@ __all__ = [
     "share_of_one_sign",
     "steps_to_unsaturate",
     "train",
+    "two_weights",
 ]
 
 AnyArray = NDArray[Any]
@@ -242,6 +244,22 @@ def share_of_one_sign(gradients: ArrayLike) -> float:
     return float(np.mean((rows >= 0).all(axis=1) | (rows <= 0).all(axis=1)))
 
 
+GOAL = (1.0, -1.0)  # of the neuron with two weights, which starts at minus that
+
+
+def two_weights(
+    mean: float, *, spread: float = 1.0, natural: bool = False, seed: int = 0, steps: int = 3000
+) -> Descent:
+    """A linear neuron that must turn (-1, 1) into GOAL, one weight up and one down, from 500 inputs.
+
+    The inputs are uniform within `spread` of (mean, mean). The rate is 1 over their mean square, or 0.5 for the natural
+    gradient; the rest is as in `descend`.
+    """
+    x = mean + spread * np.random.default_rng(seed).uniform(-1, 1, (500, 2))
+    rate = 0.5 if natural else 1 / float(np.mean(np.sum(x * x, axis=1)))
+    return descend(x, GOAL, [-1.0, 1.0], rate=rate, steps=steps, natural=natural)
+
+
 # --- A small network, written out ---
 
 
@@ -261,6 +279,18 @@ class Backprop:
     def weight_gradient(self, layer: int) -> AnyArray:
         """Gradient of the mean loss in the weights of a layer, (n_out, n_in): the mean of delta z^T."""
         return self.errors[layer].T @ self.inputs[layer] / len(self.loss)
+
+    def one_sign(self, layer: int, batch: int) -> float:
+        """Share of the layer's neurons whose weight gradient on a batch has one sign; those with none are left out.
+
+        The mean over all batches, which are taken in order. layer: from 0.
+        """
+        shares = []
+        for start in range(0, len(self.loss), batch):
+            rows = slice(start, start + batch)
+            gradient = self.errors[layer][rows].T @ self.inputs[layer][rows]
+            shares.append(share_of_one_sign(gradient[np.abs(gradient).max(axis=1) > 0]))
+        return float(np.mean(shares))
 
     def bias_gradient(self, layer: int) -> AnyArray:
         """Gradient of the mean loss in the biases of a layer, (n_out,)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from graphlib import TopologicalSorter
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import afli
+
 PACKAGE = Path(__file__).resolve().parents[1] / "afli"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-LAYERS = ("theory", "data", "claims", "networks", "experiments", "figures", "cli", "__main__")
+LAYERS = ("theory", "data", "claims", "departures", "networks", "experiments", "figures", "cli", "__main__")
 
 
 def dotted(path: Path) -> str:
@@ -72,6 +75,16 @@ def test_only_networks_and_experiments_know_torch(path: Path):
     if layer(dotted(path)) not in (LAYERS.index("networks"), LAYERS.index("experiments")):
         names = imported(path, lazily=not checks_claims(path))
         assert not {name for name in names if name.split(".")[0] == "torch"}
+
+
+def test_the_package_names_every_public_module_and_loads_it_when_it_is_used():
+    public = {name.split(".")[1] for name in NAMES - {"afli"} if not name.split(".")[1].startswith("_")}
+    assert public == set(dir(afli)) - {"__version__"}
+    listed = re.findall(r"[a-z_]+", " ".join(re.findall(r"^    (\S.*?)  ", afli.__doc__, re.M)))
+    assert sorted(listed) == sorted(afli.__all__)
+    assert all(getattr(afli, name).__name__ == f"afli.{name}" for name in afli.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        afli.nothing  # noqa: B018
 
 
 @pytest.mark.parametrize("heavy", ["torch", "matplotlib", "pandas", "IPython"])

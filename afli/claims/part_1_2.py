@@ -32,13 +32,7 @@ def small_network(sigma_w2: float = 2.0, seed: int = 0) -> list[toy.Layer]:
 def share_of_one_sign(phi: Activation, batch: int, images: int = 512) -> float:
     """Share of the second layer's neurons whose weight gradient on a batch has one sign; silent neurons left out."""
     x, labels = few_digits(images)
-    run = toy.backprop(small_network(), phi, x, labels)
-    shares = []
-    for start in range(0, images, batch):
-        rows = slice(start, start + batch)
-        gradient = run.errors[1][rows].T @ run.inputs[1][rows]
-        shares.append(toy.share_of_one_sign(gradient[np.abs(gradient).max(axis=1) > 0]))
-    return float(np.mean(shares))
+    return toy.backprop(small_network(), phi, x, labels).one_sign(1, batch)
 
 
 @question(
@@ -107,13 +101,6 @@ def batch_one_sign(phi: Activation = _RELU, batch: int = 64) -> Evidence:
     )
 
 
-def _two_weights(mean: float, *, spread: float = 1.0, natural: bool = False, seed: int = 0) -> toy.Descent:
-    """The neuron of the page: inputs uniform around `mean`, start (-1, 1), goal (1, -1)."""
-    x = mean + spread * np.random.default_rng(seed).uniform(-1, 1, (500, 2))
-    rate = 0.5 if natural else 1 / float(np.mean(np.sum(x * x, axis=1)))
-    return toy.descend(x, np.array([1.0, -1.0]), np.array([-1.0, 1.0]), rate=rate, steps=3000, natural=natural)
-
-
 @question(
     "question-search-space",
     "Steps that each raise both weights or lower both still reach a goal that asks for one up and one down.",
@@ -124,12 +111,12 @@ def _two_weights(mean: float, *, spread: float = 1.0, natural: bool = False, see
     mutants={"inputs all parallel": {"spread": 0.0}, "inputs of both signs": {"mean": 0.0}},
 )
 def search_space(spread: float = 1.0, mean: float = 2.0) -> Evidence:
-    run = _two_weights(mean, spread=spread)
+    run = toy.two_weights(mean, spread=spread)
     steps = run.updates[np.linalg.norm(run.updates, axis=1) > 0]
     domain = "inputs uniform on [1, 3]^2, 3000 single-example steps; measured is the distance that is left"
     if len(steps):
         equal(toy.share_of_one_sign(steps), 1.0, 0.0, domain=domain)
-    return at_most(np.linalg.norm(run.weights[-1] - [1.0, -1.0]), 1e-6, domain=domain)
+    return at_most(np.linalg.norm(run.weights[-1] - toy.GOAL), 1e-6, domain=domain)
 
 
 @claim(
@@ -142,10 +129,8 @@ def search_space(spread: float = 1.0, mean: float = 2.0) -> Evidence:
     mutants={"the natural gradient": {"natural": True}, "inputs centred": {"mean": 0.0}},
 )
 def zig_zag(mean: float = 4.0, natural: bool = False) -> Evidence:
-    goal = np.array([1.0, -1.0])
-
     def steps(m: float) -> float:
-        return float(np.mean([_two_weights(m, natural=natural, seed=s).steps_to(goal, 0.28) for s in range(8)]))
+        return float(np.mean([toy.two_weights(m, natural=natural, seed=s).steps_to(toy.GOAL, 0.28) for s in range(8)]))
 
     domain = "means over 8 runs, rate 1 / E|x|^2, until a tenth of the distance is left; measured is 10 N(0) / N(4)"
     return at_most(10 * steps(0.0) / steps(mean), 1.0, domain=domain)
