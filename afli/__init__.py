@@ -27,13 +27,8 @@ __all__ = [
     "errors", "fixed_points", "gain", "gaussian", "isometry", "kernels", "kinks", "meanfield", "moments",
     "phase_diagram", "pieces", "rates", "rectifiers", "regression", "sampling", "slope", "spectrum", "toy",
 ]  # fmt: skip
-_WITH_EXTRAS = [
-    "cli",
-    "experiments",
-    "figures",
-    "networks",
-    "tables",
-]  # not in __all__: `from afli import *` needs no extra
+# Not in __all__: `from afli import *` needs no extra.
+_WITH_EXTRAS = ["cli", "experiments", "figures", "networks", "tables"]
 
 
 def __getattr__(name: str) -> Any:
