@@ -88,7 +88,10 @@ def _report_overlaps(shell: Any) -> None:
 def numbers(**values: SupportsFloat) -> None:
     """Keep numbers of a page under names, for its text: {glue:text}`name:.2f` shows one. Needs myst-nb.
 
-    Raises TypeError or ValueError for what is no number.
+    Raises
+    ------
+    TypeError, ValueError
+        For what is no number.
     """
     from myst_nb import glue
 
@@ -100,7 +103,14 @@ def numbers(**values: SupportsFloat) -> None:
 def figure(columns: int = 1, rows: int = 1, *, height: float = 3.6, **axes_options: Any) -> tuple[Figure, Any]:
     """A figure in the style and its axes (an array if there are several), 6 inches wide a column, 9 at most.
 
-    height: inches per row. axes_options: as for `Figure.subplots`.
+    Parameters
+    ----------
+    columns, rows
+        How many axes there are beside and below each other.
+    height
+        Inches for each row.
+    axes_options
+        As for `Figure.subplots`.
     """
     with mpl.rc_context(STYLE):
         fig = Figure(figsize=(min(6.0 * columns, 9.0), height * rows))
@@ -134,9 +144,12 @@ _OTHER_NAMES = {"modulus": "abs", "hard tanh": "shtanh", "swish": "silu"}
 
 
 def of_activation(name: str) -> dict[str, Any] | None:
-    """Colour, dash and marker of an activation by the name that a legend gives it; None if it names none.
+    """Colour, dash and marker of an activation; None if the name is that of none.
 
-    name: "ReLU", "shtanh(a=5)", "Shtanh, $a = 3$", "leaky, 0.01", ...
+    Parameters
+    ----------
+    name
+        As a legend or the library gives it: "ReLU", "shtanh(a=5)", "Shtanh, $a = 3$", "leaky, 0.01".
     """
     plain = name.lower().replace("$", "").replace("_relu", "").strip()
     plain = next(
@@ -168,8 +181,14 @@ def label(name: str) -> str:
 def look(i: int, name: str = "", *, marker: bool = False) -> dict[str, Any]:
     """Colour, dash and, if asked, marker of a curve.
 
-    i: its place in the figure; from the eighth on, colours meet new dashes. name: if it names an activation, the look
-    is that of the activation in the whole book, wherever it stands.
+    Parameters
+    ----------
+    i
+        Its place in the figure; from the eighth on, colours meet new dashes.
+    name
+        If it is that of an activation, the look is the one that the activation has in the whole book.
+    marker
+        Whether its points are marked.
     """
     kind = of_activation(name)
     if kind is None:
@@ -220,8 +239,22 @@ def curves(
 ) -> Figure:
     """Named curves over one x.
 
-    x: (n,). ys: name -> (n,). diagonal: draw the identity. log: "x", "y" or "xy". dots: name -> a point to mark in the
-    colour of that curve. ax: draw into these axes instead of a new figure.
+    Parameters
+    ----------
+    x
+        Shape (n,).
+    ys
+        Name -> values, shape (n,).
+    xlabel, ylabel, title
+        Texts, with TeX between dollars.
+    diagonal
+        Draw the identity.
+    log
+        "x", "y" or "xy": which axes are logarithmic.
+    dots
+        Name -> a point to mark in the colour of that curve.
+    ax
+        Draw into these axes in place of a new figure.
     """
     fig, axes = figure() if ax is None else (ax.figure, ax)
     x = np.asarray(x, dtype=float)
@@ -251,8 +284,16 @@ def bands(
 ) -> Figure:
     """Measured curves with their spread, beside theory.
 
-    samples: name -> (trials, n): the mean is drawn with markers, the range from the 5th to the 95th percentile shaded.
-    theory: name -> (n,), drawn as a line of the same colour.
+    Parameters
+    ----------
+    x
+        Shape (n,).
+    samples
+        Name -> values, shape (trials, n): the mean is drawn with markers, the middle 90 per cent shaded.
+    theory
+        Name -> values, shape (n,), a line of the same colour.
+    xlabel, ylabel, ax
+        As for `curves`.
     """
     fig, axes = figure() if ax is None else (ax.figure, ax)
     x = np.asarray(x, dtype=float)
@@ -277,7 +318,21 @@ def phase_map(
     edge: tuple[ArrayLike, ArrayLike] | None = None,
     levels: int | Sequence[float] = 11,
 ) -> Figure:
-    """Filled contours over (sigma_w2, sigma_b2). values: (len(sigma_w2), len(sigma_b2)). edge: the critical curve."""
+    """Filled contours over the plane of the two variances.
+
+    Parameters
+    ----------
+    sigma_w2, sigma_b2
+        Shapes (n,) and (m,).
+    values
+        Shape (n, m).
+    label
+        What they are, beside the colours.
+    edge
+        The critical curve, its weight variances and its bias variances.
+    levels
+        How many contours, or which.
+    """
     fig, ax = figure(height=4.2)
     filled = ax.contourf(
         np.asarray(sigma_w2), np.asarray(sigma_b2), np.asarray(values).T, levels=levels, cmap="cividis"
@@ -306,8 +361,18 @@ def cell_maps(
 ) -> Figure:
     """Percentages over a grid of cells, one panel above the other, with a frame round the best cell of every row.
 
-    panels: name -> (means, half-widths), each (rows, columns), in [0, 1]; both are printed in the cell. collapsed: name
-    -> (rows, columns), true where a run ended no better than guessing: hatched. low, high: the range of the colours.
+    Parameters
+    ----------
+    panels
+        Name -> (means, half-widths), each of shape (rows, columns), in [0, 1]; both are printed in the cell.
+    columns, rows
+        What the cells differ in.
+    xlabel, ylabel
+        Texts, with TeX between dollars.
+    collapsed
+        Name -> shape (rows, columns), true where a run ended no better than guessing: hatched.
+    low, high
+        The range of the colours, in [0, 1].
     """
     fig, axes = figure(1, len(panels), height=3.0, squeeze=False)
     for ax, (name, (means, halves)) in zip(axes[:, 0], panels.items(), strict=True):
@@ -348,7 +413,12 @@ def small_maps(
 ) -> Figure:
     """Many maps on one scale, without numbers; a dot marks the best cell of every row.
 
-    maps: title of a row of maps -> title of a column -> means (rows, columns) in [0, 1]. low, high: range of colours.
+    Parameters
+    ----------
+    maps
+        Title of a row of maps -> title of a column -> means, shape (rows, columns), in [0, 1].
+    columns, rows, xlabel, ylabel, low, high
+        As for `cell_maps`.
     """
     titles = list(next(iter(maps.values())))
     fig, axes = figure(len(titles), len(maps), height=1.7, squeeze=False, sharex=True, sharey=True)
@@ -380,8 +450,16 @@ def pairs(
 ) -> Figure:
     """Two inputs side by side at several layers, with their correlation above each pair.
 
-    patterns: name of a network -> for each column an array (2, height, width), in standard deviations. correlations:
-    the same names -> a number for each column, NaN for none. columns: their titles. sides: what the two inputs are.
+    Parameters
+    ----------
+    patterns
+        Name of a network -> for each column an array of shape (2, height, width), in standard deviations.
+    correlations
+        The same names -> a number for each column, NaN for none.
+    columns
+        Their titles.
+    sides
+        What the two inputs are.
     """
     side, gap, margin = 0.49, 0.04, 0.32  # inches: of a pattern, between the two of a pair, for the names
     step = (6.0 - margin) / len(columns)
@@ -420,7 +498,10 @@ STATUS_COLOURS = {
 def status_map(rows: Mapping[str, Sequence[str]]) -> Figure:
     """Statements as tiles, a row for each part, coloured by status; a mark in each tile says the same in grey.
 
-    rows: name of a part -> the statuses of its statements, in their order.
+    Parameters
+    ----------
+    rows
+        Name of a part -> the statuses of its statements, in their order.
     """
     widest = max(len(statuses) for statuses in rows.values())
     fig, ax = figure(height=0.31 * (len(rows) + 3.4))
@@ -451,7 +532,7 @@ def _tile(ax: Axes, x: float, y: float, status: str) -> None:
 def overlaps(fig: Figure) -> list[str]:
     """Texts of a figure that lie on each other, and legends that lie on curves, points or bars; in words, one each.
 
-    The figure is drawn for it. A legend outside its axes, and texts inside one legend, are left out.
+    The figure is drawn for it. Texts of ticks beyond the limits are left out.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -480,13 +561,19 @@ def overlaps(fig: Figure) -> list[str]:
         frame = legend.get_window_extent(renderer)
         for line in ax.lines:
             points = _along(line.get_transform().transform(line.get_xydata()), joined=line.get_linestyle() != "None")
-            inside = (frame.x0 < points[:, 0]) & (points[:, 0] < frame.x1)
-            if np.any(inside & (frame.y0 < points[:, 1]) & (points[:, 1] < frame.y1)):
+            # What lies beyond the axes is not drawn.
+            if np.any(_inside(points, frame) & _inside(points, ax.bbox)):
                 found.append(f"the legend lies on {line.get_label()!r}")
         for patch in ax.patches:
             if _covers(frame, patch.get_window_extent(renderer)):
                 found.append("the legend lies on a bar")
     return found
+
+
+def _inside(points: Any, box: Any) -> Any:
+    """Which points lie in a box."""
+    across, up = points[:, 0], points[:, 1]
+    return (box.x0 < across) & (across < box.x1) & (box.y0 < up) & (up < box.y1)
 
 
 def _covers(one: Any, two: Any) -> bool:
@@ -547,9 +634,28 @@ def live_curve(
 ) -> Any:
     """A curve that a slider moves through `frames`, as an object that a notebook displays.
 
-    x: (n,). frames: value of the parameter, as text -> (n,). key: a unique HTML id. name: the parameter. alt: what the
-    figure shows, for a screen reader. start: index of the frame seen first, and without JavaScript. readout, readouts:
-    a sentence and one number per frame to put after it.
+    Parameters
+    ----------
+    x
+        Shape (n,).
+    frames
+        Value of the parameter, as text -> values, shape (n,).
+    key
+        A unique HTML id.
+    name
+        The parameter.
+    xlabel, ylabel
+        Plain texts.
+    alt
+        What the figure shows, for a screen reader.
+    ylim
+        Limits of the values.
+    start
+        Index of the frame seen first, and without JavaScript.
+    diagonal
+        Draw the identity.
+    readout, readouts
+        A sentence, and one number per frame to put after it.
     """
     x = np.asarray(x, dtype=float)
     (left, right), (low, high) = (float(x[0]), float(x[-1])), ylim
@@ -591,8 +697,20 @@ def live_path(
 ) -> Any:
     """A path in the plane that a slider moves through `frames`, as an object that a notebook displays.
 
-    frames: value of the parameter, as text -> points (n, 2). marks: label -> a point. shade: rectangles (left, bottom,
-    right, top) drawn in grey. Points outside the limits are drawn on the border. The rest as for `live_curve`.
+    Points outside the limits are drawn on the border.
+
+    Parameters
+    ----------
+    frames
+        Value of the parameter, as text -> points, shape (n, 2).
+    xlim, ylim
+        Limits of the plane.
+    marks
+        Label -> a point.
+    shade
+        Rectangles (left, bottom, right, top) drawn in grey.
+    key, name, xlabel, ylabel, alt, start, readout, readouts
+        As for `live_curve`.
     """
 
     def place(points: ArrayLike) -> Any:

@@ -93,3 +93,9 @@ def test_what_a_page_may_show_passes(frame):
         new_output("display_data", data={"image/svg+xml": "<svg/>", "text/plain": "Figure(a=1)"}),
     ]
     assert not list(complaints(page(*outputs)))
+
+
+def test_what_a_cell_prints_stands_in_one_box():
+    """Warnings between two lines of print would tear them apart."""
+    settings = (Path(__file__).resolve().parents[1] / "_config.yml").read_text(encoding="utf-8")
+    assert "nb_merge_streams: true" in settings
