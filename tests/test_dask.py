@@ -15,7 +15,7 @@ import torch
 from distributed import Client, LocalCluster
 
 from afli import data, experiments
-from afli.experiments import Experiment, Grid, Table
+from afli.experiments import Experiment, Grid, Table, executors
 
 
 def grid() -> Grid:
@@ -64,6 +64,19 @@ def test_two_workers_one_of_them_killed_give_the_rows_of_one_process(tmp_path, e
 @pytest.mark.cluster
 def test_local_workers_give_the_rows_of_one_process(tmp_path, expected):
     pd.testing.assert_frame_equal(run(tmp_path, "dask-local:1"), expected)
+
+
+def test_a_worker_that_is_slow_to_die_does_not_take_the_run_with_it():
+    class Busy:
+        closed = False
+
+        def close(self) -> None:
+            self.closed = True
+            raise TimeoutError("the worker's process has not ended in 5 s")
+
+    cluster = Busy()
+    executors._close(cluster)
+    assert cluster.closed
 
 
 def test_a_cluster_needs_a_dataset_by_name(tmp_path):

@@ -122,18 +122,20 @@ def cifar(clearly: bool = False, epoch: int = 1) -> Evidence:
     status="holds under a condition",
     mutants={"within one point": {"points": 0.01}, "with a = 3 too": {"smallest": 3.0}},
 )
-def families(points: float = 0.02, smallest: float = 5.0) -> Evidence:
+def families(points: float = 0.02, smallest: float = 5.0, depth: int = 20) -> Evidence:
     import pandas as pd
 
     from afli.experiments import analysis
 
     means = {
         name: rows[rows["a"] >= smallest].groupby(["sigma_b2", "a"])["test_accuracy"].mean()
-        for name, rows in analysis.family_maps().items()
+        for name, rows in analysis.family_maps(depth).items()
     }
     together = pd.DataFrame(means)
     spread = together.max(axis=1) - together.min(axis=1)
-    domain = f"{DIGITS_MAP}; Ssine, Sexp and Ssaw beside it; depth 20, orthogonal; spread of the four means of a cell"
+    domain = (
+        f"{DIGITS_MAP}; Ssine, Sexp and Ssaw beside it; depth {depth}, orthogonal; spread of the four means of a cell"
+    )
     return at_most(spread, points, domain=domain)
 
 

@@ -13,9 +13,9 @@ from afli.experiments import statistics
 from afli.experiments.spec import edge_of_chaos
 
 __all__ = [
-    "PAPER_CELLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report", "family_maps",
-    "final_rows", "first_stage", "flank_counts", "only", "orthogonal_leads", "paper_cells", "paper_report",
-    "predictions", "race", "ridge_report", "scaled_rows", "stages",
+    "PAPER_CELLS", "PAPER_FALLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report",
+    "family_maps", "final_rows", "first_stage", "flank_counts", "flank_counts_by_rate", "only", "orthogonal_leads",
+    "paper_cells", "paper_falls", "paper_report", "predictions", "race", "ridge_report", "scaled_rows", "stages",
 ]  # fmt: skip
 
 
@@ -147,7 +147,7 @@ def cells(rows: pd.DataFrame, column: str = "test_accuracy") -> list[list[list[f
     return [[[getattr(found[v, a], part) for a in radii] for v in variances] for part in ("mean", "half_width")]
 
 
-def family_maps(depth: int = 20) -> dict[str, pd.DataFrame]:
+def family_maps(depth: int) -> dict[str, pd.DataFrame]:
     """The last rows of the map of each family, digits with orthogonal weights, by its name."""
     shtanh = final_rows("fig7-laptop-digits", depth=depth, weights="orthogonal")
     others = final_rows("families-laptop-digits", part={"depth": depth})
@@ -165,6 +165,16 @@ def paper_cells(**settings: Any) -> pd.DataFrame:
     return only(statistics.load("fig7-paper-cifar-10-jpeg-copy", part=PAPER_CELLS), **settings)
 
 
+# The curves of Figure 8 that are trained at the paper's protocol: depth 20, sigma_b2 = 1, one trial.
+PAPER_FALLS = {"depth": 20, "sigma_b2": 1.0, "trial": 0, "schedule": [""]}
+
+
+def paper_falls() -> pd.DataFrame:
+    """The epochs of PAPER_FALLS, trained as `paper_cells`, with the name of the curve as a column."""
+    rows = statistics.load("fig8-paper-cifar-10-jpeg-copy", part=PAPER_FALLS)
+    return rows.assign(curve=curve_names(rows))
+
+
 def stages(rows: pd.DataFrame, column: str = "test_accuracy", across: str = "a") -> pd.DataFrame:
     """Accuracies in percent, stages of training down and another setting across; the mean, where there are trials."""
     return (100 * rows.pivot_table(index="epoch", columns=across, values=column)).round(1)
@@ -177,16 +187,16 @@ def first_stage(rows: pd.DataFrame, level: float, column: str = "train_accuracy"
 
 
 def paper_report(rows: pd.DataFrame, level: float = 0.4) -> pd.DataFrame:
-    """What each cell reached, for reading: accuracies in percent after the last epoch, and how soon it trained."""
-    last = rows[rows["epoch"] == rows["epochs"]].set_index("experiment")
-    epochs = [f"{epoch:.0f}" if epoch < float("inf") else "-" for epoch in first_stage(rows, level).loc[last.index]]
+    """What single networks reached, for reading: accuracies in percent at the end, and how soon they trained."""
+    last = rows[rows["epoch"] == rows["epochs"]].sort_values("sigma_b2", ascending=False, kind="stable")
+    epochs = first_stage(rows, level).loc[last["experiment"]]
     columns = {
-        "bias variance": last["sigma_b2"], "a": last["a"],
+        "bias variance": last["sigma_b2"], "network": curve_names(last),
         "test accuracy": (100 * last["test_accuracy"]).round(1),
         "training accuracy": (100 * last["train_accuracy"]).round(1),
-        f"epochs to {100 * level:.0f}% in training": epochs,
+        f"epochs to {100 * level:.0f}% in training": [f"{n:.0f}" if n < float("inf") else "-" for n in epochs],
     }  # fmt: skip
-    return pd.DataFrame(columns).set_index(["bias variance", "a"]).sort_index(ascending=[False, True])
+    return pd.DataFrame(columns).set_index(["bias variance", "network"])
 
 
 def ridge_report(found: pd.DataFrame) -> pd.DataFrame:
@@ -203,17 +213,21 @@ def ridge_report(found: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns | extra | {"verdict": judged}).set_index(found["sigma_b2"].rename("bias variance"))
 
 
-def flank_counts(scans: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Per dataset, at each rate and at the best rate per cell: rows with a right flank, a left flank, and both."""
+def flank_counts(rows: pd.DataFrame) -> dict[str, object]:
+    """Of one map, one rate per cell: its rows with a right flank, a left flank, and both, and the best a of each."""
+    found = statistics.ridges(rows)
+    return {
+        "mean accuracy": f"{100 * rows['test_accuracy'].mean():.1f}",
+        "right": found["right_flank"].sum(), "left": found["left_flank"].sum(), "both": found["ridge"].sum(),
+        "best a, by falling bias variance": ", ".join(f"{a:g}" for a in found["best_a"]),
+    }  # fmt: skip
+
+
+def flank_counts_by_rate(scans: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Per dataset the `flank_counts` at each rate, and at the best rate per cell."""
     rows = []
     for name, scan in scans.items():
         groups = {f"{rate:g}": group for rate, group in scan.groupby("learning_rate")}
         groups["best per cell"] = statistics.at_best_rate(scan)
-        for rate, group in groups.items():
-            found = statistics.ridges(group)
-            rows.append({
-                "data": name, "rate": rate, "mean accuracy": f"{100 * group['test_accuracy'].mean():.1f}",
-                "right": found["right_flank"].sum(), "left": found["left_flank"].sum(), "both": found["ridge"].sum(),
-                "best a, by falling bias variance": ", ".join(f"{a:g}" for a in found["best_a"]),
-            })  # fmt: skip
+        rows += [{"data": name, "rate": rate} | flank_counts(group) for rate, group in groups.items()]
     return pd.DataFrame(rows).set_index(["data", "rate"])

@@ -11,7 +11,7 @@ import logging
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -29,7 +29,7 @@ from afli.experiments.spec import register_activation
 from afli.experiments.training import Setup, train
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
+    from distributed import Client, Future, LocalCluster
 
 __all__ = ["Finished", "Place", "Work", "WorkerError", "interrupted", "train_all", "worker_count"]
 
@@ -312,12 +312,19 @@ def _connected(executor: str, stack: ExitStack) -> Client:
             dashboard_address=None,
             silence_logs=logging.CRITICAL,
         )
-        return stack.enter_context(Client(stack.enter_context(local)))
+        stack.callback(_close, local)
+        return stack.enter_context(Client(local))
     address = executor.removeprefix("dask://")
     try:
         return stack.enter_context(Client(address if "://" in address else f"tcp://{address}"))
     except OSError as error:
         raise ConnectionError(f"no Dask scheduler answers at {address}: {error}") from error
+
+
+def _close(cluster: LocalCluster) -> None:
+    """End the local workers. On a busy machine one may take longer to die than Dask waits: no fault of the run's."""
+    with suppress(TimeoutError):
+        cluster.close()
 
 
 class _Slots:
