@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import importlib
 import importlib.metadata
@@ -18,13 +19,19 @@ import tomllib
 import types
 from pathlib import Path
 
+import browser
 import build
 import captions
+import check_browser
 import check_html
 import clean
+import columns
+import finish
+import front
 import labels
 import nbformat
 import pairs
+import pdf
 import psutil
 import pytest
 import yaml
@@ -108,6 +115,7 @@ def book(tmp_path: Path) -> build.Book:
 def run(book: build.Book, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch):
     """Build the small book as `make book` does; returns the exit status and all that was printed."""
     monkeypatch.delenv("GITHUB_REPOSITORY", raising=False)
+    monkeypatch.setenv("CHROMIUM", "")  # the PDF has a test of its own
 
     def build_it(*arguments: str) -> tuple[int, str]:
         status = build.main(["--root", str(book.root), *arguments])
@@ -674,6 +682,132 @@ def test_the_extra_of_the_install_cell_has_all_that_pages_import():
                 used |= set(re.findall(r"^\s*(?:from|import) (\w+)", cell.source, flags=re.MULTILINE))
     used = {name.lower() for name in used - sys.stdlib_module_names}
     assert used <= named
+
+
+# --- the finished pages ----------------------------------------------------------------------------------------------
+
+PAGE = """<html><head><title>A book &#8212; A book</title></head><body>
+<article class="bd-article"><h1>Title</h1><p>Short.</p>
+<p>The variance <span>\\(q^*\\)</span> of a layer is what the next one starts from &amp; keeps.</p>
+<p>See <a class="reference internal" href="second.html#equation-eq-1">(1)</a> and
+<a class="reference internal" href="#part">a part</a>.</p>
+<section id="part"><h2>Part<a class="headerlink" href="#part">#</a></h2><p>It begins.</p></section>
+<table><tr><th></th><th>a</th></tr></table></article></body></html>"""
+
+
+def test_a_finished_page_has_a_description_one_title_and_no_empty_heads():
+    page = finish.mended(PAGE)
+    assert (
+        '<meta name="description" content="The variance q^* of a layer is what the next one starts from &amp; keeps."'
+        in page
+    )
+    assert "<title>A book</title>" in page
+    assert "<td></td><th>a</th>" in page
+    assert finish.mended(page) == page
+
+
+def test_links_show_what_they_lead_to(tmp_path):
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks/first.html").write_text(PAGE)
+    (tmp_path / "notebooks/second.html").write_text(
+        '<article><div class="math" id="equation-eq-1"><span class="eqno">(1)</span>x</div><p id="p">no</p></article>'
+    )
+    shown = finish.previews(tmp_path)
+    assert shown["notebooks/second"] == {"equation-eq-1": '<div class="math"><span class="eqno">(1)</span>x</div>'}
+    assert shown["notebooks/first"] == {"part": "<strong>Part</strong><p>It begins.</p>"}
+    finish.write_previews(tmp_path)
+    assert (
+        (tmp_path / "_static/previews/notebooks/second.js").read_text().startswith('afliPreviews["notebooks/second"]')
+    )
+
+
+def test_code_on_a_page_fits_its_column_and_means_the_same():
+    wide = "f(" + ", ".join(f"argument_{n}={n}" for n in range(9)) + ")"
+    page = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(text) for text in (wide, "x  =  1")])
+    columns.narrow([page])
+    assert max(len(line) for line in page.cells[0].source.split("\n")) <= columns.COLUMN
+    assert ast.dump(ast.parse(page.cells[0].source)) == ast.dump(ast.parse(wide))
+    assert page.cells[1].source == "x  =  1"  # what fits is left as it is
+
+
+# Lines of code that no layout makes short enough: strings and comments. Only ever lower it.
+MOST_WIDE_LINES = 16
+
+
+def test_pages_gain_no_code_that_is_wider_than_their_column():
+    pages = {source.stem: pairs.read_source(source) for source in pairs.sources(ROOT)}
+    columns.narrow(list(pages.values()))
+    wide = [
+        f"{name}: {line}"
+        for name, page in pages.items()
+        for cell in page.cells
+        if cell.cell_type == "code" and "remove-cell" not in cell.metadata.get("tags", [])
+        for line in cell.source.split("\n")
+        if len(line) > columns.COLUMN
+    ]
+    assert len(wide) <= MOST_WIDE_LINES, "\n".join(wide)
+
+
+def test_a_page_says_how_long_it_is_and_what_it_needs():
+    text = nbformat.v4.new_markdown_cell("# Title\n\n" + "word " * 1500)
+    code = nbformat.v4.new_code_cell("import torch\nfrom afli import figures\nstatistics.load('t')")
+    page = front.with_facts(nbformat.v4.new_notebook(cells=[text, code]), seconds=7.4)
+    assert (
+        "About 10 minutes to read. Its code ran for 7 s and needs NumPy and SciPy, PyTorch, matplotlib, and the tables"
+        in page.cells[0].source
+    )
+    assert front.facts(nbformat.v4.new_notebook(cells=[code]), 1.0) == ""
+
+
+def test_the_list_of_figures_has_the_first_sentence_of_each_caption():
+    figure = {"caption": "The gap at $a = 1.5$. It falls.", "name": "fig-gap"}
+    cell = nbformat.v4.new_code_cell("", metadata={"mystnb": {"figure": figure}})
+    page = nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_code_cell("")])
+    assert (
+        front.figure_list([("first", page)]) == "- {numref}`fig-gap`. The gap at $a = 1.5$. ({doc}`/notebooks/first`)\n"
+    )
+
+
+needs_a_browser = pytest.mark.skipif(not browser.program(), reason="there is no Chromium here")
+VISIBLE = """<!DOCTYPE html><html lang="en"><head><title>T</title></head><body><main><article class="bd-article">
+<h1 style="font-size: 30px">Title</h1><h2 style="font-size: 20px">Part</h2><p>Text.</p></article></main></body>
+</html>"""
+
+
+@pytest.mark.book
+@needs_a_browser
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        ("Text.", "Text.", ""),
+        ("Text.", '<img src="data:image/png;base64,AA">', "image-alt"),
+        ("<p>", '<p style="color: #aaa; background: #fff">', "color-contrast"),
+        ("<p>", '<p style="width: 900px">', "sideways"),
+        ("30px", "12px", "no larger"),
+        ("Text.", "<script>null.f()</script>", "console"),
+    ],
+)
+def test_what_keeps_a_reader_from_a_page_is_found(tmp_path, old, new, problem):
+    path = tmp_path / "page.html"
+    path.write_text(VISIBLE.replace(old, new, 1))
+    with browser.browser() as page:
+        found, _ = check_browser.look(page, path)
+    assert [line for line in found if problem in line or not problem] == found
+    assert bool(found) == bool(problem)
+
+
+@pytest.mark.book
+@needs_a_browser
+def test_the_book_is_printed_as_one_document_whose_links_stay_inside(book, run, monkeypatch):
+    run()
+    html = book.build / "html"
+    monkeypatch.delenv("CHROMIUM")
+    text = pdf.whole(html)
+    ids = set(re.findall(r' id="([^"]+)"', text))
+    inside = re.findall(r'href="#([^"]+)"', text)
+    assert "notebooks-first--lem-3-3" in inside
+    assert set(inside) <= ids
+    assert pdf.write_pdf(html).read_bytes().startswith(b"%PDF")
 
 
 # --- reading offline -------------------------------------------------------------------------------------------------

@@ -30,9 +30,10 @@ class BrowserError(Exception):
 
 
 def program() -> str | None:
-    """Where Chromium is: the variable CHROMIUM, or a program on the path; None where there is none."""
-    named = os.environ.get("CHROMIUM")
-    return named or next((found for name in PROGRAMS if (found := shutil.which(name))), None)
+    """Where Chromium is: what the variable CHROMIUM says, nothing if empty, or else a program on the path."""
+    if "CHROMIUM" in os.environ:
+        return os.environ["CHROMIUM"] or None
+    return next((found for name in PROGRAMS if (found := shutil.which(name))), None)
 
 
 class Page:

@@ -31,11 +31,16 @@ from types import FrameType
 from typing import Any
 
 import nbformat
+import pdf
 import psutil
 import yaml
+from browser import BrowserError, program
 from captions import fill
 from clean import names_of, write_copies
+from columns import narrow
 from filelock import FileLock, Timeout
+from finish import finish
+from front import figure_list, with_facts
 from kernel import execute, prepare_environment
 from nbformat import NotebookNode
 from outputs import complaints, overlaps
@@ -46,6 +51,8 @@ from tqdm import tqdm
 ROOT = Path(__file__).resolve().parents[1]
 PAGE_BUDGET_SECONDS = 60
 LEDGER_PAGES = ("verdict", "claims")  # read the evidence that the other pages have found
+PDF_LINE = f'<a href="../{pdf.NAME}">The whole book as one PDF</a>, with contents and links.\n'
+NO_PDF_LINE = "This copy of the book was built where there is no Chromium, so it has no PDF of the whole.\n"
 CELL_LIMIT_SECONDS = 600  # a cell that hangs must end the build, not hold it
 # Pages show these on purpose and say so in their text; they are not printed there. Any other warning fails its page.
 NOTE = re.compile(r"^overlap: .*\n?", re.MULTILINE)  # what afli.figures says to the build
@@ -258,12 +265,22 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
         shutil.copytree(book.root / folder, target / folder, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.rmtree(target / "notebooks", ignore_errors=True)
     (target / "notebooks").mkdir()
+    notebooks: dict[str, NotebookNode] = {}
     for page in pages:
         try:
-            notebook = fill(nbformat.read(book.executed(page), as_version=4))
+            notebooks[page] = fill(nbformat.read(book.executed(page), as_version=4))
         except KeyError as error:
             raise BuildError(f"notebooks/{page}.md: a caption names {error}, which the page keeps nowhere") from None
-        nbformat.write(notebook, target / "notebooks" / f"{page}.ipynb")
+    narrow(list(notebooks.values()))
+    (target / "figure_list.md").write_text(figure_list(notebooks.items()), encoding="utf-8")
+    for page, notebook in notebooks.items():
+        run = Run.load(book.record(page))
+        seen = with_facts(notebook, run.seconds) if run else notebook
+        nbformat.write(seen, target / "notebooks" / f"{page}.ipynb")
+    changes = book.root / "CHANGELOG.md"
+    (target / "CHANGELOG.md").write_text(
+        changes.read_text(encoding="utf-8") if changes.exists() else "", encoding="utf-8"
+    )
     for name, content in (("_config.yml", settings), ("_toc.yml", toc)):
         (target / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
@@ -274,7 +291,8 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
 def html_key(book: Book, settings: dict[str, Any], keys: dict[str, str]) -> str:
     """Hash of all that the finished HTML depends on."""
     prose = [*files_below(book.root / "book"), *files_below(book.root / "tools"), book.root / "_toc.yml"]
-    return hashlib.sha256(f"{keys}{settings}{digest(prose, book.root)}".encode()).hexdigest()
+    parts = f"{keys}{settings}{digest(prose, book.root)}{bool(program())}"
+    return hashlib.sha256(parts.encode()).hexdigest()
 
 
 def typeset(source: Path, output: Path, *, strict: bool) -> Path:
@@ -318,6 +336,17 @@ def hand_out(book: Book) -> None:
         raise BuildError(str(error)) from None
 
 
+def print_book(book: Book) -> None:
+    """Make the PDF of the whole, where there is a browser to print it."""
+    if not program():
+        print("No Chromium here: the book has no PDF.")
+        return
+    try:
+        pdf.write_pdf(book.build / "html")
+    except BrowserError as error:
+        raise BuildError(f"The PDF of the book was not made: {error}") from None
+
+
 def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     """Run the pages that changed and typeset the book where anything changed; returns the page to open."""
     settings = config(book, repository)
@@ -338,7 +367,9 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     runs = [run for page in book.pages if (run := Run.load(book.record(page)))]
     (book.build / "src" / "provenance_table.md").write_text(table(runs, executed_now=set(stale)), encoding="utf-8")
     typeset(book.build / "src", book.root, strict=True)
+    finish(book.build / "html")
     hand_out(book)
+    print_book(book)
     stamp.write_text(key)
     return index
 
@@ -359,7 +390,9 @@ def preview(book: Book, prefix: str, jobs: int) -> Path:
     chapters = [{"file": f"notebooks/{page}"} for page in pages[1:]] + [{"file": "book/bibliography"}]
     toc = {"format": "jb-book", "root": f"notebooks/{pages[0]}", "chapters": chapters}
     stage(book, folder / "src", pages, toc, config(book, None))
-    return typeset(folder / "src", folder, strict=False)
+    index = typeset(folder / "src", folder, strict=False)
+    finish(index.parent)
+    return index
 
 
 @contextmanager

@@ -86,6 +86,7 @@ def main(argv: list[str] | None = None) -> int:
     # The listings of source code are Sphinx's own, all of one kind.
     paths = [path for path in all_pages(options.html) if "_modules" not in path.parts]
     paths = [path for path in paths if not options.pages or path.stem in options.pages]
+    paths = [path for path in paths if 'class="bd-article"' in path.read_text(encoding="utf-8")]  # no mere redirect
     if not paths:
         print(f"no pages in {options.html}: run `make book` first", file=sys.stderr)
         return 1
