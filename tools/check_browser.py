@@ -26,7 +26,8 @@ SERIOUS = ("serious", "critical")
 # Not ours: the theme's navigation. Everything else on a page counts.
 RUN_AXE = """
 axe.run(document, {resultTypes: ['violations'], rules: {region: {enabled: false}}}).then(found =>
-  found.violations.map(v => ({rule: v.id, impact: v.impact, places: v.nodes.map(n => n.target.join(' '))})))
+  found.violations.map(v => ({rule: v.id, impact: v.impact, places: v.nodes.map(n => n.target.join(' ')),
+    why: v.nodes[0].any[0]?.message ?? v.help})))
 """
 DARK = "document.documentElement.dataset.theme = 'dark'; document.documentElement.dataset.mode = 'dark'"
 TO_THE_END = "window.scrollTo(0, document.body.scrollHeight), new Promise(done => setTimeout(done, 100))"
@@ -68,7 +69,7 @@ def look(page: Page, path: Path) -> tuple[list[str], list[dict[str, Any]]]:
     problems = [f"console: {error}" for error in page.errors]
     for barrier in found:
         if barrier["impact"] in SERIOUS:
-            where = f"at {len(barrier['places'])} places, as {barrier['places'][0]}"
+            where = f"at {len(barrier['places'])} places, as {barrier['places'][0]}: {barrier['why']}"
             problems.append(f"{barrier['rule']} ({barrier['impact']}, {barrier['mode']}) {where}")
     if phone["width"] > PHONE:
         problems.append(f"scrolls sideways on a phone: {phone['width']} px, {', '.join(phone['wide'])}")
