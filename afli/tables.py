@@ -21,7 +21,7 @@ from afli.claims.wording import markup
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["HEADS", "MISSING", "Table", "table", "use_for_pandas"]
+__all__ = ["HEADS", "MISSING", "Html", "Table", "table", "use_for_pandas"]
 
 MISSING = "–"  # in place of what a row does not have
 
@@ -33,6 +33,16 @@ HEADS = {
     "q* there": "$q^*$ there", "lead over a = 1": "lead over $a = 1$", "lead of a = 10": "lead of $a = 10$",
     "ms_per_network_step": "ms for a step of one network",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Html:
+    """A cell that is HTML already, a link for example. No str: pandas would forget what kind of str it was."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
 
 
 @dataclass(frozen=True)
@@ -161,7 +171,13 @@ def _is_numeric(values: Iterable[Any]) -> bool:
     """Whether a column is of numbers, or of strings that begin with one: "81.8 ± 4.7"."""
     present = [value for value in values if not _is_missing(value)]
     return all(
-        _is_real(value) or (isinstance(value, str) and value.lstrip("-−±. ")[:1].isdigit() and len(value) < 20)
+        _is_real(value)
+        or (
+            isinstance(value, str)
+            and not isinstance(value, Html)
+            and value.lstrip("-−±. ")[:1].isdigit()
+            and len(value) < 20
+        )
         for value in present
     ) and bool(present)
 
@@ -195,5 +211,7 @@ def _text(value: Any, places: int | None) -> str:
         if np.isinf(number):
             return "∞" if number > 0 else "−∞"
         return markup(three_digits(number)) if places is None else f"{number:,.{places}f}".replace("-", "−")
+    if isinstance(value, Html):
+        return value.text
     text = str(value)
     return markup(text) if "$" in text or "<" not in text else html.escape(text)

@@ -59,6 +59,12 @@ def test_decimals_can_be_asked_for(frame):
         tables.table(frame, " ")
 
 
+def test_a_cell_may_be_a_link():
+    link = '<a href="x.html">12 things</a>'
+    shown = tables.Table(pd.DataFrame({"more": [tables.Html(link)]}))._repr_html_()
+    assert f"<td>{link}</td>" in shown
+
+
 def page(*outputs, tags=()):
     return new_notebook(cells=[new_code_cell("x", outputs=list(outputs), metadata={"tags": list(tags)})])
 
@@ -71,6 +77,7 @@ def result(**data):
     ("output", "complaint"),
     [
         (result(text_html='<table border="1" class="dataframe">'), "as pandas shows it"),
+        (result(text_html='<th id="T_1" class="col_heading level0 col0">'), "as pandas shows it"),
         (result(text_html='<table class="data"><tr>'), "without a caption"),
         (result(text_plain="MeanField(tanh, sigma_w2=1.9, q=0.8)"), "as Python writes it"),
         (result(text_plain="np.float64(8.1)"), "as Python writes it"),
