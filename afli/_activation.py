@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from afli import gaussian
-from afli._inputs import Array, Function, function, like, real
+from afli._inputs import Array, Function, Many, function, like, quiet_underflow, real
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class Activation:
     def __call__(self, z: float) -> float: ...
     @overload
     def __call__(self, z: ArrayLike) -> Any: ...
+    @quiet_underflow
     def __call__(self, z: ArrayLike) -> Any:
         """phi(z), for a number or an array of any shape. Raises TypeError or ValueError if z is not real and finite."""
         return like(self.function(real("z", z)))
@@ -122,6 +123,7 @@ class Activation:
     def derivative(self, z: float) -> float: ...
     @overload
     def derivative(self, z: ArrayLike) -> Any: ...
+    @quiet_underflow
     def derivative(self, z: ArrayLike) -> Any:
         """phi'(z); at a kink the mean of the two one-sided slopes, eq. (17). Input as for a call."""
         z = real("z", z)
@@ -137,8 +139,8 @@ class Activation:
     @overload
     def mean(self, f: Function, q: float) -> float: ...
     @overload
-    def mean(self, f: Function, q: ArrayLike) -> Any: ...
-    def mean(self, f: Function, q: ArrayLike) -> Any:
+    def mean(self, f: Function, q: Many) -> Array: ...
+    def mean(self, f: Function, q: float | Many) -> Any:
         """E f(sqrt(q) Z) for an f that is made of phi: cut at its kinks, on panels of its scale.
 
         Parameters

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import numbers
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+Many = NDArray[Any] | Sequence[Any]  # what gives an array back, where a number gives a number
 Function = Callable[[Array], Array]
 Layer = tuple[NDArray[Any], NDArray[Any]]  # W (n_out, n_in) and b (n_out,)
+
+# Underflow means 0 here, also in a session in which numpy raises. A decorator of what is called from outside.
+quiet_underflow = np.errstate(under="ignore")
 
 WEIGHTS = ("gaussian", "orthogonal")  # the two kinds of random weights: independent normal entries, Haar matrices
 
@@ -59,6 +63,15 @@ def integer(name: str, value: Any, *, low: int, high: int = 2**53) -> int:
     if int(value) > high:
         raise ValueError(f"{name} must be at most {high}, got {reprlib.repr(value)}")
     return int(value)
+
+
+def together(**arrays: Array) -> list[Array]:
+    """The arrays broadcast to one shape; ValueError, naming them, if they do not fit together."""
+    try:
+        return list(np.broadcast_arrays(*arrays.values()))
+    except ValueError:
+        shapes = ", ".join(str(a.shape) for a in arrays.values())
+        raise ValueError(f"{', '.join(arrays)} must broadcast together, got shapes {shapes}") from None
 
 
 def points(name: str, value: Any) -> tuple[float, ...]:

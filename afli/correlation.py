@@ -22,6 +22,7 @@ from afli.errors import ConvergenceError
 
 _LEAST_DEGREE, _MOST_DEGREE = 16, 256  # of a series; built-in activations need 32 to 128
 _TANGENT_RULE = np.polynomial.legendre.leggauss(24)
+_WIDE_TANGENT_RULE = np.polynomial.legendre.leggauss(160)  # for angles up to pi / 2 and series of 256 terms
 
 
 @lru_cache(maxsize=256)
@@ -53,7 +54,7 @@ class PriceCurve:
     def __init__(self, phi: Activation, q: Array | float) -> None:
         q = np.asarray(q, dtype=float)
         self._kernel = price_kernel(phi, q)
-        self._mean2 = moments.mean(phi, q) ** 2 / q
+        self._mean2 = 0.0 if phi.is_odd else moments.mean(phi, q) ** 2 / q  # exactly, so that R(0) = sigma_b2 / q
         self._slope2 = moments.slope_power(phi, q, 1) ** 2
 
     def value(self, rho: Array) -> Array:
@@ -78,16 +79,18 @@ class ChebyshevCurve:
         self._quotient = divided(self._slope)
 
     def value(self, rho: Array) -> Array:
-        """E phi(U1) phi(U2) / q."""
-        return self._evaluated(rho, 0)
+        """E phi(U1) phi(U2) / q; for odd phi exactly 0 at rho = 0."""
+        value = self._evaluated(rho, 0)
+        return np.where(rho == 0, 0.0, value) if self._phi.is_odd else value
 
     def slope(self, rho: Array) -> Array:
         """E phi'(U1) phi'(U2), eq. (21)."""
         return self._evaluated(rho, 1)
 
     def above_tangent(self, angle: Array) -> tuple[Array, Array]:
-        """As for `PriceCurve`, for cos(angle) in [NEAR_ONE, 1]; the relative error is about 1e-12 / angle."""
-        return rise_and_drop(self._quotient, angle, self._layer)
+        """As for `PriceCurve`; the relative error is about 1e-12 / angle."""
+        rule = _TANGENT_RULE if np.cos(np.max(angle, initial=0.0)) >= NEAR_ONE - 1e-9 else _WIDE_TANGENT_RULE
+        return rise_and_drop(self._quotient, angle, self._layer, rule)
 
     def _evaluated(self, rho: Array, which: int) -> Any:
         x = angle_variable(np.abs(rho), self._layer)
@@ -123,12 +126,15 @@ def divided(series: Array) -> Array:
     return -r[..., :-2]
 
 
-def rise_and_drop(quotient: Array, angle: Array, layer: Array | float) -> tuple[Array, Array]:
+def rise_and_drop(
+    quotient: Array, angle: Array, layer: Array | float, rule: tuple[Array, Array] = _TANGENT_RULE
+) -> tuple[Array, Array]:
     """(value - tangent at 1, slope(1) - slope(rho)) near rho = cos(angle) = 1 from the `divided` series of the slope.
 
     quotient: shape (terms,), or (terms, n) for n networks and angles of shape (n,); layer: a number, or shape (n,).
+    rule: nodes and weights; the default is for rho >= NEAR_ONE.
     """
-    node, weight = _TANGENT_RULE
+    node, weight = rule
     layer = np.broadcast_to(layer, angle.shape)[..., None]
     end = np.arcsinh(angle[..., None] / layer)
     v = np.concatenate([0.5 * end * (node + 1), end], axis=-1)  # psi = layer sinh(v)
@@ -168,7 +174,7 @@ def _series_of_any_degree(phi: Activation, q: float, side: int, halvings: int) -
     degree = _LEAST_DEGREE
     samples = _samples(phi, q, side, degree, np.arange(degree + 1), halvings)
     while True:
-        series = np.array([_series(column) for column in samples.T])
+        series = np.array([series_through(column) for column in samples.T])
         size = np.abs(series).max(axis=1, keepdims=True)
         last = np.abs(series[:, -5:])  # five: even or odd terms alone may vanish
         if np.all(last <= (2e-14 + phi.rounding) * size):
@@ -191,7 +197,8 @@ def _agrees(series: tuple[Array, Array], phi: Activation, q: float, side: int, h
         known.append((-1.0, (square, slope2)))
     layer = float(layer_of(phi, q))
     psi = layer * np.sinh(0.5 * np.arcsinh(0.5 * np.pi / layer) * (1 - 0.31))
-    value, slope = gaussian.pair_moments(phi, side * float(np.cos(psi)), float(np.sin(psi)), q, halvings + 1)
+    finer = halvings + int(psi < _hermite(phi, q, halvings).from_angle)  # of two routes the other, of one a finer rule
+    value, slope = gaussian.pair_moments(phi, side * float(np.cos(psi)), float(np.sin(psi)), q, finer)
     known.append((-0.31, (value / q, slope)))
     # Ten times the accuracy that R is said to have would be too late: 1e-13 of the size, or what phi' is known to.
     slack = 2e-13 + 10 * phi.rounding
@@ -207,11 +214,22 @@ def _samples(phi: Activation, q: float, side: int, degree: int, index: NDArray[n
     layer = float(layer_of(phi, q))
     # 1 + x = 2 sin^2, relatively accurate near rho = +-1
     psi = layer * np.sinh(np.arcsinh(0.5 * np.pi / layer) * np.sin(0.5 * np.pi * (degree - index) / degree) ** 2)
-    pairs = [gaussian.pair_moments(phi, side * float(np.cos(p)), float(np.sin(p)), q, halvings) for p in psi]
-    return np.array(pairs) / (q, 1.0)
+    hermite, values = _hermite(phi, q, halvings), np.empty((len(psi), 2))
+    far = psi >= hermite.from_angle
+    values[far] = hermite.at(side * np.cos(psi[far]))
+    for i in np.flatnonzero(~far):
+        rho, s = side * float(np.cos(psi[i])), float(np.sin(psi[i]))
+        values[i] = gaussian.pair_moments(phi, rho, s, q, halvings)
+    return values / (q, 1.0)
 
 
-def _series(samples: Array) -> Array:
+@lru_cache(maxsize=16)
+def _hermite(phi: Activation, q: float, halvings: int) -> gaussian.HermiteSeries:
+    sums = float(moments.square(phi, np.asarray(q))), float(moments.slope_power(phi, np.asarray(q), 2))
+    return gaussian.hermite_series(phi, q, sums, halvings)
+
+
+def series_through(samples: Array) -> Array:
     """Chebyshev coefficients from values at the extrema cos(pi j / n)."""
     from scipy.fft import dct
 

@@ -68,11 +68,16 @@ def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> SecondM
     shortest, longest = lengths(phi)
     low = float(np.min(np.where(sigma_b2 > 0, 0.1 * sigma_b2, 1e-16 * shortest**2)))
     if np.isfinite(phi.bound):
-        high = 2 * float(np.max(sigma_w2) * phi.bound**2 + np.max(sigma_b2))
+        with np.errstate(over="ignore"):
+            high = 2 * float(np.max(sigma_w2) * phi.bound**2 + np.max(sigma_b2))
     else:
         high = max(1e8 * longest**2, 1e4 * float(np.max(sigma_b2)))
     first, last = (int(np.floor(np.log10(v))) for v in (max(low, 1e-300), min(high, 1e300)))
     decades, failure = [_decade(phi, first)], None
+    if np.isfinite(phi.bound) and not high <= 1e300:
+        failure = ConvergenceError(
+            f"sigma_w2 = {np.max(sigma_w2):g} leaves the range of a float: q of {phi.name} may too"
+        )
     for exponent in range(first + 1, last + 1):
         try:
             decades.append(_decade(phi, exponent))
@@ -88,7 +93,8 @@ def near_tangencies(excess: Array) -> NDArray[np.bool_]:
     sign = np.where(excess > ROUNDING, 1.0, -1.0)
     height = sign * excess  # its minima, as high as the grid can resolve
     left, middle, right = height[..., :-2], height[..., 1:-1], height[..., 2:]
-    bend = left - 2 * middle + right
+    with np.errstate(over="ignore", invalid="ignore"):
+        bend = left - 2 * middle + right
     found = np.zeros(excess.shape, dtype=bool)
     found[..., 1:-1] = (middle <= left) & (middle <= right) & (middle < bend) & (bend > 1e-12)
     found[..., 1:-1] &= (sign[..., :-2] == sign[..., 1:-1]) & (sign[..., 1:-1] == sign[..., 2:])
@@ -241,7 +247,8 @@ def _critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
                     "it is nearly linear"
                 )
         return high / 2, high
-    exponents = [int(np.floor(np.log10(v))) for v in (1e-16 * shortest**2, 1e8 * longest**2)]
+    # As far up as this since functions close to ReLU are critical at all, and far out: elu with alpha = 1e-6.
+    exponents = [int(np.floor(np.log10(v))) for v in (1e-16 * shortest**2, 1e20 * longest**2)]
     reached, failure = False, None
     for exponent in range(exponents[0], exponents[1] + 1):
         try:

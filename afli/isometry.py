@@ -6,13 +6,13 @@ proved for Gaussian weights and standard for Haar-orthogonal ones; the book comp
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from afli import moments
 from afli._activation import Activation, require
-from afli._inputs import WEIGHTS, Array, integer, like, real, word
+from afli._inputs import WEIGHTS, Array, Many, integer, like, quiet_underflow, real, word
 from afli.meanfield import MeanField
 
 __all__ = ["backward_variance", "derivative_moment", "jacobian_moments", "jacobian_variance", "moment_ratio"]
@@ -20,17 +20,65 @@ __all__ = ["backward_variance", "derivative_moment", "jacobian_moments", "jacobi
 _S1 = dict(zip(WEIGHTS, (-1.0, 0.0), strict=True))  # second coefficient of the S-transform of W W^T, eq. (12)
 
 
-def derivative_moment(phi: Activation, q: Any, k: int) -> Any:
-    """mu_k = E[phi'(sqrt(q) Z)^(2k)], below eq. (12). q > 0, any shape; k >= 1."""
+@overload
+def derivative_moment(phi: Activation, q: float, k: int) -> float: ...
+@overload
+def derivative_moment(phi: Activation, q: Many, k: int) -> Array: ...
+@quiet_underflow
+def derivative_moment(phi: Activation, q: float | Many, k: int) -> Any:
+    """mu_k = E[phi'(sqrt(q) Z)^(2k)], below eq. (12).
+
+    Parameters
+    ----------
+    phi
+        The activation.
+    q
+        Variances > 0, any shape.
+    k
+        At least 1.
+
+    Returns
+    -------
+    float or Array
+        In the shape of q.
+
+    Raises
+    ------
+    ConvergenceError
+        If the integral does not settle.
+    ValueError, TypeError
+        For bad input.
+    """
     require(phi)
     q = real("q", q, low=0.0, open_low=True)
     return like(moments.slope_power(phi, q, 2 * integer("k", k, low=1)))
 
 
-def moment_ratio(phi: Activation, q: Any) -> Any:
-    """mu_2 / mu_1^2 >= 1, with equality only if |phi'| is constant. q > 0, any shape.
+@overload
+def moment_ratio(phi: Activation, q: float) -> float: ...
+@overload
+def moment_ratio(phi: Activation, q: Many) -> Array: ...
+def moment_ratio(phi: Activation, q: float | Many) -> Any:
+    """mu_2 / mu_1^2 >= 1, with equality only if |phi'| is constant.
 
-    Raises ValueError where mu_1 is 0, as for a constant phi, or a power of it leaves the range of a float.
+    Parameters
+    ----------
+    phi
+        The activation.
+    q
+        Variances > 0, any shape.
+
+    Returns
+    -------
+    float or Array
+        In the shape of q.
+
+    Raises
+    ------
+    ValueError
+        Where mu_1 is 0, as for a constant phi, or a power of it leaves the range of a float; for bad input.
+    TypeError
+        For what is no Activation, or no real number.
     """
     mu1, mu2 = (np.asarray(derivative_moment(phi, q, k)) for k in (1, 2))
     good = (mu1**2 > 0) & np.isfinite(mu2)
@@ -43,34 +91,84 @@ def moment_ratio(phi: Activation, q: Any) -> Any:
 
 
 def jacobian_moments(net: MeanField, depth: int, *, weights: str) -> tuple[float, float]:
-    """(m_1, m_2) of the squared singular values of a Jacobian of `depth` layers, eq. (12).
+    """The first two moments of the squared singular values of a Jacobian, eq. (12).
 
-    depth >= 1; weights: "orthogonal" (Haar) or "gaussian". Raises ValueError for another word, or if they overflow.
+    Parameters
+    ----------
+    net
+        The network.
+    depth
+        Its layers, at least 1.
+    weights
+        "orthogonal" (Haar) or "gaussian".
+
+    Returns
+    -------
+    m_1, m_2
+
+    Raises
+    ------
+    ValueError
+        For another word, or if the moments leave the range of a float.
+    TypeError
+        Unless net is a MeanField and depth an integer.
     """
     m1 = _gain(net, depth)
     return m1, m1**2 * (1 + _spread(net, depth, weights))
 
 
 def jacobian_variance(net: MeanField, depth: int, *, weights: str) -> float:
-    """sigma^2_JJT = m_2 - m_1^2, eq. (13): on the edge of chaos depth (mu_2 / mu_1^2 - 1 - s_1). Arguments as above."""
+    """sigma^2_JJT = m_2 - m_1^2, eq. (13): on the edge of chaos depth (mu_2 / mu_1^2 - 1 - s_1).
+
+    Parameters
+    ----------
+    net, depth, weights
+        As for `jacobian_moments`, and so are the errors.
+
+    Examples
+    --------
+    >>> from afli import activations as act, meanfield as mf
+    >>> net = mf.edge_of_chaos(act.shtanh(5.0), sigma_b2=0.1)
+    >>> round(jacobian_variance(net, 30, weights="orthogonal"), 3)
+    0.773
+    """
     return _gain(net, depth) ** 2 * _spread(net, depth, weights)
 
 
+@quiet_underflow
 def backward_variance(net: MeanField, depth: int) -> Array:
-    """chi_1^l, l = 0, ..., depth: variance of the error backpropagated through l layers of equal width, eq. (9).
+    """Variance of the error backpropagated through l layers of equal width, relative to the last layer, eq. (9).
 
-    Relative to the last layer; shape (depth + 1,), depth >= 0. Raises ValueError if it overflows.
+    Parameters
+    ----------
+    net
+        The network.
+    depth
+        At least 0.
+
+    Returns
+    -------
+    Array
+        chi_1^l for l = 0, ..., depth; shape (depth + 1,).
+
+    Raises
+    ------
+    ValueError
+        If it leaves the range of a float.
+    TypeError
+        Unless net is a MeanField and depth an integer.
     """
     _gain(net, max(1, integer("depth", depth, low=0)))
     return np.asarray(net.chi1 ** np.arange(depth + 1))
 
 
+@quiet_underflow
 def _gain(net: MeanField, depth: int) -> float:
     """m_1 = chi_1^depth."""
     if not isinstance(net, MeanField):
         raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
     depth = integer("depth", depth, low=1)
-    if depth * np.log(max(net.chi1, 1.0)) > 300:  # m_1^2 must fit into a float
+    if depth * np.log(max(net.chi1, 1.0)) > 300:  # m_1^2 must fit into a float, whose largest is exp(709)
         raise ValueError(f"depth={depth} is too deep for chi_1={net.chi1:.6g}: chi_1^depth leaves the range of a float")
     return float(net.chi1**depth)
 

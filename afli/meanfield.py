@@ -9,15 +9,16 @@ from __future__ import annotations
 import sys
 import warnings
 from functools import cached_property
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 
 from afli import correlation, gaussian, moments
 from afli._activation import Activation, require
-from afli._inputs import Array, integer, like, real, scalar
+from afli._inputs import Array, Many, integer, like, quiet_underflow, real, scalar, together
 from afli.errors import ConvergenceError, NoFixedPointError, RepellingPointWarning
 from afli.fixed_points import ROUNDING, bias_variance_at, critical_variance, fixed_variance, newton_from_the_left
+from afli.iteration import steps_until
 from afli.phase_diagram import PhaseDiagram, phase_diagram
 
 __all__ = [
@@ -36,43 +37,130 @@ __all__ = [
 # --- Maps ---
 
 
-def variance_map(phi: Activation, q: Any, *, sigma_w2: Any, sigma_b2: Any) -> Any:
+@overload
+def variance_map(phi: Activation, q: float, *, sigma_w2: float, sigma_b2: float) -> float: ...
+@overload
+def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, sigma_b2: float | Many) -> Any: ...
+@quiet_underflow
+def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, sigma_b2: float | Many) -> Any:
     """V(q) = sigma_w2 E[phi(sqrt(q) Z)^2] + sigma_b2, eq. (3).
 
-    q, sigma_w2, sigma_b2: variances >= 0, broadcast together. Raises ValueError or TypeError for bad input.
+    Parameters
+    ----------
+    phi
+        The activation.
+    q, sigma_w2, sigma_b2
+        Variances >= 0, broadcast together.
+
+    Returns
+    -------
+    float or Array
+        A float if all three are numbers.
+
+    Raises
+    ------
+    ConvergenceError
+        If the integral does not settle.
+    ValueError, TypeError
+        For bad input.
     """
     require(phi)
     q, sigma_w2, sigma_b2 = _variances(q=q, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
     return like(sigma_w2 * np.where(q > 0, moments.square(phi, _positive(q)), _at_zero(phi.function)) + sigma_b2)
 
 
-def chi1(phi: Activation, q: Any, *, sigma_w2: Any) -> Any:
+@overload
+def chi1(phi: Activation, q: float, *, sigma_w2: float) -> float: ...
+@overload
+def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any: ...
+@quiet_underflow
+def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any:
     """chi_1 = sigma_w2 E[phi'(sqrt(q) Z)^2], eq. (7): the slope of the correlation map at rho = 1.
 
-    q, sigma_w2: variances >= 0, broadcast together.
+    Parameters
+    ----------
+    phi
+        The activation.
+    q, sigma_w2
+        Variances >= 0, broadcast together.
+
+    Returns
+    -------
+    float or Array
+        A float if both are numbers. Errors as for `variance_map`.
     """
     require(phi)
     q, sigma_w2 = _variances(q=q, sigma_w2=sigma_w2)
     return like(sigma_w2 * np.where(q > 0, moments.slope_power(phi, _positive(q), 2), _at_zero(phi.derivative)))
 
 
-def critical_map(phi: Activation, q: Any, *, sigma_b2: Any) -> Any:
-    """W(q) = E[phi(sqrt(q) Z)^2] / E[phi'(sqrt(q) Z)^2] + sigma_b2, eq. (18), for q > 0 and sigma_b2 >= 0.
+@overload
+def critical_map(phi: Activation, q: float, *, sigma_b2: float) -> float: ...
+@overload
+def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) -> Any: ...
+@quiet_underflow
+def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) -> Any:
+    """W(q) = E[phi(sqrt(q) Z)^2] / E[phi'(sqrt(q) Z)^2] + sigma_b2, eq. (18).
 
     Its fixed points are the variances of the networks on the edge of chaos with that bias variance (Corollary 3.1.1).
-    Raises ValueError where E phi'^2 is 0, as for a constant phi.
+
+    Parameters
+    ----------
+    phi
+        The activation.
+    q, sigma_b2
+        Variances > 0 and >= 0, broadcast together.
+
+    Returns
+    -------
+    float or Array
+        A float if both are numbers.
+
+    Raises
+    ------
+    ValueError
+        Where E phi'^2 is 0, as for a constant phi, and for bad input.
+    ConvergenceError, TypeError
+        As for `variance_map`.
     """
     require(phi)
     q = real("q", q, low=0.0, open_low=True)
-    sigma_b2 = real("sigma_b2", sigma_b2, low=0.0)
+    q, sigma_b2 = together(q=q, sigma_b2=real("sigma_b2", sigma_b2, low=0.0))
     return like(q - bias_variance_at(phi, q) + sigma_b2)
 
 
-def covariance_map(phi: Activation, rho: Any, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> Any:
+@overload
+def covariance_map(phi: Activation, rho: float, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> float: ...
+@overload
+def covariance_map(phi: Activation, rho: Many, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> Array: ...
+@quiet_underflow
+def covariance_map(
+    phi: Activation, rho: float | Many, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float
+) -> Any:
     """sigma_w2 E[phi(U1) phi(U2)] + sigma_b2, eqs. (2) and (4): the covariance of two preactivations one layer up.
 
-    q1, q2 > 0: their variances; rho in [-1, 1], any shape: their correlation; sigma_w2, sigma_b2 >= 0. Accuracy 1e-12.
-    Raises ValueError or TypeError for bad input, ConvergenceError for a variance out of reach of the quadrature.
+    Parameters
+    ----------
+    phi
+        The activation.
+    rho
+        Correlations in [-1, 1], any shape.
+    q1, q2
+        The two variances, > 0.
+    sigma_w2, sigma_b2
+        Variances of weights and biases, >= 0.
+
+    Returns
+    -------
+    float or Array
+        In the shape of rho; accurate to 1e-12.
+
+    Raises
+    ------
+    ConvergenceError
+        For a variance out of reach of the quadrature.
+    ValueError, TypeError
+        For bad input.
     """
     require(phi)
     sigma_w2, sigma_b2 = scalar("sigma_w2", sigma_w2, low=0.0), scalar("sigma_b2", sigma_b2, low=0.0)
@@ -93,22 +181,59 @@ def _at_zero(f: Any) -> float:
 
 
 def _variances(**values: Any) -> list[Array]:
-    return list(np.broadcast_arrays(*(real(name, value, low=0.0) for name, value in values.items())))
+    return together(**{name: real(name, value, low=0.0) for name, value in values.items()})
 
 
 # --- A network at its fixed point ---
 
 
 class MeanField:
-    """A wide random network with activation phi, weight variance sigma_w2 and bias variance sigma_b2, at V(q) = q.
+    """A wide random network at the fixed point of its variance map, V(q) = q. It does not change once it is made.
 
-    sigma_w2 > 0, sigma_b2 >= 0. Of several attracting fixed points it takes the smallest; `start` (> 0) takes the one
-    that the variance reaches from there (V taken as increasing). A homogeneous phi (ReLU) with every q fixed gets q = 1
-    by convention, or q = start.
-    Attributes: phi, sigma_w2, sigma_b2, q; and the properties below. Build critical networks with `edge_of_chaos`.
-    Raises NoFixedPointError if the variance vanishes or grows without bound, ValueError or TypeError for bad input.
+    Build critical networks with `edge_of_chaos`.
+
+    Parameters
+    ----------
+    phi
+        The activation.
+    sigma_w2, sigma_b2
+        Variances of weights and biases, > 0 and >= 0.
+    start
+        Of several attracting fixed points the smallest is taken; with `start`, > 0, the one that the variance reaches
+        from there (V taken as increasing). A homogeneous phi (ReLU) with every q fixed gets q = 1 by convention, or
+        q = start.
+
+    Attributes
+    ----------
+    phi, sigma_w2, sigma_b2
+        As given.
+    q
+        The fixed point.
+
+    Raises
+    ------
+    NoFixedPointError
+        If the variance vanishes or grows without bound.
+    ConvergenceError
+        If a fixed point is out of reach of the quadrature, or of a float.
+    ValueError, TypeError
+        For bad input.
+
+    Examples
+    --------
+    >>> from afli import activations as act
+    >>> net = MeanField(act.relu(), sigma_w2=1.5, sigma_b2=0.3)
+    >>> round(net.q, 6), round(net.chi1, 6), round(net.correlation_map(0.0), 6)
+    (1.2, 0.75, 0.488732)
     """
 
+    phi: Activation
+    sigma_w2: float
+    sigma_b2: float
+    q: float
+    _critical: bool
+
+    @quiet_underflow
     def __init__(self, phi: Activation, *, sigma_w2: float, sigma_b2: float, start: float | None = None) -> None:
         require(phi)
         sigma_w2, sigma_b2 = scalar("sigma_w2", sigma_w2, low=0.0, open_low=True), scalar("sigma_b2", sigma_b2, low=0.0)
@@ -117,7 +242,10 @@ class MeanField:
         self._set(phi, sigma_w2, sigma_b2, fixed_variance(phi, sigma_w2, sigma_b2, start), critical=False)
 
     def _set(self, phi: Activation, sigma_w2: float, sigma_b2: float, q: float, critical: bool) -> None:
-        self.phi, self.sigma_w2, self.sigma_b2, self.q, self._critical = phi, sigma_w2, sigma_b2, q, critical
+        self.__dict__.update(phi=phi, sigma_w2=sigma_w2, sigma_b2=sigma_b2, q=q, _critical=critical)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a MeanField does not change, since q follows from the rest: make another to set {name}")
 
     @classmethod
     def _critical_at(cls, phi: Activation, q: float, sigma_b2: float) -> MeanField:
@@ -130,6 +258,7 @@ class MeanField:
         return f"MeanField({self.phi.name}, {', '.join(f'{name}={value:.6g}' for name, value in numbers.items())})"
 
     @cached_property
+    @quiet_underflow
     def chi1(self) -> float:
         """chi_1, eq. (7); exactly 1 on the edge of chaos."""
         if self._critical:
@@ -137,6 +266,7 @@ class MeanField:
         return self.sigma_w2 * float(moments.slope_power(self.phi, np.asarray(self.q), 2))
 
     @cached_property
+    @quiet_underflow
     def variance_slope(self) -> float:
         """V'(q): the variance returns to q after a small push if |V'(q)| < 1, and leaves it above 1 (gelu, silu)."""
         return self.sigma_w2 * float(moments.radial(self.phi, np.asarray(self.q))) / self.q
@@ -144,31 +274,56 @@ class MeanField:
     @property
     def attracts(self) -> bool:
         """Whether the variance does not leave q: V'(q) <= 1, up to rounding. It is 1 for ReLU, which keeps any q."""
-        return self.variance_slope <= 1 + 1e-9
+        return self.variance_slope <= 1 + 1e-9  # ten thousand times the error of V'(q), which is 1e-13
 
     @cached_property
     def _curve(self) -> Any:
         curve, at = correlation.curve(self.phi, self.q), np.asarray(self.q)
         known, tabulated = float(moments.square(self.phi, at)) / self.q, float(curve.value(np.ones(())))
+        # A hundred times what tables and integrals may differ by; a phi that has changed differs by far more.
         if abs(tabulated - known) > (1e-10 + 100 * self.phi.rounding) * known:
             raise ConvergenceError(f"E phi^2 of {self.phi.name} has changed since its tables were made: make it anew")
         return curve
 
-    def correlation_map(self, rho: Any) -> Any:
+    @overload
+    def correlation_map(self, rho: float) -> float: ...
+    @overload
+    def correlation_map(self, rho: Many) -> Array: ...
+    @quiet_underflow
+    def correlation_map(self, rho: float | Many) -> Any:
         """R(rho), eq. (5): the correlation one layer up. rho in [-1, 1], any shape. Absolute accuracy 1e-12."""
         rho = real("rho", rho, low=-1.0, high=1.0)
         return like(np.clip(self._map(rho), -1.0, 1.0))
 
-    def correlation_slope(self, rho: Any) -> Any:
+    @overload
+    def correlation_slope(self, rho: float) -> float: ...
+    @overload
+    def correlation_slope(self, rho: Many) -> Array: ...
+    @quiet_underflow
+    def correlation_slope(self, rho: float | Many) -> Any:
         """R'(rho) = sigma_w2 E[phi'(U1) phi'(U2)], eqs. (6), (21). rho in [-1, 1], any shape; the limit at the ends."""
         rho = real("rho", rho, low=-1.0, high=1.0)
         return like(self.sigma_w2 * self._curve.slope(rho))
 
-    def correlation_gap(self, rho: Any) -> Any:
-        """R(rho) - rho. rho in [-1, 1], any shape.
+    @overload
+    def correlation_gap(self, rho: float) -> float: ...
+    @overload
+    def correlation_gap(self, rho: Many) -> Array: ...
+    @quiet_underflow
+    def correlation_gap(self, rho: float | Many) -> Any:
+        """R(rho) - rho.
 
-        Piecewise-linear phi: relative accuracy 1e-11, however close rho is to 1; others: 1e-13 absolute, and better by
-        the factor 1 - rho near 1.
+        Parameters
+        ----------
+        rho
+            Correlations in [-1, 1], any shape.
+
+        Returns
+        -------
+        float or Array
+            Of piecewise-linear phi with relative accuracy 1e-11, however close rho is to 1 (in chaos: of the larger of
+            the gap and its two parts, that of the bias and that of chi_1 - 1); of others with 1e-13 absolute, and
+            better by the factor 1 - rho near 1.
         """
         return like(self._gap(real("rho", rho, low=-1.0, high=1.0)))
 
@@ -176,8 +331,12 @@ class MeanField:
         return np.asarray(self.sigma_w2 * self._curve.value(rho) + self.sigma_b2 / self.q)
 
     def _gap(self, rho: Array) -> Array:
-        """R(rho) - rho; measured from the end rho = 1 wherever that keeps its relative accuracy."""
-        subtracted = np.abs(rho) < (correlation.NEAR_ONE if self.phi.piece_slopes is None else 0.0)
+        """R(rho) - rho; measured from the end rho = 1 wherever that keeps its relative accuracy.
+
+        In chaos, 1 - chi_1 < 0, it does not near 0, where R(0) is known: there the difference is taken.
+        """
+        near_one = correlation.NEAR_ONE if self.phi.piece_slopes is None else 0.5 if self.chi1 > 1 else 0.0
+        subtracted = np.abs(rho) < near_one
         if not self.phi.is_odd:
             subtracted |= rho < 0
         gap = np.empty(rho.shape)
@@ -194,6 +353,7 @@ class MeanField:
             return self.sigma_w2 * self._curve.slope(rho) - 1
         return self.chi1 - 1 - self.sigma_w2 * self._curve.above_tangent(np.arccos(rho))[1]
 
+    @quiet_underflow
     def correlation_fixed_point(self) -> float:
         """rho*: the attracting fixed point of R in [0, 1]. It is 1 in the ordered phase and on the edge, less in chaos.
 
@@ -205,8 +365,22 @@ class MeanField:
         start = np.array([self.sigma_b2 / self.q])
         return float(newton_from_the_left(lambda r, _: (self._gap(r), self._slope_minus_one(r)), start)[0])
 
-    def correlation_trajectory(self, rho0: Any, depth: int) -> Array:
-        """rho0 and its images under 1, ..., depth layers: an array of shape (depth + 1,) + shape of rho0."""
+    @quiet_underflow
+    def correlation_trajectory(self, rho0: float | Many, depth: int) -> Array:
+        """Correlations layer by layer.
+
+        Parameters
+        ----------
+        rho0
+            The first correlations, in [-1, 1], any shape.
+        depth
+            Number of layers, from 0 to 10^7.
+
+        Returns
+        -------
+        Array
+            rho0 and its images under 1, ..., depth layers, shape (depth + 1,) + shape of rho0.
+        """
         rho = real("rho0", rho0, low=-1.0, high=1.0)
         path = [rho]
         for _ in range(integer("depth", depth, low=0, high=10**7)):
@@ -214,11 +388,36 @@ class MeanField:
             path.append(rho)
         return np.array(path)
 
+    @quiet_underflow
     def layers_until(self, target: float, rho0: float = 0.2) -> int:
-        """The first number of layers after which a pair of correlation rho0 has reached `target`; both in [-1, 1].
+        """The first number of layers after which a pair of inputs has reached a correlation.
 
-        Raises NoFixedPointError if correlations settle below the target (chaos), ConvergenceError if they stop rising
-        by more than rounding, or after 10^6 layers.
+        Parameters
+        ----------
+        target
+            The correlation to be reached, in [-1, 1].
+        rho0
+            The first one, in [-1, 1].
+
+        Returns
+        -------
+        int
+            0 if it is reached already. The distance 1 - rho is iterated, not rho, which rounds.
+
+        Raises
+        ------
+        NoFixedPointError
+            If correlations settle below the target (chaos).
+        ConvergenceError
+            If they stop rising by more than rounding, or 10^6 layers are not enough.
+        ValueError, TypeError
+            For bad input.
+
+        Examples
+        --------
+        >>> from afli import activations as act
+        >>> edge_of_chaos(act.relu(), sigma_b2=0.0).layers_until(1 - 1e-10)
+        666408
         """
         target, start = scalar("target", target, low=-1.0, high=1.0), scalar("rho0", rho0, low=-1.0, high=1.0)
         if start >= target:
@@ -226,28 +425,31 @@ class MeanField:
         rest = self.correlation_fixed_point()
         if rest < target:
             raise NoFixedPointError(f"correlations of {self!r} settle at {rest:.6g} and never reach target={target:g}")
-        goal, distance = 1 - target, np.asarray(1 - start)  # the gap is relatively accurate in 1 - rho
-        if goal == 0 or self._least_layers(goal, min(1.0, float(distance))) > _MOST_LAYERS:
+        goal, distance = 1 - target, 1 - start  # the gap is relatively accurate in 1 - rho
+        if goal == 0 or self._least_layers(goal, min(1.0, distance)) > _MOST_LAYERS:
             raise ConvergenceError(
                 f"{self!r} needs more than {_MOST_LAYERS} layers from {start:g} to target={target!r}"
             )
         for layer in range(1, _MOST_LAYERS + 1):
-            before, distance = distance, distance - self._gap_at(distance)
+            if layer == _BY_HAND:  # it goes on slowly: powers of the map
+                rest_of_them = steps_until(lambda x: -np.log1p(-self._gap_at(np.exp(x)) / np.exp(x)), distance, goal)
+                if rest_of_them is not None and layer - 1 + rest_of_them <= _MOST_LAYERS:
+                    return layer - 1 + rest_of_them
+            before, distance = distance, distance - float(self._gap_at(np.asarray(distance)))
             if distance <= goal:
                 return layer
             if distance >= before:
                 break
         raise ConvergenceError(
-            f"the correlation is {float(1 - distance):.9g} after {layer} layers of {self!r}, "
-            f"still below target={target:g}"
+            f"the correlation is {1 - distance:.9g} after {layer} layers of {self!r}, still below target={target:g}"
         )
 
     def _gap_at(self, distance: Array) -> Array:
         """R(rho) - rho at rho = 1 - distance, relatively accurate in a small distance."""
-        if distance > (1 - correlation.NEAR_ONE if self.phi.piece_slopes is None else 1.0):
-            return self._gap(1 - distance)
-        above, _ = self._curve.above_tangent(2 * np.arcsin(np.sqrt(0.5 * distance)))
-        return np.asarray(distance * (1 - self.chi1) + self.sigma_w2 * above)
+        far = distance > 1.0
+        above, _ = self._curve.above_tangent(2 * np.arcsin(np.sqrt(0.5 * np.minimum(distance, 1.0))))
+        gap = np.asarray(distance * (1 - self.chi1) + self.sigma_w2 * above)
+        return np.where(far, self._gap(1 - np.where(far, distance, 1.0)), gap) if np.any(far) else gap
 
     def _least_layers(self, goal: float, distance: float) -> float:
         """Fewer than the layers from a distance <= 1 to goal: the gap falls on the way, so it is largest first."""
@@ -255,26 +457,52 @@ class MeanField:
         if not len(halvings):
             return 0.0
         at = goal * halvings
-        gap = np.array([float(self._gap_at(np.asarray(2 * d))) for d in at])
+        gap = self._gap_at(np.asarray(2 * at, dtype=np.float64))
         return float(np.sum(at / np.maximum(gap, 1e-300)) - len(at))
 
 
 _MOST_LAYERS = 10**6
+_BY_HAND = 100  # layers that are gone through one by one
 
 
 # --- The edge of chaos ---
 
 
+@quiet_underflow
 def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
     """The network with chi_1 = 1 and this bias variance: q solves W(q) = q, sigma_w2 = 1 / E phi'^2 (Corollary 3.1.1).
 
-    phi: any activation. sigma_b2 >= 0: odd ones have exactly one such network if it is > 0; those with phi(0) = 0 have
-    none if it is 0, except homogeneous ones (ReLU), which need 0 and get q = 1. Of several points the smallest is
-    taken, found on a scan of the variances. The point may repel: then RepellingPointWarning is given, see `attracts`.
-    Accuracy of q and sigma_w2: 1e-12, absolute below 1 and relative above.
-    Raises NoFixedPointError, saying why, if there is none; ValueError or TypeError for bad input, such as a constant
-    phi, or a sigma_b2 between 0 and 1e-290 (times the square of the longest length of phi), which leaves the range of a
-    float on the way.
+    Odd activations have exactly one such network if sigma_b2 > 0. Those with phi(0) = 0 have none if it is 0, except
+    homogeneous ones (ReLU), which need 0 and get q = 1. Of several points the smallest is taken, found on a scan of the
+    variances. The point may repel: then `RepellingPointWarning` is given, see `MeanField.attracts`.
+
+    Parameters
+    ----------
+    phi
+        The activation.
+    sigma_b2
+        Bias variance, 0 or at least 1e-290 times the square of the longest length of phi.
+
+    Returns
+    -------
+    MeanField
+        q and sigma_w2 are accurate to 1e-12, absolute below 1 and relative above.
+
+    Raises
+    ------
+    NoFixedPointError
+        If there is none; it says why.
+    ConvergenceError
+        If the integrals do not settle where it may be.
+    ValueError, TypeError
+        For bad input, such as a constant phi.
+
+    Examples
+    --------
+    >>> from afli import activations as act
+    >>> net = edge_of_chaos(act.tanh(), sigma_b2=0.1)
+    >>> round(net.q, 6), round(net.sigma_w2, 6), net.chi1
+    (0.805799, 1.986073, 1.0)
     """
     require(phi)
     sigma_b2 = scalar("sigma_b2", sigma_b2, low=0.0)
@@ -306,14 +534,31 @@ def _called_from_here() -> bool:
     return str(sys._getframe(2).f_globals.get("__name__", "")).startswith("afli.")
 
 
+@quiet_underflow
 def critical_at(phi: Activation, *, q: float) -> MeanField:
-    """The critical network whose fixed point is q > 0: the edge of chaos as a curve with parameter q (Figure 2(c)).
+    """The critical network whose fixed point is q: the edge of chaos as a curve with parameter q (Figure 2(c)).
 
-    Raises NoFixedPointError where that would need a negative bias variance, ValueError where E phi'^2 is 0.
+    Parameters
+    ----------
+    phi
+        The activation.
+    q
+        Variance, > 0.
+
+    Returns
+    -------
+    MeanField
+
+    Raises
+    ------
+    NoFixedPointError
+        Where that would need a negative bias variance.
+    ValueError, TypeError
+        Where E phi'^2 is 0, and for bad input.
     """
     require(phi)
     q = scalar("q", q, low=0.0, open_low=True)
     sigma_b2 = float(bias_variance_at(phi, np.asarray(q)))
-    if sigma_b2 < -1e-13 * q:
+    if sigma_b2 < -1e-13 * q:  # the accuracy of the integrals
         raise NoFixedPointError(f"{phi.name} is critical at q={q:g} only for the negative bias variance {sigma_b2:.6g}")
     return MeanField._critical_at(phi, q, max(sigma_b2, 0.0))  # for a homogeneous phi it is 0, up to rounding

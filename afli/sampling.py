@@ -183,7 +183,7 @@ def _forward(net: MeanField, z: Matrix, layers: Iterable[Layer]) -> Iterator[Mat
     to_w, to_b = (float(np.sqrt(v)) for v in (net.sigma_w2, net.sigma_b2))
     for number, layer in enumerate(layers, 1):
         w, b = layer_of(layer, number, z.shape[1])
-        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what is not finite is reported
             h = to_w * (z @ w.T) + to_b * b
             z = net.phi.function(h)
         yield _finite(f"the preactivations of layer {number}", h)
@@ -256,7 +256,7 @@ def errors_backward(net: MeanField, h: Sequence[Matrix], layers: Sequence[Layer]
         w_above, _ = layer_of(kept[number - 1], number, here.shape[1])
         if (len(here), len(w_above)) != errors[-1].shape:
             raise ValueError(f"h[{number - 1}] must have shape {(len(here), len(w_above))}, got {errors[-1].shape}")
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             error = net.phi.gradient(here) * (errors[-1] @ w_above) * to_w
         errors.append(_finite(f"the errors of layer {number - 1}", error))
     return errors[::-1]
@@ -288,7 +288,7 @@ def jacobian(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Matrix:
     kept = _listed("layers", layers)
     product = np.eye(len(start), dtype=start.dtype)
     for h, (w, _) in zip(_forward(net, start[None], kept), kept, strict=True):
-        with np.errstate(over="ignore", invalid="ignore"):
+        with np.errstate(over="ignore", under="ignore", invalid="ignore"):
             product = net.phi.gradient(h[0])[:, None] * (w @ product) * float(np.sqrt(net.sigma_w2))
     return _finite("the Jacobian", product)
 

@@ -28,13 +28,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
-from afli._inputs import WEIGHTS, Array, integer, like, real, word
+from afli._inputs import WEIGHTS, Array, integer, like, quiet_underflow, real, word
 from afli.errors import ConvergenceError
 from afli.meanfield import MeanField
 
 __all__ = ["atoms", "density", "edge"]
 
 
+@quiet_underflow
 def atoms(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[float, float, float]:
     """The point masses of the law of the squared singular values of J: at 0, and at the top for orthogonal weights.
 
@@ -67,6 +68,7 @@ def atoms(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[f
     return outside, uncut, inside**-depth
 
 
+@quiet_underflow
 def edge(net: MeanField, depth: int, *, weights: str = "orthogonal") -> float:
     """Right end of the continuous part of the squared singular values of J, where dz/dM = 0.
 
@@ -98,6 +100,7 @@ def edge(net: MeanField, depth: int, *, weights: str = "orthogonal") -> float:
     return float((1 + inverse) * np.exp(depth * np.log1p(1 / (inside * inverse))))
 
 
+@quiet_underflow
 def density(net: MeanField, depth: int, x: ArrayLike, *, weights: str = "orthogonal") -> float | Array:
     """Density of the continuous part of the squared singular values of J, -Im M(x + i 0) / (pi x); 0 beyond `edge`.
 

@@ -104,7 +104,7 @@ def log10_chain_gradients(phi: Activation, weights: ArrayLike, x: float = 1.0) -
     require(phi)
     w = array("weights", weights, 2, "(chains, L)")
     z, logs = np.full(len(w), scalar("x", x)), np.zeros(len(w))
-    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):  # what is not a number is reported below
+    with np.errstate(all="ignore"):  # what is not a number is reported below
         for column in w.T:
             h = column * z
             logs += np.log10(np.abs(column * phi.gradient(h)))
@@ -226,7 +226,7 @@ def descend(
         precondition = np.linalg.inv(fisher)
     target, w = ends
     path = [w.astype(float)]
-    with np.errstate(over="ignore", invalid="ignore"):  # reported below
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # reported below
         for step in range(integer("steps", steps, low=1)):
             row = rows[step % len(rows)]
             w = w - rate * float((w - target) @ row) * (precondition @ row)
@@ -325,7 +325,7 @@ def backprop(layers: Sequence[Layer], phi: Activation, x: ArrayLike, labels: Arr
     require(phi)
     inputs, preactivations, z = [], [], array("x", x, 2, "(examples, n_0)")
     kept = [*layers]
-    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is reported below
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):  # what is not finite is reported below
         for number, layer in enumerate(kept, 1):
             w, b = layer_of(layer, number, z.shape[1])
             inputs.append(z)
@@ -348,6 +348,8 @@ def backprop(layers: Sequence[Layer], phi: Activation, x: ArrayLike, labels: Arr
 
 def _classes(labels: ArrayLike, examples: int, classes: int) -> NDArray[np.int64]:
     given = np.asarray(labels)
+    if np.ma.is_masked(labels):
+        raise ValueError("labels must not have masked entries")
     if given.dtype.kind not in "iu" or given.shape != (examples,):
         got = f"{given.dtype} of shape {given.shape}"
         raise ValueError(f"labels must be integers of shape ({examples},), got {got}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from hypothesis import given
@@ -237,3 +238,50 @@ def test_the_bound_for_nearly_linear_activations_holds_for_tanh_and_tends_to_twi
     assert (bounds.nearly_linear_gap(y, 0.0) >= bounds.correlation_gap_sharp(y) * (1 - 1e-12)).all()  # S >= its middle
     with pytest.raises(ValueError, match="epsilon"):
         bounds.nearly_linear_gap(0.1, 1.5)
+
+
+# --- The ends of the range ---
+
+
+@pytest.mark.parametrize("y", [9e-287, 1e-200, 1e-50, 1e-30, 1e-12, 1e-3, 1.0, 1e6, 1e100])
+def test_the_sharp_moment_gap_keeps_its_digits_at_both_ends(y):
+    """In 60 digits: erfc / erf at the root of g = erfc + y erf."""
+    ratio = bounds.linear_ratio_sharp(y)[0]
+    with mpmath.workdps(60):
+        parameter = mpmath.mpf(y)
+
+        def tail(l):
+            return mpmath.erfc(l / mpmath.sqrt(2))
+
+        def excess(log_l):
+            l = mpmath.exp(log_l)
+            return mpmath.log(2 * mpmath.npdf(l) / l / (tail(l) + parameter * mpmath.erf(l / mpmath.sqrt(2))))
+
+        start = mpmath.log(ratio)
+        l = mpmath.exp(mpmath.findroot(excess, (start, start + mpmath.mpf(10) ** -9)))
+        assert bounds.moment_ratio_gap_sharp(y) == pytest.approx(
+            float(tail(l) / mpmath.erf(l / mpmath.sqrt(2))), rel=1e-12
+        )
+
+
+@pytest.mark.parametrize("variance", [1e-200, 1e-30, 1e-3, 2.0])
+def test_the_radius_for_a_jacobian_keeps_its_digits_too(variance):
+    """erfc / erf = variance / depth at l, a = l sqrt(sigma_b2 / R(0)), R(0) = (g - erfc) l^2 / erf, in 300 digits."""
+    with mpmath.workdps(300):
+        excess = mpmath.mpf(variance) / 20
+        l = mpmath.sqrt(2) * mpmath.erfinv(1 / (1 + excess))
+        gap = (2 * mpmath.npdf(l) / l - mpmath.erfc(l / mpmath.sqrt(2))) * l**2 / mpmath.erf(l / mpmath.sqrt(2))
+        exact = float(l * mpmath.sqrt(3 / gap))
+    assert bounds.linear_radius(20, sigma_b2=3, jacobian_variance=variance) == pytest.approx(exact, rel=1e-12)
+
+
+def test_a_gain_of_one_in_one_layer_asks_for_no_linear_region():
+    assert bounds.linear_radius(1, sigma_b2=1.0, correlation_gain=1.0) == 0.0
+    assert 0 < bounds.linear_radius(1, sigma_b2=1.0, correlation_gain=1 - 1e-9) < 2e-3
+    assert bounds.linear_radius(2, sigma_b2=1.0, correlation_gain=1.0) > 0.5
+
+
+def test_the_largest_bias_variance_leaves_a_float():
+    for promise in ({"correlation_gain": 0.1}, {"jacobian_variance": 0.1}):
+        large, unit = (bounds.linear_radius(3, sigma_b2=b, **promise) for b in (1e308, 1.0))
+        assert large == pytest.approx(1e154 * unit, rel=1e-13)

@@ -236,9 +236,13 @@ def test_the_axes_of_a_diagram_are_one_dimensional():
 
 
 def test_arrays_that_do_not_fit_together_are_refused():
-    for function in (mf.variance_map, lambda phi, q, *, sigma_w2, sigma_b2: mf.critical_map(phi, q, sigma_b2=sigma_b2)):
-        with pytest.raises(ValueError, match="broadcast"):
-            function(PHI, np.ones(2), sigma_w2=1.0, sigma_b2=np.ones(3))
+    shapes = r"must broadcast together, got shapes \(2,\)"
+    with pytest.raises(ValueError, match=rf"^q, sigma_w2, sigma_b2 {shapes}, \(\), \(3,\)$"):
+        mf.variance_map(PHI, np.ones(2), sigma_w2=1.0, sigma_b2=np.ones(3))
+    with pytest.raises(ValueError, match=rf"^q, sigma_w2 {shapes}, \(3,\)$"):
+        mf.chi1(PHI, np.ones(2), sigma_w2=np.ones(3))
+    with pytest.raises(ValueError, match=rf"^q, sigma_b2 {shapes}, \(3,\)$"):
+        mf.critical_map(PHI, np.ones(2), sigma_b2=np.ones(3))
 
 
 # --- Numbers of every kind ---
@@ -302,6 +306,23 @@ def test_every_kind_of_real_number_is_taken_and_float64_comes_back(name):
         result = f(np.array([x], dtype=dtype))
         assert result.dtype == np.float64
         assert result.shape == (1,)
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_a_masked_entry_is_no_number(name):
+    f, x, y = ELEMENTWISE[name]
+    for value in (np.ma.masked, np.ma.array([x, y], mask=[False, True]), np.ma.masked_all(3)):
+        with pytest.raises(ValueError, match=r" must not have masked entries, got "):
+            f(value)
+    result = f(np.ma.array([x, y]))  # of which nothing is masked
+    assert type(result) is np.ndarray
+    np.testing.assert_array_equal(result, f([x, y]))
+
+
+@pytest.mark.parametrize(("name", "argument"), NUMBERS)
+def test_a_masked_argument_is_refused_by_name(name, argument):
+    with pytest.raises(ValueError, match=rf"^{argument} must not have masked entries"):
+        call(name, **{argument: np.ma.array([0.5, 0.2], mask=[True, False])})
 
 
 @pytest.mark.parametrize("name", ELEMENTWISE)

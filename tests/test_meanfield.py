@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+
 import mpmath
 import numpy as np
 import pytest
@@ -400,8 +403,22 @@ def test_rho_star_is_a_fixed_point_at_which_r_is_flatter_than_the_diagonal(phi, 
     if rho < 1 - 1e-6:
         assert net.correlation_gap(rho) == pytest.approx(0.0, abs=1e-12)
         assert net.correlation_slope(rho) < 1
-        # R is good to 1.2e-15 (against the reference values)
-        assert net.correlation_gap(np.linspace(0, rho, 9)[:-1]).min() >= -1.2e-15
+        assert net.correlation_gap(np.linspace(0, rho, 9)[:-1]).min() >= -1e-15
+
+
+@pytest.mark.parametrize("phi", ODD, ids=label)
+@pytest.mark.parametrize("sigma_w2", [1.6, 2.75, 20.0])
+def test_an_odd_activation_without_bias_leaves_correlation_zero_exactly_where_it_is(phi, sigma_w2):
+    net = mf.MeanField(phi, sigma_w2=sigma_w2, sigma_b2=0.0)
+    assert net.correlation_map(0.0) == net.correlation_gap(0.0) == net.correlation_fixed_point() == 0.0
+
+
+@pytest.mark.parametrize("phi", [act.shtanh(0.75), act.ssaw(1.0), TANH, act.sexp(1.0)], ids=label)
+@pytest.mark.parametrize(("sigma_w2", "sigma_b2"), [(2.2, 3e-8), (3.0, 1e-12), (1.5, 1e-15)])
+def test_in_chaos_too_the_gap_at_zero_is_that_of_the_bias(phi, sigma_w2, sigma_b2):
+    net = mf.MeanField(phi, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
+    assert net.chi1 > 1
+    assert net.correlation_gap(0.0) == pytest.approx(sigma_b2 / net.q, rel=1e-14)
 
 
 @pytest.mark.parametrize("phi", [TANH, act.sin(), act.sexp(1.0), HARD_TANH], ids=label)
@@ -455,6 +472,26 @@ def test_a_correlation_that_stands_still_is_reported():
         mf.edge_of_chaos(act.linear(), sigma_b2=0.0).layers_until(0.9)
 
 
+@pytest.mark.parametrize(
+    "net",
+    [
+        mf.edge_of_chaos(act.shtanh(10.0), sigma_b2=0.1),
+        mf.edge_of_chaos(TANH, sigma_b2=1e-3),
+        mf.edge_of_chaos(act.elu(), sigma_b2=0.01),
+        mf.edge_of_chaos(RELU, sigma_b2=0.0),
+        mf.MeanField(TANH, sigma_w2=1.97, sigma_b2=0.1),
+    ],
+    ids=repr,
+)
+def test_many_layers_are_counted_as_if_one_by_one(net):
+    """Powers of the map against the map, where the layers are in the hundreds and thousands."""
+    path = net.correlation_trajectory(0.1, 4000)
+    for target in (0.6, 0.97, 0.999):
+        reached = path >= target
+        if reached[-1]:
+            assert net.layers_until(target, rho0=0.1) == int(np.argmax(reached))
+
+
 # --- Two different variances ---
 
 
@@ -504,6 +541,26 @@ def test_an_ordered_network_has_its_fixed_point_wherever_it_lies(phi, sigma_b2):
     # Half of the line is left of elu and gelu far out: E phi^2 = q / 2; a bounded phi contributes nothing.
     growth = phi.slope**2 if sigma_b2 < 1 else (0.0 if np.isfinite(phi.bound) else 0.5)
     assert net.q == pytest.approx(sigma_b2 / (1 - sigma_w2 * growth), rel=1e-4)
+
+
+def test_weights_that_leave_the_range_of_a_float_are_no_growth_without_bound():
+    for phi in (HARD_TANH, TANH, act.sigmoid()):
+        with pytest.raises(ConvergenceError, match=r"sigma_w2 = 1e\+308 leaves the range of a float"):
+            mf.MeanField(phi, sigma_w2=1e308, sigma_b2=0.0)
+        diagram = mf.phase_diagram(phi, sigma_w2=[2.0, 1e308], sigma_b2=0.1)
+        assert diagram.out_of_reach.ravel().tolist() == [False, True]
+        assert diagram.q[0, 0] == pytest.approx(mf.MeanField(phi, sigma_w2=2.0, sigma_b2=0.1).q, rel=1e-12)
+
+
+def test_a_network_does_not_change():
+    net = mf.edge_of_chaos(TANH, sigma_b2=0.1)
+    before = net.correlation_map(0.5)
+    for name in ("q", "sigma_w2", "sigma_b2", "phi", "chi1", "anything"):
+        with pytest.raises(AttributeError, match="a MeanField does not change"):
+            setattr(net, name, 3.0)
+    assert net.correlation_map(0.5) == before
+    assert pickle.loads(pickle.dumps(net)).correlation_map(0.5) == before
+    assert copy.deepcopy(net).q == net.q
 
 
 def test_large_weights_and_small_radii():
@@ -557,7 +614,7 @@ def test_a_bias_variance_too_small_for_a_float_is_refused(phi):
         (lambda: mf.MeanField(RELU, sigma_w2=2.0, sigma_b2=0.1), r"V\(q\) = 1 q \+ 0.1.* grows without bound"),
         (lambda: mf.edge_of_chaos(TANH, sigma_b2=0.0), r"phi\(0\) = 0, so W\(q\) = q only at q = 0"),
         (lambda: mf.edge_of_chaos(act.gelu(), sigma_b2=0.0), r"phi\(0\) = 0, so W\(q\) = q only at q = 0"),
-        (lambda: mf.edge_of_chaos(act.softplus(), sigma_b2=0.0), r"with q from 1e-16 to 1e9: W\(q\) > q there"),
+        (lambda: mf.edge_of_chaos(act.softplus(), sigma_b2=0.0), r"with q from 1e-16 to 1e21: W\(q\) > q there"),
         (lambda: mf.edge_of_chaos(RELU, sigma_b2=0.1), r"relu has no critical point at sigma_b2=0.1: W\(q\) = q \+"),
         (lambda: mf.edge_of_chaos(act.softplus(), sigma_b2=0.1), "softplus has no critical point at sigma_b2=0.1"),
         (lambda: mf.edge_of_chaos(act.from_callable(lambda z: z), sigma_b2=0.1), r"W\(q\) = q \+ sigma_b2 for every q"),
