@@ -75,17 +75,20 @@ def check(
     that the repository has in results/; without them they are not checked.
     """
     from afli import claims
+    from afli.claims import wording
 
     if everything and claim:
         raise typer.BadParameter(f"either a claim or --all, got both: {claim}")
     if everything:
-        raise typer.Exit(_check_all())
+        with _errors_in_words(OSError):
+            found = _check_all()
+        raise typer.Exit(found)
     if not claim:
         for entry in claims.LEDGER.values():
-            typer.echo(f"{entry.id}: {entry.statement}")
+            typer.echo(f"{entry.id}: {wording.plain(entry.statement)}")
         return
-    with _errors_in_words(KeyError, claims.ClaimRefuted):
-        typer.echo(str(claims.verify(claim if claim in claims.LEDGER else claim.lower())))
+    with _errors_in_words(KeyError, OSError, claims.ClaimRefuted):
+        typer.echo(str(claims.verify(claim if claim in claims.LEDGER else claim.lower().replace(" ", "-"))))
 
 
 def _check_all() -> Exit:
@@ -129,8 +132,11 @@ def gain(
 
     with _errors_in_words(ValueError, TypeError, NoFixedPointError):
         family, *given = re.split("[:,]", activation)
-        phi = act.get(family, **{key: float(value) for key, value in (each.split("=") for each in given)})
-        found = gain_of(phi, sigma_b2=float(sigma_b2) if sigma_b2 else None)
+        numbers = [re.fullmatch(r"(\w+)=(.+)", each) for each in given]
+        if not all(numbers):
+            raise ValueError(f"activation must look like gelu or shtanh:a=2, got {activation!r}")
+        phi = act.get(family, **{part[1]: _number(part[1], part[2]) for part in numbers if part})
+        found = gain_of(phi, sigma_b2=_number("sigma_b2", sigma_b2) if sigma_b2 else None)
         typer.echo(str(found))
         if not found.attracts and found.attracting_sigma_b2 == found.attracting_sigma_b2:  # not nan
             typer.echo(str(gain_of(phi, sigma_b2=found.attracting_sigma_b2 * (1 + 1e-6))))
@@ -341,6 +347,14 @@ def _in_words(error: Exception) -> str:
         extra = "cluster" if error.name in ("dask", "distributed") else "networks"
         return f"{error}; in a copy of the repository, pip install -e '.[{extra}]' adds it"
     return str(error.args[0]) if isinstance(error, KeyError) else str(error)
+
+
+def _number(name: str, text: str) -> float:
+    """The number that an option holds. Raises ValueError if it is none."""
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a number, got {text!r}") from None
 
 
 def _seconds(duration: str) -> float | None:

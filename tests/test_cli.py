@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
-from afli import __version__, cli, experiments
+from afli import __version__, claims, cli, experiments
 
 runner = CliRunner()
 FIG8 = len(experiments.grid("fig8", "smoke"))
@@ -51,6 +52,26 @@ def test_check_without_a_claim_lists_them():
     code, text = afli("check")
     assert code == 0
     assert "lemma-3.3: " in text
+    assert "$" not in text  # formulas are plain in a terminal
+
+
+@pytest.mark.parametrize("written", ["LEMMA-3.3", "Lemma 3.3", "eq-3", "EQ-21"])
+def test_a_claim_is_found_in_capitals_with_a_space_and_by_its_former_id(written):
+    code, text = afli("check", written)
+    assert code == 0
+    assert claims.LEDGER[written.lower().replace(" ", "-")].id in text
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has a device that is always full")
+@pytest.mark.parametrize("arguments", [["check", "lemma-a.1"], ["show", "results/fig7-laptop-digits"]])
+def test_a_full_disk_behind_the_output_is_one_line(arguments):
+    with open("/dev/full", "w") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "afli", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert ran.returncode == cli.Exit.FAILED
+    assert "No space left on device" in ran.stderr
+    assert "Traceback" not in ran.stderr
 
 
 def test_check_all_fails_if_one_claim_is_refuted(monkeypatch):
@@ -227,6 +248,11 @@ def test_another_dataset_makes_another_table(tmp_path):
         (["run", "fig7", "--device", "cpu", "--arithmetic", "tf32"], "tf32 needs a CUDA device"),
         (["run", "fig7", "--device", "foo"], "device must be cpu, cuda, cuda:N or auto, got 'foo'"),
         (["show", "nowhere"], "there is no table"),
+        (["check", "Lemma 3.33"], "did you mean lemma-3.3"),
+        (["check", "theorem"], "no claim 'theorem'"),
+        (["gain", "shtanh:a"], "activation must look like gelu or shtanh:a=2, got 'shtanh:a'"),
+        (["gain", "shtanh:a=x"], "a must be a number, got 'x'"),
+        (["gain", "tanh", "--sigma-b2", "x"], "sigma_b2 must be a number, got 'x'"),
     ],
 )
 def test_mistakes_are_one_line_and_exit_code_one(tmp_path, monkeypatch, arguments, message):

@@ -165,6 +165,16 @@ def test_the_map_of_the_package_in_contributing_names_every_module():
 # --- the table of pages ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.parquet")), ids=lambda path: path.stem)
+def test_every_committed_table_has_checksums(path):
+    """Without them a flipped bit is read as another number: 50 of 60, tried on fig7-laptop-digits."""
+    from pyarrow import parquet
+
+    from afli.experiments.table import COLUMNS
+
+    assert COLUMNS in parquet.read_schema(path).metadata
+
+
 def test_the_readme_lists_the_pages_of_the_book_in_their_order():
     toc = (ROOT / "_toc.yml").read_text(encoding="utf-8")
     pages = [name for name in re.findall(r"notebooks/(\w+)", toc) if name != "index"]

@@ -6,6 +6,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -65,10 +66,9 @@ class Ledger(Mapping[str, Claim]):
     def __getitem__(self, id: str) -> Claim:
         id = self._former.get(id, id)
         if id not in self._claims:
-            close = [known for known in self._claims if known.split("-")[0] == str(id).split("-")[0]] or list(
-                self._claims
-            )
-            raise KeyError(f"no claim {id!r} in the ledger; did you mean one of {', '.join(close)}?")
+            close = get_close_matches(str(id), [*self._claims, *self._former], n=5)
+            hint = f"did you mean {', '.join(close)}?" if close else "`afli check` lists them"
+            raise KeyError(f"no claim {id!r} in the ledger; {hint}")
         return self._claims[id]
 
     def __iter__(self) -> Iterator[str]:

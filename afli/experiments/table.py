@@ -214,7 +214,7 @@ def _columns(schema: pyarrow.Schema) -> bytes:
 def _manifest(path: Path) -> dict[str, Any]:
     """A manifest; raises TableError if it is damaged or lacks what is needed."""
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except ValueError as error:  # of JSON or of UTF-8
         raise TableError(f"{path} is damaged: {error}") from error
     if not isinstance(manifest, dict):
