@@ -35,6 +35,7 @@ import pdf
 import psutil
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from docutils import nodes
 from docutils.core import publish_doctree
 from IPython.core.inputtransformer2 import TransformerManager
@@ -719,6 +720,22 @@ def test_links_show_what_they_lead_to(tmp_path):
     assert (
         (tmp_path / "_static/previews/notebooks/second.js").read_text().startswith('afliPreviews["notebooks/second"]')
     )
+
+
+def test_a_symbol_says_what_the_notation_page_says():
+    row = "<tr><td>{0}; {1}</td><td>bias variance; linear radius</td></tr>"
+    formula = '<span class="math notranslate nohighlight">\\({}\\)</span>'
+    table = row.format(formula.format(r"\sigma_b^2"), formula.format("a"))
+    meaning = finish.symbols(BeautifulSoup(f"<article><table>{table}</table></article>", "html.parser"))
+    assert meaning == {r"\(\sigma_b^2\)": "bias variance"}  # a letter may mean something else on a page
+    page = finish.explained(formula.format(r"\sigma_b^2") + formula.format("a"), meaning)
+    assert page.count('title="bias variance"') == page.count("title=") == 1
+
+
+def test_icons_that_no_page_shows_are_left_out():
+    script = 'var a={"up-long":[1,2,["old-up"],"f0","M0"],sun:[1,2,[],"f1","M1"],moon:[1,2,[9],"f2",["M2","M3"]]},b=1;'
+    assert finish.without_unused_icons(script, {"sun"}) == 'var a={sun:[1,2,[],"f1","M1"]},b=1;'
+    assert finish.without_unused_icons(script, {"old-up", "moon"}).startswith('var a={"up-long":')
 
 
 def test_code_on_a_page_fits_its_column_and_means_the_same():

@@ -10,7 +10,6 @@ import html as entities
 import json
 import re
 from collections import defaultdict
-from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
@@ -65,6 +64,61 @@ def description(page: str) -> str:
     return ""
 
 
+# --- notation --------------------------------------------------------------------------------------------------------
+
+FORMULA = re.compile(r'(<span class="math notranslate nohighlight")>(\\\((?:[^<]*)\\\))</span>')
+ONE_LETTER = re.compile(r"\\\(\s*\w\s*\\\)")  # a, k, L: pages give such letters meanings of their own
+
+
+def symbols(notation: BeautifulSoup) -> dict[str, str]:
+    """What the Notation page says of each symbol that stands for one thing in the whole book, as plain text."""
+    found: dict[str, str] = {}
+    for row in notation.select("article tr"):
+        cells = row.find_all("td")
+        formulas = [formula.get_text() for formula in cells[0].select("span.math")] if cells else []
+        words = " ".join(TEX.sub("", cells[1].get_text()).split()) if cells else ""
+        parts = words.split("; ")
+        one_by_one = cells and len(parts) == len(cells[0].get_text().split("; ")) == len(formulas)
+        if one_by_one and not any(part.startswith("its ") for part in parts):
+            found.update(zip(formulas, parts, strict=True))
+        else:
+            found.update(dict.fromkeys(formulas, words))
+    return {formula: words for formula, words in found.items() if not ONE_LETTER.fullmatch(formula)}
+
+
+def explained(page: str, meaning: dict[str, str]) -> str:
+    """The text of a page in which a symbol says on hover what it is."""
+
+    def title(found: re.Match[str]) -> str:
+        words = meaning.get(entities.unescape(found[2]))
+        return f'{found[1]} title="{entities.escape(words)}">{found[2]}</span>' if words else found[0]
+
+    return FORMULA.sub(title, page)
+
+
+# --- icons -----------------------------------------------------------------------------------------------------------
+
+ICON = re.compile(r'"?([a-z0-9-]+)"?:\[\d+,\d+,\[([^\]]*)\],"[0-9a-f]+",(?:"[^"]*"|\["[^"]*","[^"]*"\])\],?')
+ICON_CLASS = re.compile(r"\bfa-([a-z0-9-]+)")
+
+
+def without_unused_icons(script: str, used: set[str]) -> str:
+    """The script of FontAwesome with the icons that the book shows; the others are nineteen twentieths of it."""
+
+    def keep(icon: re.Match[str]) -> str:
+        return icon[0] if used & {icon[1], *re.findall(r'"([^"]+)"', icon[2])} else ""
+
+    return re.sub(r",(?=\})", "", ICON.sub(keep, script))
+
+
+def cut_icons(html: Path) -> None:
+    scripts = [path for path in (html / "_static").rglob("*.js") if path.name != "fontawesome.js"]
+    texts = [path.read_text(encoding="utf-8", errors="ignore") for path in [*scripts, *html.rglob("*.html")]]
+    used = {name for text in texts for name in ICON_CLASS.findall(text)}
+    for path in (html / "_static").rglob("fontawesome.js"):
+        path.write_text(without_unused_icons(path.read_text(encoding="utf-8"), used), encoding="utf-8")
+
+
 # --- previews --------------------------------------------------------------------------------------------------------
 
 
@@ -114,8 +168,12 @@ def write_previews(html: Path) -> None:
 
 
 def finish(html: Path) -> None:
-    """Mend every page below a folder, and write the previews."""
-    paths: Iterable[Path] = (path for path in html.rglob("*.html") if "_static" not in path.parts)
-    for path in paths:
-        path.write_text(mended(path.read_text(encoding="utf-8")), encoding="utf-8")
+    """Mend every page below a folder, write the previews, and leave out the icons that nobody sees."""
+    notation = html / "book" / "notation.html"
+    meaning = symbols(BeautifulSoup(notation.read_text("utf-8"), "html.parser")) if notation.exists() else {}
+    for path in html.rglob("*.html"):
+        if "_static" not in path.parts:
+            page = path.read_text(encoding="utf-8")
+            path.write_text(explained(mended(page), meaning if path != notation else {}), encoding="utf-8")
     write_previews(html)
+    cut_icons(html)
