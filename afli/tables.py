@@ -47,7 +47,17 @@ class Html:
 
 @dataclass(frozen=True)
 class Table:
-    """A pandas table with a caption. decimals: column -> how many, where three digits of its largest will not do."""
+    """A pandas table as the book shows it.
+
+    Attributes
+    ----------
+    frame
+        The pandas table.
+    caption
+        What it shows, with TeX between dollars; empty for none.
+    decimals
+        Column -> how many, where three digits of its largest number will not do.
+    """
 
     frame: pd.DataFrame
     caption: str = ""

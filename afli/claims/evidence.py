@@ -32,11 +32,26 @@ FOUND = "It holds wherever it was tried: at worst {measured}, where {bound} is a
 class Evidence:
     """What a check found.
 
-    measured: the worst value seen of the quantity that the statement bounds. bound: what the statement allows there.
-    margin: what was left before the statement would have been false, >= 0. domain: what was searched.
-    oracle: the independent source of the comparison ("48-digit reference", "sampling, width 1000", ...), if any.
-    values: named numbers for the prose of a page. mutants: those that were run beside the claim, and refuted.
     A statement that is not tested here has NaN in place of its three numbers, and its domain says why.
+
+    Attributes
+    ----------
+    measured
+        The worst value seen of the quantity that the statement bounds.
+    bound
+        What the statement allows there.
+    margin
+        What was left before the statement would have been false, >= 0.
+    domain
+        What was searched, in the terminal's notation.
+    oracle
+        The independent source of the comparison, if any: "48-digit reference", "sampling, width 1000".
+    values
+        Named numbers, for the prose of a page and for the claim's sentence.
+    claim
+        The claim that was checked; `verify` attaches it.
+    mutants
+        Those that were run beside the claim, and refuted.
     """
 
     measured: float
@@ -74,12 +89,27 @@ class Refutation:
 class Claim:
     """One statement.
 
-    id: e.g. "lemma-3.3". statement: what the check decides, a sentence with TeX between dollars. source: who says it,
-    and where. status: one of STATUSES. page: the notebook that shows it, e.g. "3_3_uniform_gap". check: runs the
-    statement and returns its evidence, or raises ClaimRefuted. mutants: name -> the keyword arguments that change a
-    hypothesis or a constant of the statement. claimed: the source's sentence, where it is not the statement itself.
-    found: a sentence on the numbers, in which {measured}, {bound}, {margin} and the names of the
-    evidence's values stand for a `wording.Number`.
+    Attributes
+    ----------
+    id
+        For example "lemma-3.3".
+    statement
+        What the check decides: a sentence, with TeX between dollars.
+    source
+        Who says it, and where.
+    status
+        One of STATUSES.
+    page
+        The notebook that shows it, for example "3_3_uniform_gap".
+    check
+        Runs the statement and returns its evidence, or raises ClaimRefuted.
+    mutants
+        Name -> the keyword arguments that change a hypothesis or a constant of the statement.
+    claimed
+        The source's sentence, where it is not the statement itself.
+    found
+        A sentence on the numbers, in which {measured}, {bound}, {margin} and the names of the evidence's values stand
+        for a `wording.Number`.
     """
 
     id: str
