@@ -171,6 +171,7 @@ def label(name: str) -> str:
     for pattern, words in (
         (r"\bs(htanh|sine|exp|aw)\(a=([\d.]+)\)", r"S\1, $a = \2$"),
         (r"\bleaky_relu\(slope=([\d.]+)\)", r"leaky ReLU, \1"),
+        (r"\bs(htanh|sine|exp|aw)\b(?!\()", r"S\1"),
         (r"\brelu\b", "ReLU"),
         (r"\b(elu|gelu)\(alpha=1(?:\.0)?\)", r"\1"),
     ):
@@ -261,7 +262,7 @@ def curves(
     if diagonal:
         identity(axes, float(x[0]), float(x[-1]))
     for i, (name, y) in enumerate(ys.items()):
-        axes.plot(x, np.asarray(y, dtype=float), label=name, **look(i, name))
+        axes.plot(x, np.asarray(y, dtype=float), label=label(name), **look(i, name))
         if dots and name in dots:
             axes.plot(*dots[name], "o", color=look(i, name)["color"], markersize=7, markeredgecolor="white", zorder=5)
     if "x" in log:
@@ -303,7 +304,7 @@ def bands(
         axes.fill_between(x, low, high, color=look(i, name)["color"], alpha=0.2, linewidth=0)
         every = max(1, len(x) // 12)
         axes.plot(x[::every], values.mean(axis=0)[::every], **(look(i, name, marker=True) | {"linestyle": ""}))
-        axes.plot(x, np.asarray(theory[name], dtype=float), label=name, **look(i, name))
+        axes.plot(x, np.asarray(theory[name], dtype=float), label=label(name), **look(i, name))
     axes.set(xlabel=xlabel, ylabel=ylabel)
     legend(axes)
     return fig  # type: ignore[return-value]

@@ -79,6 +79,7 @@ def test_a_status_is_told_without_its_colour():
 
 def test_legends_spell_an_activation_in_one_way():
     assert figures.label("shtanh(a=12), 0.1") == "Shtanh, $a = 12$, 0.1"
+    assert figures.label("ssaw") == "Ssaw"
     assert [figures.label(n) for n in ("relu", "elu(alpha=1)", "leaky_relu(slope=0.2)", "layer 3")] == [
         "ReLU", "elu", "leaky ReLU, 0.2", "layer 3",
     ]  # fmt: skip

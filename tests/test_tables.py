@@ -13,7 +13,7 @@ from afli import tables
 
 pd = pytest.importorskip("pandas")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tools"))
-from outputs import complaints  # noqa: E402
+from outputs import complaints, without_ledger_calls  # noqa: E402
 
 
 @pytest.fixture
@@ -106,3 +106,19 @@ def test_what_a_cell_prints_stands_in_one_box():
     """Warnings between two lines of print would tear them apart."""
     settings = (Path(__file__).resolve().parents[1] / "_config.yml").read_text(encoding="utf-8")
     assert "nb_merge_streams: true" in settings
+
+
+@pytest.mark.parametrize(
+    ("source", "hidden"),
+    [
+        ('claims.verify("lemma-3.3")', True),
+        ('extra = claims.verify(\n    "a", "b"\n)\nextra', True),
+        ('claims.refute("a", mutant="b")', True),
+        ('net = mf.edge_of_chaos(phi)\nclaims.verify("a")', False),
+        ("figures.use_style()", False),
+        ("%pip install afli", False),
+    ],
+)
+def test_a_call_that_only_asks_the_ledger_is_not_shown(source, hidden):
+    (cell,) = without_ledger_calls(new_notebook(cells=[new_code_cell(source)])).cells
+    assert ("remove-input" in cell.metadata.get("tags", [])) == hidden

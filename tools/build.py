@@ -43,7 +43,7 @@ from finish import finish
 from front import figure_list, with_facts
 from kernel import execute, prepare_environment
 from nbformat import NotebookNode
-from outputs import complaints, overlaps
+from outputs import complaints, overlaps, without_ledger_calls
 from pairs import read_source
 from provenance import Run, commit, device, table
 from tqdm import tqdm
@@ -268,7 +268,7 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
     notebooks: dict[str, NotebookNode] = {}
     for page in pages:
         try:
-            notebooks[page] = fill(nbformat.read(book.executed(page), as_version=4))
+            notebooks[page] = without_ledger_calls(fill(nbformat.read(book.executed(page), as_version=4)))
         except KeyError as error:
             raise BuildError(f"notebooks/{page}.md: a caption names {error}, which the page keeps nowhere") from None
     narrow(list(notebooks.values()))

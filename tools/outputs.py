@@ -1,7 +1,8 @@
-"""What the outputs of a page may not be: a table without the book's look, an object as Python writes it, torn print."""
+"""What a page shows: no table without the book's look, no object as Python writes it, no call beside its evidence."""
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 
@@ -40,3 +41,27 @@ def overlaps(notebook: NotebookNode) -> Iterator[str]:
                 for line in output.text.splitlines():
                     if line.startswith("overlap: "):
                         yield f"cell {number}: {line.removeprefix('overlap: ')}"
+
+
+def without_ledger_calls(notebook: NotebookNode) -> NotebookNode:
+    """The notebook with the code hidden of each cell that does nothing but ask the ledger: its evidence says it all."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and _asks_the_ledger(cell.source):
+            cell.metadata["tags"] = [*cell.metadata.get("tags", []), "remove-input"]
+    return notebook
+
+
+def _asks_the_ledger(source: str) -> bool:
+    try:
+        body = ast.parse(source).body
+    except SyntaxError:  # a command of the notebook
+        return False
+    calls = [node.value for node in body if isinstance(node, ast.Expr | ast.Assign)]
+    asked = [ast.unparse(call.func) for call in calls if isinstance(call, ast.Call)]
+    rest = [value for value in calls if not isinstance(value, ast.Call)]
+    return (
+        bool(asked)
+        and len(calls) == len(body)
+        and set(asked) <= {"claims.verify", "claims.refute"}
+        and all(isinstance(value, ast.Name) for value in rest)
+    )
