@@ -169,9 +169,9 @@ def of_activation(name: str) -> dict[str, Any] | None:
 def label(name: str) -> str:
     """How a legend spells an activation: "shtanh(a=5)" is "Shtanh, $a = 5$"; any other name stays as it is."""
     for pattern, words in (
-        (r"\bs(htanh|sine|exp|aw)\(a=([\d.]+)\)", r"S\1, $a = \2$"),
+        (r"\bs(htanh|sine|exp|saw)\(a=([\d.]+)\)", r"S\1, $a = \2$"),
         (r"\bleaky_relu\(slope=([\d.]+)\)", r"leaky ReLU, \1"),
-        (r"\bs(htanh|sine|exp|aw)\b(?!\()", r"S\1"),
+        (r"\bs(htanh|sine|exp|saw)\b(?!\()", r"S\1"),
         (r"\brelu\b", "ReLU"),
         (r"\b(elu|gelu)\(alpha=1(?:\.0)?\)", r"\1"),
     ):

@@ -90,7 +90,7 @@ _TO_HTML = (
     (r"\bleaky_relu\(slope=([\d.]+)\)", r"leaky ReLU of slope \1"),
     (r"\brelu\b", "ReLU"),
     (r"\b(elu|gelu)\(alpha=([\d.]+)\)", r"\1"),
-    (r"\bs(htanh|sine|exp|aw)\(a=([\d.]+)\)", r"S\1 of radius \2"),
+    (r"\bs(htanh|sine|exp|saw)\(a=([\d.]+)\)", r"S\1 of radius \2"),
     (rf"(?<![a-zA-Z])({'|'.join(_GREEK)})(?![a-zA-Z])", lambda match: _GREEK[match[1]]),
     (r"\bsqrt *(?=[(\d])", "√"),
     (r"\b(\d+(?:\.\d+)?)e([+-]?)0*(\d+)", lambda m: ("" if m[1] == "1" else f"{m[1]} × ") + _power(m[2], m[3])),
