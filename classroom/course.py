@@ -21,7 +21,7 @@ from nbformat import NotebookNode
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "_build"
 SETS = tuple(sorted(path.name for path in (HERE / "source").glob("ps*")))
-IDENTIFIER = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+IDENTIFIER = re.compile(r"[^\W_][\w.@+-]*")
 
 # The nbformat and kernel of every notebook; nothing of jupytext's own, which would name the source file.
 METADATA = {
@@ -40,7 +40,9 @@ def check_set(name: str) -> str:
 def check_student(student: str) -> str:
     """An identifier that can name a folder. Raises ValueError for any other."""
     if not IDENTIFIER.fullmatch(student):
-        raise ValueError(f"student must consist of letters, digits and . _ - and begin with one, got {student!r}")
+        raise ValueError(
+            f"student must consist of letters, digits and . _ - @ + and begin with a letter or digit, got {student!r}"
+        )
     return student
 
 
@@ -89,7 +91,7 @@ def released(root: Path, set_name: str) -> NotebookNode:
 def nbgrader(root: Path, **settings: Any) -> Any:
     """nbgrader's own interface to the course in `root`, configured by nbgrader_config.py.
 
-    settings: traits of GuardedExecute, for instance timeout=10.
+    settings: traits of IsolatedExecute, for instance timeout=10.
     """
     from nbgrader.apps import NbGraderAPI
     from sqlalchemy.exc import SAWarning
@@ -103,7 +105,7 @@ def nbgrader(root: Path, **settings: Any) -> Any:
     config = PyFileConfigLoader("nbgrader_config.py", path=str(HERE)).load_config()
     config.CourseDirectory.root = str(root)
     config.CourseDirectory.db_url = f"sqlite:///{root / 'gradebook.db'}?timeout=120"  # two graders write by turns
-    config.GuardedExecute.update(settings)
+    config.IsolatedExecute.update(settings)
     return NbGraderAPI(config=config)
 
 

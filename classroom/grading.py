@@ -18,18 +18,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from course import SETS, check_student, nbgrader, points, released, write
+from collecting import Submission
+from course import nbgrader, points, released, write
 from submissions import normalised, read_submission
 from variant import parameters
-
-
-@dataclass(frozen=True)
-class Submission:
-    """What one student has handed in for one set."""
-
-    student: str
-    set_name: str
-    path: Path
 
 
 @dataclass(frozen=True)
@@ -47,40 +39,14 @@ class Mark:
     trouble: str = ""
 
 
-def find(folder: Path) -> tuple[list[Submission], dict[Path, str]]:
-    """All submissions in a folder, FOLDER/STUDENT/SET/SET.ipynb, and what was passed over, with the reason.
-
-    A set's folder without the right file is a submission too, of nothing. Hidden files are not mentioned, nor is what a
-    student has put beside the folders of the sets, unless it is a folder or a notebook.
-    """
-    found, passed = [], {}
-    for student in sorted(path for path in folder.iterdir() if path.name[0] != "."):
-        try:
-            if not student.is_dir():
-                raise ValueError("not the folder of a student")
-            check_student(student.name)
-        except ValueError as error:
-            passed[student] = str(error)
-            continue
-        sent = [p for p in student.iterdir() if p.name[0] != "." and (p.is_dir() or p.suffix == ".ipynb")]
-        if not sent:
-            passed[student] = "neither a folder nor a notebook in it"
-        for entry in sorted(sent):
-            if entry.is_dir() and entry.name in SETS:
-                found.append(Submission(student.name, entry.name, entry / f"{entry.name}.ipynb"))
-            else:
-                passed[entry] = f"not a folder named {', '.join(SETS[:-1])} or {SETS[-1]}"
-    return found, passed
-
-
 def grade(
-    root: Path, submissions: Iterable[Submission], *, course: str | None = None, jobs: int = 2, **limits: int
+    root: Path, submissions: Iterable[Submission], *, course: str | None = None, jobs: int = 2, **limits: int | str
 ) -> Iterator[Mark]:
     """Grade submissions against the release in `root`; yields a mark as soon as it is there, never stops the class.
 
     course: the name that decided the numbers, where every student had their own, see variant.py; None if all had the
-    same. limits: traits of guard.GuardedExecute. A submission that the grader itself fails on gets no points, and the
-    reason as its trouble.
+    same. limits: traits of isolation.IsolatedExecute. A submission that the grader itself fails on gets no points, and
+    the reason as its trouble.
     """
     submissions = list(submissions)
     register(root, {submission.student for submission in submissions})
@@ -126,7 +92,7 @@ def register(root: Path, students: Iterable[str]) -> None:
 
 
 def grade_one(
-    root: Path, submission: Submission, *, course: str | None = None, limits: Mapping[str, int] | None = None
+    root: Path, submission: Submission, *, course: str | None = None, limits: Mapping[str, int | str] | None = None
 ) -> Mark:
     """Repair, execute and mark one submission, and write its feedback page.
 
@@ -136,11 +102,12 @@ def grade_one(
     """
     student, name = submission.student, submission.set_name
     api, release = nbgrader(root, **(limits or {})), released(root, name)
-    notebook, trouble = read_submission(submission.path)
+    sent = read_submission(submission.path)
+    notebook, trouble, repairs = sent.notebook, sent.reason, [*submission.repairs, *sent.repairs]
     submitted = root / "submitted" / student / name
     for failures in range(3):
         shutil.rmtree(submitted, ignore_errors=True)
-        write(normalised(notebook, release, trouble), submitted / f"{name}.ipynb")
+        write(normalised(notebook, release, trouble, repairs), submitted / f"{name}.ipynb")
         with _numbers(None if course is None else parameters(student, name, course)):
             result = api.autograde(name, student)
         if result["success"]:
@@ -151,7 +118,10 @@ def grade_one(
         notebook, trouble = None, f"the grader failed on it ({last[-1] if last else 'no message'})"
     else:
         raise RuntimeError(trouble)
-    write_feedback(root, student, name)
+    try:
+        write_feedback(root, student, name)
+    except RuntimeError as error:  # the mark stands
+        trouble = trouble or f"no feedback page: {str(error).strip().splitlines()[-1]}"
     return read_mark(root, student, name, trouble)
 
 

@@ -19,30 +19,51 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from collecting import Submission, find
 from course import BUILD, SETS, clear, release
-from grading import Mark, Submission, export, find, grade, mark_by_hand, read_mark, write_feedback
+from grading import Mark, export, grade, mark_by_hand, read_mark, write_feedback
+from isolation import KINDS, available, best
 from samples import BY_HAND, EMPTY, Sample, hand_in
 from tqdm import tqdm
 from variant import course_name
 
 
-def grade_folder(root: Path, found: Sequence[Submission], course: str | None, jobs: int) -> list[Mark]:
-    """Grade with a progress bar, and return the marks in order."""
+def grade_folder(root: Path, found: Sequence[Submission], course: str | None, jobs: int, kind: str) -> list[Mark]:
+    """Grade with a progress bar in enclosures of that kind, and return the marks in order."""
     marks = []
     with tqdm(total=len(found), unit="notebook", disable=None) as bar:
-        for mark in grade(root, found, course=course, jobs=jobs):
+        for mark in grade(root, found, course=course, jobs=jobs, kind=kind):
             marks.append(mark)
             bar.set_postfix_str(f"{mark.student} {mark.set_name}")
             bar.update()
     return sorted(marks, key=lambda mark: (mark.set_name, mark.student))
 
 
-def run_samples(root: Path, jobs: int, set_names: tuple[str, ...] = SETS) -> dict[Sample, Mark]:
+def enclosure(wanted: str) -> str:
+    """The kind of enclosure to grade in, the best if none is wanted; says so where student code is not kept apart.
+
+    Raises ValueError if there is none of that kind here.
+    """
+    kind = wanted or best()
+    if reason := available(kind):
+        raise ValueError(f"no {kind} here: {reason}")
+    if kind == "none":
+        reasons = "; ".join(f"{other}: {available(other)}" for other in KINDS if other != "none" and available(other))
+        print(
+            f"WARNING: student code can read and write all that you can ({reasons or 'as you asked'})", file=sys.stderr
+        )
+    return kind
+
+
+def run_samples(root: Path, jobs: int, set_names: tuple[str, ...] = SETS, kind: str = "") -> dict[Sample, Mark]:
     """Release, hand in the samples, grade them, enter what is graded by hand, write feedback and grades.csv."""
     clear(root)
     release(root)
     made = hand_in(root, set_names)
-    marks = {(m.student, m.set_name): m for m in grade_folder(root, find(root / "submissions")[0], None, jobs)}
+    marks = {
+        (m.student, m.set_name): m
+        for m in grade_folder(root, find(root / "submissions")[0], None, jobs, enclosure(kind))
+    }
     for sample in made:
         for cell, points in BY_HAND.get(sample.set_name, {}).items():
             if sample.name != EMPTY:
@@ -104,6 +125,7 @@ def arguments() -> argparse.ArgumentParser:
     course.add_argument("--root", type=Path, default=BUILD, help="the course: release, gradebook, feedback")
     work = argparse.ArgumentParser(add_help=False, parents=[course])
     work.add_argument("--jobs", type=count, default=2, help="notebooks at a time")
+    work.add_argument("--isolation", choices=KINDS, default="", help="where student code runs; the best that there is")
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("all", parents=[work], help="release, sample submissions, grades, feedback")
@@ -128,7 +150,9 @@ def run(given: argparse.Namespace, root: Path) -> int:
         release(root)
     elif given.command == "grade":
         found = submissions_in(given.folder, root)
-        show(grade_folder(root, found, given.course if given.variants else None, given.jobs))
+        show(
+            grade_folder(root, found, given.course if given.variants else None, given.jobs, enclosure(given.isolation))
+        )
         export(root)
     elif given.command == "mark":
         mark_by_hand(root, given.student, given.set, given.cell, given.points)
@@ -138,7 +162,7 @@ def run(given: argparse.Namespace, root: Path) -> int:
     elif given.command == "feedback":
         return 1 if feedback(root) else 0
     else:
-        marks = run_samples(root, given.jobs)
+        marks = run_samples(root, given.jobs, kind=given.isolation)
         show(list(marks.values()))
         wrong = [f"{m.student} {m.set_name}" for sample, m in marks.items() if m.points != sample.expected]
         if wrong:

@@ -8,16 +8,21 @@ import itertools
 import json
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import collecting
 import course
 import grading
 import guard
+import isolation
 import make
 import nbformat
+import pages
+import psutil
 import pytest
 import samples
 import submissions
@@ -288,10 +293,10 @@ KEYS = ["cells", "metadata", "nbformat", "nbformat_minor", "source", "cell_type"
 def test_no_content_of_a_file_raises(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     path = tmp_path_factory.mktemp("sent") / "ps1.ipynb"
     path.write_bytes(content)
-    notebook, reason = submissions.read_submission(path)
+    sent = submissions.read_submission(path)
     skeleton = course.read_source("ps1")
-    result = submissions.normalised(notebook, skeleton, reason)
-    assert (notebook is None) == bool(reason)
+    result = submissions.normalised(sent.notebook, skeleton, sent.reason, sent.repairs)
+    assert (sent.notebook is None) == bool(sent.reason)
     assert [c.source for c in result.cells[-len(skeleton.cells) :]] == [c.source for c in skeleton.cells]
 
 
@@ -532,7 +537,7 @@ def test_a_failure_of_the_grader_costs_a_student_nothing_unless_it_comes_again(
     monkeypatch.setattr(grading, "read_mark", lambda root, student, name, trouble: trouble)
     full = samples.samples("ps0")[0]
     path = course.write(samples.submission(root, full), root / "unlucky" / "ps0.ipynb")
-    trouble = grading.grade_one(root, grading.Submission("unlucky", "ps0", path))
+    trouble = grading.grade_one(root, collecting.Submission("unlucky", "ps0", path))
     assert len(given) == failures + 1
     answers = {course.grade_id(cell): cell.source for cell in given[-1].cells}
     assert ("raise NotImplementedError" in answers["q2"]) == (failures == 2)
@@ -541,6 +546,8 @@ def test_a_failure_of_the_grader_costs_a_student_nothing_unless_it_comes_again(
 
 # --- Hostile submissions ---
 
+LATER = "import os, threading, time\nthreading.Timer(1, lambda: os._exit(1)).start()\ntime.sleep(0.5)"
+FORKS = "import os\nwhile True:\n    os.fork()"
 ENDLESS = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
 HOSTILE = {  # answers that replace the solution's, the points out of ten, and what the feedback must say
     "honest": ({}, 10, ""),
@@ -550,6 +557,10 @@ HOSTILE = {  # answers that replace the solution's, the points out of ten, and w
     "loops-when-called": ({"q2": "def fourth_moment(q):\n    while True:\n        pass"}, 9, "ran longer than 12 s"),
     "cannot-be-interrupted": ({"q4": ENDLESS}, 9, "could not be interrupted"),
     "kills-the-kernel": ({"q5": "import os\nos._exit(1)"}, 9, "it ended the Python process"),
+    "quits": ({"q5": "quit()"}, 9, "they end this cell"),
+    "kills-the-kernel-later": ({"q5": LATER}, 9, "after it the Python process ended"),
+    "needs-too-much-memory": ({"q5": "x = np.ones(10**9)"}, 9, "MemoryError"),
+    "forks-for-ever": ({"q5": FORKS}, 9, "after it"),
     "kills-five-kernels": ({f"q{i}": "import os\nos._exit(1)" for i in range(6, 11)}, 5, "had to stop too often"),
     "prints-megabytes": ({"q3": "print('spam' * 10**7)\np_inside = special.erf(a / math.sqrt(2))"}, 10, "was dropped"),
     "prints-for-ever": ({"q6": "while True:\n    print('spam' * 1000)"}, 9, "ran longer than 12 s"),
@@ -580,7 +591,7 @@ def test_no_submission_stops_the_class_and_each_loses_only_its_own_part(root: Pa
     (root / "sent/forgets-the-file/ps0").mkdir(parents=True)
     (root / "sent/honest/ps0/numpy.py").write_text("raise RuntimeError('a file beside the notebook')")
 
-    found, _ = grading.find(root / "sent")
+    found, _ = collecting.find(root / "sent")
     marks = {mark.student: mark for mark in grading.grade(root, found, timeout=12, patience=6)}
     expected = {student: points for student, (_, points, _) in HOSTILE.items()}
     expected |= {"deletes-cells": 9, "sends-a-pdf": 0, "sends-a-list": 0, "sends-nothing": 0, "forgets-the-file": 0}
@@ -597,6 +608,90 @@ def test_no_submission_stops_the_class_and_each_loses_only_its_own_part(root: Pa
     assert {row[3] for row in rows} >= set(expected)
 
 
+# What an answer tries, given the course's folder as ROOT; it writes REACHED if it gets there.
+ATTACKS = {
+    "rewrites the gradebook": "import sqlite3\ndb = sqlite3.connect(ROOT + '/gradebook.db')\n"
+    "db.execute('update grade set manual_score = 0')\ndb.commit()",
+    "reads the solutions": "open(ROOT + '/source/ps0/ps0.ipynb').read()",
+    "reads a neighbour": "open(ROOT + '/apart/neighbour/ps0/ps0.ipynb').read()",
+    "reads the grader's sources": "import afli\nopen(afli.__path__[0] + '/../classroom/source/setup.py')",
+    "reads the grader's memory": "open('/proc/1/mem', 'rb').read(1)",
+    "reads the grader's environment": "import os\nos.environ['AFLI_SECRET']",
+    "reads the marks": "open(ROOT + '/grades.csv').read()",
+    "writes to afli": "import afli\nopen(afli.__file__, 'a')",
+    "calls out": "import socket\nsocket.create_connection(('127.0.0.1', PORT), timeout=2)",
+    "ends the guard": "import os, signal\nfor number in (2, 9, 15):\n    os.kill(1, number)\nraise OSError",
+    "fills the disk": "with open('/tmp/x', 'wb') as file:\n    for _ in range(600):\n        file.write(bytes(10**6))",
+}
+PICTURE = {"image/png": "aGk=", "text/plain": ""}  # decoded and encoded again: no quote can end the attribute
+needs_namespaces = pytest.mark.skipif(bool(isolation.available("namespaces")), reason="no namespaces on this system")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@needs_namespaces
+def test_a_notebook_reaches_nothing_beyond_its_own(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AFLI_SECRET", "secret")
+    full = samples.submission(root, samples.samples("ps0")[0])
+    grading.export(root)
+    course.write(full, root / "apart/neighbour/ps0/ps0.ipynb")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        for name, code in ATTACKS.items():
+            code = f"ROOT, PORT = {str(root)!r}, {server.getsockname()[1]}\n{code}\nprint('REACHED', {name!r})"
+            full.cells.insert(9, nbformat.v4.new_code_cell(code))
+        survivor = "import subprocess\nsubprocess.Popen(['sleep', '4242'], start_new_session=True)"
+        full.cells.insert(9, nbformat.v4.new_code_cell(survivor))
+        script = "<script>alert(1)</script><img src=x onerror=alert(2)> [link](javascript:alert(3)) $a < b$"
+        full.cells.insert(0, nbformat.v4.new_markdown_cell(script))
+        full.cells.insert(9, nbformat.v4.new_code_cell(f"from IPython.display import HTML\nHTML({script!r})"))
+        course.write(full, root / "apart/attacker/ps0/ps0.ipynb")
+        found, _ = collecting.find(root / "apart")
+        marks = {mark.student: mark for mark in grading.grade(root, found)}
+    assert {student: mark.points for student, mark in marks.items()} == {"attacker": 10, "neighbour": 10}
+    page = (root / "feedback/attacker/ps0/ps0.html").read_text(encoding="utf-8")
+    text = feedback_text(root, "attacker", "ps0")
+    assert [name for name in ATTACKS if f"REACHED {name}" in text] == []
+    assert "<script>alert" not in page
+    assert "onerror=alert" not in re.sub("&lt;[^<]*", "", page)
+    assert 'href="javascript' not in page
+    assert not any(process.info["cmdline"] == ["sleep", "4242"] for process in psutil.process_iter(["cmdline"]))
+
+
+@pytest.mark.parametrize(("output", "shown"), [
+    ({"output_type": "display_data", "data": {"text/html": "<b>x</b>", "text/plain": "x"}}, {"text/plain": "x"}),
+    ({"output_type": "display_data", "data": {"text/html": "<b>x</b>"}}, {"text/plain": "(left out: text/html)"}),
+    ({"output_type": "display_data", "data": {"image/png": 'aGk=" onerror="x'}}, PICTURE),
+    ({"output_type": "execute_result", "data": {"text/plain": "10.0"}, "execution_count": 1}, {"text/plain": "10.0"}),
+    ({"output_type": "display_data", "data": 3}, None),
+    ({"output_type": "widget"}, None),
+    (["no output"], None),
+])  # fmt: skip
+def test_of_outputs_text_and_pictures_reach_a_page(output: Any, shown: dict[str, str] | None) -> None:
+    made = isolation.checked(output, test=True)
+    assert (made and made.data) == shown
+    assert made is None or made.output_type == "display_data"
+
+
+def test_cleaned_html_keeps_pasted_pictures_tables_and_headings_and_nothing_that_runs() -> None:
+    kept = '<h2>x</h2><table><tbody><tr><td>1</td></tr></tbody></table><img src="data:image/png;base64,aGk=" alt="p">'
+    assert pages.clean_html(kept) == kept
+    for html_ in (
+        "<script>x()</script>", "<img src=x onerror=x()>", '<a href="javascript:x()">a</a>',
+        '<a href="data:text/html,x">a</a>',
+        '<p style="position:fixed">x</p>', "<iframe src=x></iframe>", '<img src="https://example.org/x.png">',
+        '<form action="x"><input></form>', '<svg onload="x()"></svg>', '<p onclick="x()">x</p>',
+    ):  # fmt: skip
+        bad = r"<(script|iframe|form|input|svg|style)|<[^>]*(on\w+=|javascript:|data:|https:|style=)"
+        assert not re.search(bad, pages.clean_html(html_))
+
+
+def test_the_container_gets_a_pipe_and_nothing_of_the_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(isolation.shutil, "which", lambda name: f"/usr/bin/{name}")
+    words = isolation.command("container", 10**9)
+    assert {"--network=none", "--read-only", "--cap-drop=ALL", "--interactive"} <= set(words)
+    assert not any(word.startswith(("--volume", "-v", "--mount")) for word in words)
+
+
 def test_the_kernels_of_the_grader_do_not_skip_asserts(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONOPTIMIZE", "1")
     course.nbgrader(root)
@@ -609,10 +704,10 @@ def test_the_grader_knows_each_students_numbers(root: Path) -> None:
     for student, owner in {"s001": "s001", "s002": "s001"}.items():
         copy = variant.personal_copy(course.released(root, "ps1"), owner, "ps1")
         course.write(samples.solved(copy, "ps1"), root / "copied" / student / "ps1" / "ps1.ipynb")
-    marks = {m.student: m.points for m in grading.grade(root, grading.find(root / "copied")[0], course="afli")}
+    marks = {m.student: m.points for m in grading.grade(root, collecting.find(root / "copied")[0], course="afli")}
     assert marks["s001"] == 20
     assert marks["s002"] < 10
-    next_year = grading.grade(root, grading.find(root / "copied")[0][:1], course="next year")
+    next_year = grading.grade(root, collecting.find(root / "copied")[0][:1], course="next year")
     assert [mark.points < 10 for mark in next_year] == [True]
 
 
@@ -621,7 +716,7 @@ def test_the_grader_knows_each_students_numbers(root: Path) -> None:
 def test_a_mark_entered_by_hand_survives_another_grading(root: Path) -> None:
     wrong = samples.Sample("late", "ps0", "", answers={"q2": "def fourth_moment(q):\n    return q**2"})
     course.write(samples.submission(root, wrong), root / "by-hand" / "late" / "ps0" / "ps0.ipynb")
-    (sent,), _ = grading.find(root / "by-hand")
+    (sent,), _ = collecting.find(root / "by-hand")
     assert grading.grade_one(root, sent).points == 9
     assert make.main(["mark", "late", "ps0", "q2-test", "0.5", "--root", str(root)]) == 0
     assert "9.5" in (root / "grades.csv").read_text()
@@ -639,8 +734,8 @@ def test_the_grader_names_what_it_passes_over_and_says_what_it_expects(
         (sent / name).mkdir(parents=True)
     (sent / "ada/flat.ipynb").touch()
     (sent / "class.txt").touch()
-    found, passed = grading.find(sent)
-    assert found == [grading.Submission("ada", "ps0", sent / "ada/ps0/ps0.ipynb")]
+    found, passed = collecting.find(sent)
+    assert found == [collecting.Submission("ada", "ps0", sent / "ada/ps0/ps0.ipynb")]
     reasons = {path.relative_to(sent).as_posix(): reason for path, reason in passed.items()}
     assert set(reasons) == {"Jane Doe", "ben@uni.de", "caps/PS0", "nothing", "ada/flat.ipynb", "class.txt"}
     assert "student must consist of" in reasons["Jane Doe"]
@@ -675,10 +770,10 @@ def test_a_wrong_command_gets_one_line_and_leaves_no_gradebook(
 def test_a_submission_that_the_grader_fails_on_does_not_stop_the_others(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sent = [grading.Submission(student, "ps0", root / student) for student in ("kills", "fails", "fine")]
+    sent = [collecting.Submission(student, "ps0", root / student) for student in ("kills", "fails", "fine")]
     tries: list[list[str]] = []
 
-    def outcomes(work: object, submissions: list[grading.Submission], jobs: int) -> object:
+    def outcomes(work: object, submissions: list[collecting.Submission], jobs: int) -> object:
         tries.append([submission.student for submission in submissions])
         for one in submissions:
             broken = one.student == "kills" or (one.student == "fine" and len(submissions) > 1)
@@ -710,7 +805,7 @@ def test_if_even_the_empty_release_cannot_be_graded_the_reason_is_raised(
 
     monkeypatch.setattr(grading, "nbgrader", lambda root, **limits: Broken())
     with pytest.raises(RuntimeError, match="database is locked"):
-        grading.grade_one(root, grading.Submission("unlucky", "ps0", root / "none"))
+        grading.grade_one(root, collecting.Submission("unlucky", "ps0", root / "none"))
 
 
 def test_a_roster_has_one_identifier_a_line(tmp_path: Path) -> None:
@@ -738,7 +833,7 @@ def test_variant_py_says_in_one_line_what_is_wrong(
 
 
 def test_each_test_is_run_with_the_tools_above_it(root: Path) -> None:
-    prepared = {course.grade_id(c): c.source for c in guard._prepared(course.read_source("ps3"), {}).cells}
+    prepared = {course.grade_id(c): c.source for c in guard.prepared(course.read_source("ps3"), {}).cells}
     assert all("def expect_close" in prepared[name] for name in ("scaled-test", "validation-test"))
     assert "def accuracies" in prepared["final-test"]
     assert "def accuracies" not in prepared["scaled-test"]
