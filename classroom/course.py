@@ -6,6 +6,8 @@ everything that lies beside a notebook into the release, so the folder that it s
 
 from __future__ import annotations
 
+import ast
+import json
 import os
 import re
 import shutil
@@ -65,10 +67,25 @@ def read_source(set_name: str) -> NotebookNode:
         cell.id = grade_id(cell) or f"cell-{position:02d}"
         if "load" in cell.metadata:  # the cell that all sets share stands in a file of its own
             cell.source = (path.parent / cell.metadata.pop("load")).read_text(encoding="utf-8").rstrip()
+            cell.source = cell.source.replace('"THE COMMON NUMBERS"', repr(json.dumps(numbers_in(notebook))))
     notebook.nbformat, notebook.nbformat_minor = 4, 5
     notebook.metadata = nbformat.from_dict(METADATA)
     nbformat.validate(notebook)
     return notebook
+
+
+def numbers_in(notebook: NotebookNode, tag: str = "parameters") -> dict[str, float | int | str]:
+    """The numbers and words that the cell of that tag assigns; empty if there is no such cell, or it computes them."""
+    found: dict[str, float | int | str] = {}
+    for cell in notebook.cells:
+        if tag in cell.metadata.get("tags", ()):
+            try:
+                for line in ast.parse(cell.source).body:
+                    if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+                        found[line.targets[0].id] = ast.literal_eval(line.value)
+            except (SyntaxError, ValueError):
+                return {}
+    return found
 
 
 def points(set_name: str) -> float:

@@ -5,10 +5,13 @@
     python classroom/make.py grade FOLDER --root COURSE     grade FOLDER/STUDENT/SET/SET.ipynb
     python classroom/make.py mark STUDENT ps3 conclusions 6.5 --root COURSE     enter a mark by hand
     python classroom/make.py feedback --root COURSE         write all feedback and grades.csv again
+    python classroom/make.py roster class.csv --root COURSE             keep the class list: every name gets a row
+    python classroom/make.py collect ps1 submissions.zip --root COURSE  unpack Moodle's or Canvas's archive
+    python classroom/make.py fill ps1 grades-of-moodle.csv --root COURSE     write the scores into their table
 
 COURSE gets release/, feedback/, grades.csv and the gradebook. Without --root it is classroom/_build, which the first
-command empties: give a real class a folder of its own. `grade` executes student code: run it in a container
-(classroom/README.md has the command).
+command empties: give a real class a folder of its own. `grade` executes student code, apart from all else where the
+system can, see isolation.py; it says so where the system cannot.
 """
 
 from __future__ import annotations
@@ -18,24 +21,26 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from zipfile import BadZipFile
 
 from collecting import Submission, find
 from course import BUILD, SETS, clear, release
-from grading import Mark, export, grade, mark_by_hand, read_mark, write_feedback
+from grading import Mark, export, grade, mark_by_hand, read_mark, remember_notes, rows, write_feedback
 from isolation import KINDS, available, best
+from roster import collect, fill_table, read_roster, save_roster
 from samples import BY_HAND, EMPTY, Sample, hand_in
 from tqdm import tqdm
-from variant import course_name
 
 
-def grade_folder(root: Path, found: Sequence[Submission], course: str | None, jobs: int, kind: str) -> list[Mark]:
+def grade_folder(root: Path, found: Sequence[Submission], jobs: int, kind: str) -> list[Mark]:
     """Grade with a progress bar in enclosures of that kind, and return the marks in order."""
     marks = []
     with tqdm(total=len(found), unit="notebook", disable=None) as bar:
-        for mark in grade(root, found, course=course, jobs=jobs, kind=kind):
+        for mark in grade(root, found, jobs=jobs, kind=kind):
             marks.append(mark)
             bar.set_postfix_str(f"{mark.student} {mark.set_name}")
             bar.update()
+    remember_notes(root, marks)
     return sorted(marks, key=lambda mark: (mark.set_name, mark.student))
 
 
@@ -61,8 +66,7 @@ def run_samples(root: Path, jobs: int, set_names: tuple[str, ...] = SETS, kind: 
     release(root)
     made = hand_in(root, set_names)
     marks = {
-        (m.student, m.set_name): m
-        for m in grade_folder(root, find(root / "submissions")[0], None, jobs, enclosure(kind))
+        (m.student, m.set_name): m for m in grade_folder(root, find(root / "submissions")[0], jobs, enclosure(kind))
     }
     for sample in made:
         for cell, points in BY_HAND.get(sample.set_name, {}).items():
@@ -132,28 +136,48 @@ def arguments() -> argparse.ArgumentParser:
     commands.add_parser("release", parents=[course], help="the notebooks for students")
     grading = commands.add_parser("grade", parents=[work], help="grade what students have handed in")
     grading.add_argument("folder", type=Path, help="FOLDER/STUDENT/SET/SET.ipynb")
-    grading.add_argument("--variants", action="store_true", help="students had numbers of their own, see variant.py")
-    grading.add_argument("--course", default=course_name(), help="the name that decided these numbers")
     marking = commands.add_parser("mark", parents=[course], help="enter a mark by hand, and write the feedback again")
     for name in ("student", "set", "cell"):
         marking.add_argument(name)
     marking.add_argument("points", type=float)
+    listing = commands.add_parser(
+        "roster", parents=[course], help="keep a class list: a list of identifiers, or a table"
+    )
+    listing.add_argument("file", type=Path)
+    collecting = commands.add_parser("collect", parents=[course], help="unpack the archive of Moodle or Canvas")
+    collecting.add_argument("set", choices=SETS)
+    collecting.add_argument("archive", type=Path)
+    collecting.add_argument("--worksheet", type=Path, help="Moodle's grading worksheet of this assignment")
+    filling = commands.add_parser("fill", parents=[course], help="write grades into the table of Moodle or Canvas")
+    filling.add_argument("set", choices=SETS)
+    filling.add_argument("table", type=Path)
     commands.add_parser("feedback", parents=[course], help="write all feedback and grades.csv again")
     return parser
 
 
 def run(given: argparse.Namespace, root: Path) -> int:
     """One command; returns the exit status. Raises ValueError for what a user got wrong."""
-    if given.command in ("mark", "feedback") and not (root / "gradebook.db").exists():
+    if given.command in ("mark", "feedback", "fill") and not (root / "gradebook.db").exists():
         raise ValueError(f"nothing has been graded in {root}")
     if given.command == "release":
         release(root)
     elif given.command == "grade":
         found = submissions_in(given.folder, root)
-        show(
-            grade_folder(root, found, given.course if given.variants else None, given.jobs, enclosure(given.isolation))
-        )
+        show(grade_folder(root, found, given.jobs, enclosure(given.isolation)))
         export(root)
+    elif given.command == "roster":
+        people = read_roster(given.file)
+        print(f"{save_roster(root, people)}: {len(people)} students")
+    elif given.command == "collect":
+        for student, files in sorted(collect(root, given.archive, given.set, given.worksheet).items()):
+            print(f"{student:34} {', '.join(files)}")
+    elif given.command == "fill":
+        scores = {row["student_id"]: row["score"] for row in rows(root) if row["assignment"] == given.set}
+        target, left = fill_table(root, given.table, given.set, scores)
+        print(target)
+        if left:
+            print(f"no row for {', '.join(left)}", file=sys.stderr)
+            return 1
     elif given.command == "mark":
         mark_by_hand(root, given.student, given.set, given.cell, given.points)
         write_feedback(root, given.student, given.set)
@@ -177,7 +201,7 @@ def main(words: Sequence[str] | None = None) -> int:
     root, start = given.root.resolve(), time.perf_counter()
     try:
         status = run(given, root)
-    except ValueError as error:
+    except (ValueError, FileNotFoundError, BadZipFile) as error:
         parser.error(str(error))
     print(f"{root}: {time.perf_counter() - start:.0f} s")
     return status

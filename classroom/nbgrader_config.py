@@ -35,4 +35,5 @@ c.OverwriteCells.add_missing_cells = True
 
 # What students write in Markdown is shown on pages that teachers and they open: text and pictures, no scripts.
 c.HTMLExporter.sanitize_html = True
-c.HTMLExporter.filters = {"clean_html": clean_html}
+# Only the second of these filters stands behind Markdown in the templates of nbgrader's pages.
+c.HTMLExporter.filters = {"clean_html": clean_html, "strip_files_prefix": clean_html}

@@ -1,4 +1,4 @@
-"""Five sample submissions a set: the full solution, the empty release, and three with typical wrong answers.
+"""Sample submissions of a set: the full solution, the empty release, and eight or more typical wrong ones.
 
 Nothing here is a notebook: all are made from the sources. The wrong answers, and which tests each of them fails, stand
 in samples/psN.yaml.
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import yaml
-from course import HERE, grade_id, is_answer, points, read_source, released, write
+from course import HERE, grade_id, is_answer, numbers_in, points, read_source, released, write
 from nbformat import NotebookNode
 
 FULL, EMPTY = "full", "empty"
@@ -52,23 +52,32 @@ def points_by_test(set_name: str) -> dict[str, float]:
 
 
 def samples(set_name: str) -> list[Sample]:
-    """The five of one set. Raises ValueError if an answer or a test that they name does not exist."""
+    """Those of one set. Raises ValueError if an answer or a test that they name does not exist."""
     wrong = yaml.safe_load((HERE / "samples" / f"{set_name}.yaml").read_text(encoding="utf-8"))
     made = [Sample(FULL, set_name, "none"), Sample(EMPTY, set_name, "nothing was filled in")]
     for name, entry in wrong.items():
         unknown = {*entry["answers"], *entry["loses"]} - {grade_id(cell) for cell in read_source(set_name).cells}
         if unknown:
             raise ValueError(f"samples/{set_name}.yaml, {name}: there is no cell {', '.join(sorted(unknown))}")
-        made.append(
-            Sample(name, set_name, entry["mistake"], tuple(entry["loses"]), tuple(entry["feedback"]), entry["answers"])
-        )
+        blank = dict.fromkeys(entry.get("blank", ()), "raise NotImplementedError()")
+        answers = entry["answers"] | blank
+        made.append(Sample(name, set_name, entry["mistake"], tuple(entry["loses"]), tuple(entry["feedback"]), answers))
     return made
 
 
+def forms(set_name: str) -> dict[tuple[str, str], dict[str, str]]:
+    """Answers by cell, for every word of a copy, and value of it, that changes the question."""
+    path = HERE / "samples" / "forms.yaml"
+    words = yaml.safe_load(path.read_text(encoding="utf-8")).get(set_name, {})
+    return {(word, value): answers for word, values in words.items() for value, answers in values.items()}
+
+
 def solved(release: NotebookNode, set_name: str) -> NotebookNode:
-    """A release (or a personal copy of it) filled in with the solutions."""
+    """A release (or a personal copy of it, with the answers that its words ask for) filled in with the solutions."""
     source = filter(is_answer, read_source(set_name).cells)
     solutions = {grade_id(cell): SOLUTION_MARKS.sub("", cell.source).rstrip() for cell in source}
+    for entry in numbers_in(release, "injected-parameters").items():
+        solutions |= forms(set_name).get(entry, {})
     for cell in release.cells:
         if is_answer(cell):
             cell.source = solutions[grade_id(cell)]

@@ -1,0 +1,194 @@
+"""The class list, and what Moodle and Canvas send and take: archives of submissions, and tables of grades.
+
+A class list is a text file with one identifier a line, or a table with a header: a grading worksheet of Moodle, a
+gradebook of Canvas, or one with the columns identifier, name and email. COURSE/roster.csv keeps it.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import datetime
+from pathlib import Path, PurePosixPath
+
+from collecting import MOODLE, NOTEBOOK, identifier
+from course import check_student
+from submissions import MAX_BYTES
+
+CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<canvas>\d+)_\d+_(?P<file>.+)")
+
+
+@dataclass(frozen=True)
+class Person:
+    """Somebody on the class list. canvas: the number that Canvas knows the person by."""
+
+    identifier: str
+    name: str = ""
+    email: str = ""
+    canvas: str = ""
+
+
+def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
+    """Header and rows of a CSV file, comma, semicolon or tab between its columns."""
+    raw = path.read_bytes()
+    try:
+        text = raw.decode("utf-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    first = text.split("\n", 1)[0]
+    reader = csv.DictReader(io.StringIO(text), delimiter=max(",;\t", key=first.count), restval="")
+    return [name or "" for name in reader.fieldnames or ()], [
+        {name or "": value for name, value in row.items() if isinstance(value, str)} for row in reader
+    ]
+
+
+def read_roster(path: Path) -> list[Person]:
+    """Everybody on a class list. Raises ValueError if there is nobody, one twice, or a name that names no folder."""
+    header, rows = read_table(path)
+    if len(header) < 2:
+        text = path.read_text(encoding="utf-8-sig")
+        people = [Person(check_student(line.strip())) for line in text.splitlines() if line.strip()]
+    else:
+        people = [person for person in map(_person, rows) if person is not None]
+    if not people:
+        raise ValueError(f"there is no identifier in {path}")
+    names = [person.identifier for person in people]
+    if twice := {name for name in names if names.count(name) > 1}:
+        raise ValueError(f"{path} has {', '.join(sorted(twice))} more than once")
+    return people
+
+
+def _person(row: Mapping[str, str]) -> Person | None:
+    """One row of a table: Moodle's, Canvas's or our own; None for a row that is no student's."""
+    of = {name.strip().lower(): value.strip() for name, value in row.items()}
+    if "sis login id" in of or "sis user id" in of:  # Canvas
+        if not of.get("id") or of["student"].lower() in ("student, test", "points possible"):
+            return None
+        last, _, first = of["student"].partition(", ")
+        chosen = of.get("sis login id") or of.get("sis user id") or of["id"]
+        return Person(identifier(chosen), f"{first} {last}".strip(), of.get("email", ""), of["id"])
+    name, email = of.get("full name") or of.get("name", ""), of.get("email address") or of.get("email", "")
+    if not name and ("first name" in of or "last name" in of):
+        name = f"{of.get('first name', '')} {of.get('last name', '')}".strip()
+    own = "" if of.get("identifier", "").startswith("Participant") else of.get("identifier", "")
+    chosen = own or of.get("id number") or of.get("username") or email.partition("@")[0] or name
+    return Person(identifier(chosen), name, email, of.get("canvas", "")) if chosen else None
+
+
+def save_roster(root: Path, people: Sequence[Person]) -> Path:
+    """Write root/roster.csv."""
+    root.mkdir(parents=True, exist_ok=True)
+    with (root / "roster.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, [field.name for field in fields(Person)])
+        writer.writeheader()
+        writer.writerows(asdict(person) for person in people)
+    return root / "roster.csv"
+
+
+def roster(root: Path) -> list[Person]:
+    """Everybody in root/roster.csv; nobody if there is none."""
+    return read_roster(root / "roster.csv") if (root / "roster.csv").exists() else []
+
+
+def find_person(people: Sequence[Person], **known: str) -> Person | None:
+    """The one person with that identifier, email, canvas number or name, in that order; None if not exactly one."""
+    for key in ("identifier", "email", "canvas", "name"):
+        wanted = _plain(known.get(key, ""))
+        same = [person for person in people if wanted and _plain(getattr(person, key)) == wanted]
+        if len(same) == 1:
+            return same[0]
+    return None
+
+
+def _plain(name: str) -> str:
+    return " ".join(name.casefold().split())
+
+
+def collect(root: Path, archive: Path, set_name: str, worksheet: Path | None = None) -> dict[str, list[str]]:
+    """Unpack an archive of Moodle or Canvas, or of folders named after students, into root/submissions.
+
+    Gives each student's submission the time that its file has in the archive. Returns the files of each student.
+
+    Parameters
+    ----------
+    root
+        The course; its roster decides who a name, an e-mail address or a number stands for.
+    archive
+        The zip, as it was downloaded.
+    set_name
+        The set that everything in it belongs to.
+    worksheet
+        Moodle's grading worksheet of this assignment, needed where two students have the same name.
+    """
+    people, numbers = roster(root), {}
+    if worksheet is not None:
+        for row in read_table(worksheet)[1]:
+            person = _person(row)
+            if person:
+                numbers[row.get("Identifier", "").removeprefix("Participant ")] = person
+    found: dict[str, list[str]] = {}
+    with zipfile.ZipFile(archive) as zipped:
+        for info in sorted(zipped.infolist(), key=lambda info: info.date_time):
+            parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+            if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts) or info.file_size > MAX_BYTES:
+                continue
+            student, name = _sender(parts, people, numbers)
+            if not student or (len(parts) == 1 and not NOTEBOOK.search(name)):
+                continue
+            folder = root / "submissions" / student / set_name
+            if student not in found:
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir(parents=True)
+            (folder / name).write_bytes(zipped.read(info))
+            when = datetime(*info.date_time).astimezone()
+            (folder / "timestamp.txt").write_text(f"{when:%Y-%m-%d %H:%M:%S %z}\n", encoding="utf-8")
+            found.setdefault(student, []).append(name)
+    return found
+
+
+def _sender(parts: Sequence[str], people: Sequence[Person], numbers: Mapping[str, Person]) -> tuple[str, str]:
+    """The identifier of who sent a file of an archive, and the file's own name; no identifier for none of either kind."""
+    if len(parts) > 1:
+        moodle = MOODLE.fullmatch(parts[0])
+        listed = numbers.get(moodle["number"]) if moodle else None
+        name = moodle["name"] if moodle else parts[0]
+        known = listed and find_person(people, identifier=listed.identifier, email=listed.email, name=listed.name)
+        person = known or listed or find_person(people, identifier=name, email=name, name=name)
+        return (person.identifier if person else identifier(parts[0])), parts[-1]
+    canvas = CANVAS.fullmatch(parts[0])
+    if canvas is None:
+        return "", parts[0]
+    person = find_person(people, canvas=canvas["canvas"])
+    return (person.identifier if person else identifier(f"{canvas['name']}{canvas['canvas']}")), canvas["file"]
+
+
+def fill_table(root: Path, table: Path, set_name: str, scores: Mapping[str, float]) -> tuple[Path, list[str]]:
+    """Write a platform's table with the scores in it to root/TABLE; returns that path and whose row was not found.
+
+    Moodle's column is Grade; Canvas's is the one whose name contains that of the set, or a new one.
+    """
+    header, rows = read_table(table)
+    column = "Grade" if "Grade" in header else next((name for name in header if set_name in name.lower()), set_name)
+    people, left = roster(root), set(scores)
+    for row in rows:
+        person = _person(row)
+        known = person and (
+            find_person(
+                people, identifier=person.identifier, email=person.email, canvas=person.canvas, name=person.name
+            )
+            or person
+        )
+        if known and known.identifier in scores:
+            row[column] = f"{scores[known.identifier]:g}"
+            left.discard(known.identifier)
+    target = root / f"{set_name}-{table.name}"
+    with target.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, header if column in header else [*header, column], restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    return target, sorted(left)
