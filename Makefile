@@ -18,7 +18,7 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONOPTIMIZE PYTHONSAFEPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-all lint sync dist bench classroom clean distclean
+.PHONY: help book test test-all lint sync dist bench classroom student-kit clean distclean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ bench: $(INSTALLED)  ## time the numerics beside scipy (PEERS=1: and dks, neural
 
 classroom: $(INSTALLED)  ## release the problem sets, grade the sample submissions, write feedback and grades.csv
 	@$(BIN)/python classroom/make.py
+
+student-kit: $(INSTALLED)  ## what students need, without solutions, into classroom/_build/student-kit.zip
+	@$(BIN)/python classroom/make.py kit
 
 clean:  ## remove what the build made
 	rm -rf _build classroom/_build build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .coverage

@@ -19,6 +19,7 @@ from typing import Any
 import jupytext
 import nbformat
 from nbformat import NotebookNode
+from nbformat.v4 import new_code_cell
 
 HERE = Path(__file__).resolve().parent
 BUILD = HERE / "_build"
@@ -30,6 +31,15 @@ METADATA = {
     "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
     "language_info": {"name": "python"},
 }
+
+
+INSTALL = """# Where the package of this course is missing, on Colab or Binder, this installs it.
+import importlib.util
+import subprocess
+import sys
+
+if importlib.util.find_spec("afli") is None:
+    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", {0!r}], check=True)"""
 
 
 def check_set(name: str) -> str:
@@ -133,16 +143,21 @@ def clear(root: Path = BUILD) -> None:
     shutil.rmtree(root, ignore_errors=True)
 
 
-def release(root: Path = BUILD) -> None:
+def release(root: Path = BUILD, install_from: str = "") -> None:
     """Write root/source and, from it, root/release: the notebooks that students get. Grades in root stay as they are.
 
     root/nbgrader_config.py lets nbgrader's own commands and its formgrader find the course, started in root.
+    install_from: what pip installs where afli is missing, on Colab for instance; the notebooks get a cell for it.
     Raises RuntimeError with nbgrader's log if it refuses a source.
     """
     for name in ("source", "release"):
         shutil.rmtree(root / name, ignore_errors=True)
     for set_name in SETS:
-        write(read_source(set_name), root / "source" / set_name / f"{set_name}.ipynb")
+        notebook = read_source(set_name)
+        if install_from:
+            place = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
+            notebook.cells.insert(place, new_code_cell(INSTALL.format(install_from), id="install"))
+        write(notebook, root / "source" / set_name / f"{set_name}.ipynb")
     settings = (
         f"load_subconfig('nbgrader_config.py', path={str(HERE)!r})\nc.CourseDirectory.root = {str(root.resolve())!r}\n"
     )

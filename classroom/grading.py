@@ -210,7 +210,7 @@ def rows(root: Path) -> list[dict[str, Any]]:
     rules, people, notes = deadlines(root), {p.identifier: p for p in roster(root)}, {}
     if (root / "notes.json").exists():
         notes = json.loads((root / "notes.json").read_text(encoding="utf-8"))
-    free = defaultdict(lambda: rules.free_days)
+    free: dict[str, int] = defaultdict(lambda: rules.free_days)
     made = []
     with nbgrader(root).gradebook as gradebook:
         graded = [assignment for assignment in gradebook.assignments if assignment.submissions]

@@ -145,7 +145,7 @@ class GuardedClient(NotebookClient):
             trace = content["traceback"] or [f"{content['ename']}: {content['evalue']}"]
             cell.outputs.append(new_output("error", ename=content["ename"], evalue=content["evalue"], traceback=trace))
 
-    def output(self, outs: list[NotebookNode], msg: dict[str, Any], display_id: str, cell_index: int) -> Any:
+    def output(self, outs: list[NotebookNode], msg: dict[str, Any], display_id: str | None, cell_index: int) -> Any:
         """Keep an output unless the cell has written too much already; errors are always kept."""
         size, limit = len(str(msg["content"])), self.limits["output_limit"]
         if msg["msg_type"] != "error" and self._kept + size > limit:

@@ -24,11 +24,12 @@ from pathlib import Path
 from zipfile import BadZipFile
 
 from collecting import Submission, find
-from course import BUILD, SETS, clear, release
+from course import BUILD, SETS, clear, points, release
 from grading import Mark, export, grade, mark_by_hand, read_mark, remember_notes, rows, write_feedback
 from isolation import KINDS, available, best
+from kit import student_kit
 from roster import collect, fill_table, read_roster, save_roster
-from samples import BY_HAND, EMPTY, Sample, hand_in
+from samples import BY_HAND, EMPTY, Sample, hand_in, samples
 from tqdm import tqdm
 
 
@@ -69,9 +70,9 @@ def run_samples(root: Path, jobs: int, set_names: tuple[str, ...] = SETS, kind: 
         (m.student, m.set_name): m for m in grade_folder(root, find(root / "submissions")[0], jobs, enclosure(kind))
     }
     for sample in made:
-        for cell, points in BY_HAND.get(sample.set_name, {}).items():
+        for cell, full in BY_HAND.get(sample.set_name, {}).items():
             if sample.name != EMPTY:
-                mark_by_hand(root, sample.name, sample.set_name, cell, points)
+                mark_by_hand(root, sample.name, sample.set_name, cell, full)
                 write_feedback(root, sample.name, sample.set_name)
                 marks[sample.name, sample.set_name] = read_mark(root, sample.name, sample.set_name)
     export(root)
@@ -133,7 +134,13 @@ def arguments() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("all", parents=[work], help="release, sample submissions, grades, feedback")
-    commands.add_parser("release", parents=[course], help="the notebooks for students")
+    releasing = commands.add_parser("release", parents=[course], help="the notebooks for students")
+    address = "what pip installs where afli is missing, on Colab and Binder: git+https://..., or a zip"
+    releasing.add_argument("--install-from", default="", help=address)
+    packing = commands.add_parser("kit", parents=[course], help="what students need, without solutions, in one archive")
+    packing.add_argument(
+        "--pages", action="store_true", help="and the book's pages, without the solutions of exercises"
+    )
     grading = commands.add_parser("grade", parents=[work], help="grade what students have handed in")
     grading.add_argument("folder", type=Path, help="FOLDER/STUDENT/SET/SET.ipynb")
     marking = commands.add_parser("mark", parents=[course], help="enter a mark by hand, and write the feedback again")
@@ -151,6 +158,7 @@ def arguments() -> argparse.ArgumentParser:
     filling = commands.add_parser("fill", parents=[course], help="write grades into the table of Moodle or Canvas")
     filling.add_argument("set", choices=SETS)
     filling.add_argument("table", type=Path)
+    commands.add_parser("mistakes", parents=[course], help="what students typically get wrong, as a table")
     commands.add_parser("feedback", parents=[course], help="write all feedback and grades.csv again")
     return parser
 
@@ -160,11 +168,20 @@ def run(given: argparse.Namespace, root: Path) -> int:
     if given.command in ("mark", "feedback", "fill") and not (root / "gradebook.db").exists():
         raise ValueError(f"nothing has been graded in {root}")
     if given.command == "release":
-        release(root)
+        release(root, given.install_from)
+    elif given.command == "kit":
+        if root == BUILD and not (root / "release").is_dir():
+            release(root)
+        print(student_kit(root, pages=given.pages))
     elif given.command == "grade":
         found = submissions_in(given.folder, root)
         show(grade_folder(root, found, given.jobs, enclosure(given.isolation)))
         export(root)
+    elif given.command == "mistakes":
+        print("| set | submission | mistake | points |\n|---|---|---|---|")
+        for sample in (sample for name in SETS for sample in samples(name)[2:]):
+            of = points(sample.set_name)
+            print(f"| {sample.set_name} | {sample.name} | {sample.mistake} | {sample.expected:g} of {of:g} |")
     elif given.command == "roster":
         people = read_roster(given.file)
         print(f"{save_roster(root, people)}: {len(people)} students")

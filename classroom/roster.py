@@ -152,7 +152,7 @@ def collect(root: Path, archive: Path, set_name: str, worksheet: Path | None = N
 
 
 def _sender(parts: Sequence[str], people: Sequence[Person], numbers: Mapping[str, Person]) -> tuple[str, str]:
-    """The identifier of who sent a file of an archive, and the file's own name; no identifier for none of either kind."""
+    """Who sent a file of an archive, and the file's own name; nobody for a file of neither kind."""
     if len(parts) > 1:
         moodle = MOODLE.fullmatch(parts[0])
         listed = numbers.get(moodle["number"]) if moodle else None

@@ -76,8 +76,8 @@ def solved(release: NotebookNode, set_name: str) -> NotebookNode:
     """A release (or a personal copy of it, with the answers that its words ask for) filled in with the solutions."""
     source = filter(is_answer, read_source(set_name).cells)
     solutions = {grade_id(cell): SOLUTION_MARKS.sub("", cell.source).rstrip() for cell in source}
-    for entry in numbers_in(release, "injected-parameters").items():
-        solutions |= forms(set_name).get(entry, {})
+    for word, value in numbers_in(release, "injected-parameters").items():
+        solutions |= forms(set_name).get((word, str(value)), {})
     for cell in release.cells:
         if is_answer(cell):
             cell.source = solutions[grade_id(cell)]

@@ -67,12 +67,13 @@ def _read(raw: bytes) -> Sent:
         raw = _unzipped(raw)
         repairs.append("The file was a zip; the notebook in it was taken.")
     encoding = json.detect_encoding(raw)
+    said = "UTF-8 with a byte-order mark" if encoding == "utf-8-sig" else encoding.upper()
     try:
         text = raw.decode(encoding)
     except UnicodeDecodeError:
-        encoding, text = "Latin-1", raw.decode("latin-1")
-    if encoding != "utf-8":
-        said = "UTF-8 with a byte-order mark" if encoding == "utf-8-sig" else encoding.upper()
+        text = raw.decode("latin-1")
+        said = "LATIN-1"
+    if said != "UTF-8":
         repairs.append(f"The file was encoded as {said}, where notebooks are UTF-8.")
     notebook = nbformat.from_dict(nbformat.reads(text, as_version=4))
     cells = [cell for cell in notebook.cells if cell.get("cell_type") in ("code", "markdown", "raw")]
@@ -216,7 +217,8 @@ def _positions(cells: list[NotebookNode], release: NotebookNode) -> tuple[list[i
         if found[index] is None:  # the text of the release; where it has one twice, in order
             same = [i for i, other in enumerate(release.cells) if other.source.strip() == cell.source.strip()]
             found[index] = next((i for i in same if i > last), same[-1] if same else None)
-        last = last if found[index] is None else found[index]
+        position = found[index]
+        last = last if position is None else position
     if named or all(position is None for position in found):
         return found, False
     used = False  # neither names nor ids: what lies between two known cells is the answer that the release has there
