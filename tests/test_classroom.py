@@ -14,14 +14,17 @@ import sys
 import types
 import zipfile
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import collecting
 import course
+import deadlines
 import grading
 import guard
 import isolation
+import kit
 import make
 import nbformat
 import pages
@@ -1104,6 +1107,127 @@ def test_if_even_the_empty_release_cannot_be_graded_the_reason_is_raised(
     monkeypatch.setattr(grading, "nbgrader", lambda root, **limits: Broken())
     with pytest.raises(RuntimeError, match="database is locked"):
         grading.grade_one(root, collecting.Submission("unlucky", "ps0", root / "none"))
+
+
+MOODLE = """\ufeffIdentifier,"Full name","ID number","Email address",Status,Grade,"Maximum Grade"
+"Participant 11","Jane Doe",,jane@uni.example,Submitted,,20.00
+"Participant 12","Jane Doe",,doe@uni.example,Submitted,,20.00
+"Participant 13","Jürgen Groß",s13,j.gross@uni.example,"No submission",,20.00
+"""
+CANVAS = """Student,ID,SIS User ID,SIS Login ID,Section,Set 1 (ps1) (77)
+    Points Possible,,,,,20.0
+"Doe, Jane",501,u501,jdoe,A,
+"Test, Tom",502,u502,ttom,A,
+"Student, Test",9,,,A,
+"""
+
+
+def test_moodles_and_canvass_tables_become_a_class_list(tmp_path: Path) -> None:
+    for name, text in {"moodle": MOODLE, "canvas": CANVAS}.items():
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+    jane, doe, gross = roster.read_roster(tmp_path / "moodle.csv")
+    assert (jane.identifier, doe.identifier, gross.identifier, gross.name) == ("jane", "doe", "s13", "Jürgen Groß")
+    people = roster.read_roster(tmp_path / "canvas.csv")
+    assert [(p.identifier, p.name, p.canvas) for p in people] == [
+        ("jdoe", "Jane Doe", "501"),
+        ("ttom", "Tom Test", "502"),
+    ]
+    roster.save_roster(tmp_path, people)
+    assert roster.roster(tmp_path) == people
+
+
+def test_archives_are_unpacked_to_the_right_student_with_the_time_of_the_file(tmp_path: Path) -> None:
+    (tmp_path / "sheet.csv").write_text(MOODLE, encoding="utf-8")
+    roster.save_roster(tmp_path, roster.read_roster(tmp_path / "sheet.csv"))
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for number, name in {11: "Jane Doe", 12: "Jane Doe", 13: "Jürgen Groß"}.items():
+            info = zipfile.ZipInfo(f"{name}_{number}_assignsubmission_file_/ps1.ipynb", (2027, 3, number, 12, 0, 0))
+            archive.writestr(info, f"{number}")
+        archive.writestr("../../evil_14_assignsubmission_file_/ps1.ipynb", "x")
+    found = roster.collect(tmp_path, tmp_path / "all.zip", "ps1", tmp_path / "sheet.csv")
+    assert set(found) >= {"jane", "doe", "s13"}
+    assert (tmp_path / "submissions/doe/ps1/ps1.ipynb").read_text() == "12"
+    assert "2027-03-13 12:00:00" in (tmp_path / "submissions/s13/ps1/timestamp.txt").read_text()
+    assert not list(tmp_path.parent.glob("*evil*"))
+
+    (tmp_path / "canvas.csv").write_text(CANVAS, encoding="utf-8")
+    roster.save_roster(tmp_path, roster.read_roster(tmp_path / "canvas.csv"))
+    with zipfile.ZipFile(tmp_path / "canvas.zip", "w") as archive:
+        archive.writestr("doejane_LATE_501_88_ps1-1.ipynb", "late")
+        archive.writestr("unknown_503_89_ps1.ipynb", "x")
+        archive.writestr("readme.txt", "no submission")
+    assert roster.collect(tmp_path, tmp_path / "canvas.zip", "ps1") == {
+        "jdoe": ["ps1-1.ipynb"], "unknown503": ["ps1.ipynb"],
+    }  # fmt: skip
+
+
+def test_scores_go_back_into_the_tables_that_the_platforms_sent(tmp_path: Path) -> None:
+    for name, text, scores, column in (
+        ("moodle", MOODLE, {"doe": 17.5, "s13": 0.0, "gone": 3.0}, "Grade"),
+        ("canvas", CANVAS, {"jdoe": 17.5, "gone": 3.0}, "Set 1 (ps1) (77)"),
+    ):
+        (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
+        roster.save_roster(tmp_path, roster.read_roster(tmp_path / f"{name}.csv"))
+        target, left = roster.fill_table(tmp_path, tmp_path / f"{name}.csv", "ps1", scores)
+        assert left == ["gone"]
+        header, rows = roster.read_table(target)
+        assert header == roster.read_table(tmp_path / f"{name}.csv")[0]
+        assert [row[column] for row in rows if row[column]] == (["17.5", "0"] if name == "moodle" else ["20.0", "17.5"])
+
+
+def test_late_days_are_free_first_and_everybody_on_the_list_has_a_row(root: Path, tmp_path: Path) -> None:
+    roster.save_roster(tmp_path, [roster.Person("ada", "Ada"), roster.Person("ben", "Ben")])
+    (tmp_path / "deadlines.toml").write_text(
+        "free_days = 2\npenalty = 0.1\nps0 = 2027-03-01T12:00:00Z\nps1 = 2027-03-08T12:00:00Z\n"
+    )
+    course.release(tmp_path)
+    with course.nbgrader(tmp_path).gradebook as gradebook:
+        for name, day, points in (("ps0", 2, 8.0), ("ps1", 11, 9.0)):
+            when = datetime(2027, 3, day, 13, 0)
+            gradebook.update_or_create_student("ada")
+            entry = gradebook.update_or_create_submission(name, "ada", timestamp=when)
+            grade = next(g for notebook in entry.notebooks for g in notebook.grades)
+            grade.manual_score, grade.needs_manual_grade = points, False
+        gradebook.db.commit()
+    rows = {(row["assignment"], row["student_id"]): row for row in grading.rows(tmp_path)}
+    assert set(rows) == {(name, student) for name in ("ps0", "ps1") for student in ("ada", "ben")}
+    assert (rows["ps0", "ada"]["days_late"], rows["ps0", "ada"]["late_submission_penalty"]) == (2, 0)  # free
+    late = rows["ps1", "ada"]
+    assert (late["days_late"], late["late_submission_penalty"], late["score"]) == (4, 8.0, 1.0)
+    assert rows["ps1", "ben"]["note"] == "nothing was handed in"
+    assert rows["ps1", "ben"]["score"] == 0
+
+
+@pytest.mark.parametrize(("text", "says"), [
+    ("free_days = -1", "free_days must be"), ("penalty = 2", "penalty must be"), ("ps9 = 2027-03-01T12:00:00", "ps9"),
+    ("ps1 = 'soon'", "expected a set"),
+])  # fmt: skip
+def test_wrong_deadlines_are_refused(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / "deadlines.toml").write_text(text)
+    with pytest.raises(ValueError, match=says):
+        deadlines.deadlines(tmp_path)
+
+
+def test_the_students_kit_holds_what_they_need_and_no_solution(root: Path, tmp_path: Path) -> None:
+    target = kit.student_kit(root, pages=True)
+    with zipfile.ZipFile(target) as archive:
+        names = {name.removeprefix("afli-course/") for name in archive.namelist()}
+        archive.extractall(tmp_path)
+    assert {"pyproject.toml", "requirements.txt", "afli/__init__.py", "sets/ps3/ps3.ipynb", "INSTALL.txt"} <= names
+    assert not any(re.search("classroom|samples|source|tests|results", name.split("/")[0]) for name in names)
+    assert leaks(tmp_path / "afli-course/sets") == set()
+    for page in (tmp_path / "afli-course/pages").glob("*.md"):
+        assert "{solution}" not in page.read_text(encoding="utf-8"), page.name
+
+
+def test_a_set_can_bring_the_cell_that_installs_the_package(tmp_path: Path) -> None:
+    course.release(tmp_path, "git+https://example.org/afli")
+    notebook = course.released(tmp_path, "ps0")
+    (cell,) = (cell for cell in notebook.cells if "pip" in cell.source)
+    assert "'git+https://example.org/afli'" in cell.source
+    exec(cell.source, {})  # afli is here: nothing happens
+    result = submissions.normalised(notebook, notebook)
+    assert [c.source for c in result.cells] == [c.source for c in notebook.cells]
 
 
 def test_a_roster_has_one_identifier_a_line(tmp_path: Path) -> None:
