@@ -78,8 +78,7 @@ def symbols(notation: BeautifulSoup) -> dict[str, str]:
         formulas = [formula.get_text() for formula in cells[0].select("span.math")] if cells else []
         words = " ".join(TEX.sub("", cells[1].get_text()).split()) if cells else ""
         parts = words.split("; ")
-        one_by_one = cells and len(parts) == len(cells[0].get_text().split("; ")) == len(formulas)
-        if one_by_one and not any(part.startswith("its ") for part in parts):
+        if len(parts) == len(formulas) and "its " not in words:  # "its" needs the words before
             found.update(zip(formulas, parts, strict=True))
         else:
             found.update(dict.fromkeys(formulas, words))
