@@ -693,6 +693,8 @@ PAGE = """<html><head><title>A book &#8212; A book</title></head><body>
 <p>See <a class="reference internal" href="second.html#equation-eq-1">(1)</a> and
 <a class="reference internal" href="#part">a part</a>.</p>
 <section id="part"><h2>Part<a class="headerlink" href="#part">#</a></h2><p>It begins.</p></section>
+<div class="proof" id="lem-1">
+<p class="admonition-title" id="lem-1">Lemma 1</p><section id="proof-content"></section></div>
 <table><tr><th></th><th>a</th></tr></table></article></body></html>"""
 
 
@@ -704,6 +706,8 @@ def test_a_finished_page_has_a_description_one_title_and_no_empty_heads():
     )
     assert "<title>A book</title>" in page
     assert "<td></td><th>a</th>" in page
+    assert page.count("lem-1") == 1
+    assert "proof-content" not in page
     assert finish.mended(page) == page
 
 

@@ -29,6 +29,7 @@ MENDED = (
 ICON_TITLE = re.compile(r'(<i class="theme-switch[^>]*?) +title="[^"]*"')
 EMPTY_HEAD = re.compile(r"<th([^>]*)>\s*</th>")
 IDS_OF_PARTS = re.compile(r' id="(?:proof|exercise|solution)-content"')  # on every statement: no id of anything
+ID_TWICE = re.compile(r'(id="([^"]+)">\s*<p class="admonition-title") id="\2"')
 TITLE_TWICE = re.compile(r"<title>(.+?) &#8212; \1</title>")
 TEX = re.compile(r"\\[()\[\]]")
 
@@ -42,7 +43,7 @@ def mended(page: str) -> str:
         page = page.replace(old, new)
     page = ICON_TITLE.sub(r"\1", page)
     page = EMPTY_HEAD.sub(r"<td\1></td>", page)
-    page = IDS_OF_PARTS.sub("", page)
+    page = ID_TWICE.sub(r"\1", IDS_OF_PARTS.sub("", page))
     page = TITLE_TWICE.sub(r"<title>\1</title>", page)
     if "bd-sidebar-secondary" not in page:
         # A script of the theme looks for this where something is as wide as the page.
