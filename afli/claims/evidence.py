@@ -130,8 +130,8 @@ class Claim:
 
 # --- How they read ---
 
-# Where a sentence has a number: {measured}, {measured:.1%}.
-PLACE = re.compile(r"\{([a-z_]\w+)(?::([^{}]*))?\}")
+# Where a sentence has a number: {measured}, {measured:.1%}; the braces of TeX follow a command, ^ or _.
+PLACE = re.compile(r"(?<![A-Za-z^_}])\{([a-z_]\w+)(?::([^{}]*))?\}")
 
 # Marks beside the words, so that a status is told without its colour.
 MARKS = {
