@@ -290,8 +290,10 @@ def load(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
     of a row is not what the theory gives now: one of the two is wrong.
     """
     path = Path(path).with_suffix(".parquet")
-    if not path.exists() or not path.with_suffix(".json").exists():
-        raise TableError(f"there is no table with rows and a manifest at {path}")
+    if not path.exists():
+        raise TableError(f"there is no table at {path}")
+    if not path.with_suffix(".json").exists():
+        raise TableError(f"{path} has no manifest {path.stem}.json: put it back, or delete the rows to begin anew")
     states = [(about.st_mtime_ns, about.st_size) for about in (path.stat(), path.with_suffix(".json").stat())]
     rows, text = _checked(path, *states)
     return rows.copy(), json.loads(text)
