@@ -89,7 +89,7 @@ def test_a_stopped_table_goes_on_and_another_one_is_refused(tmp_path) -> None:
     with pytest.raises(TableError, match="cannot be continued: its dataset"):
         kernel_maps.run(DIGITS, settings, tmp_path, depths=[2])
     path.with_suffix(".json").unlink()
-    with pytest.raises(TableError, match="has no manifest .*: put it back, or delete the rows"):
+    with pytest.raises(TableError, match=r"has no manifest .*: put it back, or delete the rows"):
         kernel_maps.load(path)
 
 

@@ -43,14 +43,14 @@ def input_scale(target: str = "exact", share: float = 0.6) -> Evidence:
     found="The loss at rate 0.003 is {bound:points}.",
     source="this companion",
     page=_PAGE,
-    mutants={"20 points at rate 0.001 too": {"rate": 1e-3}},
+    mutants={"20 points at rate 0.001 too": {"rate": 1e-3}, "under half a point at the best": {"margin": 0.005}},
 )
-def normalisation(rate: float = 3e-3) -> Evidence:
+def normalisation(rate: float = 3e-3, margin: float = 0.02) -> Evidence:
     from afli.experiments import analysis
 
     last = analysis.final_rows("normalisation-laptop-digits")
     means = last.groupby(["learning_rate", "normalisation"])["test_accuracy"].mean().unstack()
     best = means.max()
     domain = "digits, Shtanh a = 10, sigma_b2 = 1, depth 50, width 64, 10 epochs, 3 rates, 5 trials, CPU"
-    at_most(best["sphere"] - best["authors"], 0.02, domain=domain)
+    at_most(best["sphere"] - best["authors"], margin, domain=domain)
     return at_most(0.2, means.loc[rate, "sphere"] - means.loc[rate, "authors"], strict=True, domain=domain)
