@@ -11,19 +11,19 @@ _DIGITS, _PHOTOGRAPHS = "fig7-laptop-digits", "fig7-small-cifar-10-jpeg-copy"
 
 @LEDGER.claim(
     "section-4.6.isometry-predicts",
-    statement="On digits, cells of smaller Jacobian variance learn faster: rank correlation with accuracy <= -0.5.",
+    statement="Digits, width 64, rate 0.001, after 22 steps, n = 5: cells of smaller Jacobian variance are ahead,"
+    " with a rank correlation of -0.5 or below on each of four maps.",
     claimed="A network that is closer to dynamical isometry trains faster.",
     found="The weakest correlation is {measured:.2f}.",
-    source="Sections 1 and 4.2 (a good initialisation trains faster); here on digits, at one rate",
+    source="Sections 1 and 4.2 (a good initialisation trains faster); measured on these tables",
     page=_PAGE,
     status="holds under a condition",
     mutants={
         "best rate per cell, after ten epochs": {"best_rate": True},
-        "at most -0.8": {"most": -0.8},
         "on CIFAR-10 (JPEG copy)": {"table": _PHOTOGRAPHS},
     },
 )
-def isometry_predicts(best_rate: bool = False, most: float = -0.5, table: str = _DIGITS) -> Evidence:
+def isometry_predicts(best_rate: bool = False, table: str = _DIGITS) -> Evidence:
     from scipy.stats import spearmanr
 
     from afli.experiments import analysis, statistics
@@ -34,20 +34,21 @@ def isometry_predicts(best_rate: bool = False, most: float = -0.5, table: str = 
         rows = analysis.only(statistics.load(table), epoch=1)
     groups = analysis.predictions(rows).groupby(["depth", "weights"])
     found = [float(spearmanr(g["jacobian"], g["test_accuracy"])[0]) for _, g in groups]
-    return at_most(found, most, domain=f"{DIGITS_MAP}; both depths, both initialisations, 40 cells each")
+    return at_most(found, -0.5, domain=f"{DIGITS_MAP}; both depths, both initialisations, 40 cells each")
 
 
 @LEDGER.claim(
     "section-4.6.q-predicts-better",
-    statement="On digits, at one rate, q* ranks the accuracies after one epoch better than the Jacobian's variance.",
+    statement="Digits, width 64, rate 0.001, after 22 steps, n = 5: $q^*$ ranks the accuracies of each of four maps"
+    " better than the Jacobian's variance does.",
     claimed="The variance of the Jacobian's spectrum tells how well a network trains.",
     found="The correlation is at most {measured:.2f} in size for the variance, and {bound:.2f} for $q^*$.",
     source="this companion",
     page=_PAGE,
     status="holds under a condition",
-    mutants={"better by 0.4": {"by": 0.4}, "on CIFAR-10 (JPEG copy)": {"table": _PHOTOGRAPHS}},
+    mutants={"on CIFAR-10 (JPEG copy)": {"table": _PHOTOGRAPHS}},
 )
-def q_predicts_better(by: float = 0.0, table: str = _DIGITS) -> Evidence:
+def q_predicts_better(table: str = _DIGITS) -> Evidence:
     from scipy.stats import spearmanr
 
     from afli.experiments import analysis, statistics
@@ -56,5 +57,5 @@ def q_predicts_better(by: float = 0.0, table: str = _DIGITS) -> Evidence:
     groups = [g for _, g in analysis.predictions(rows).groupby(["depth", "weights"])]
     jacobian = [abs(float(spearmanr(g["jacobian"], g["test_accuracy"])[0])) for g in groups]
     q = [abs(float(spearmanr(g["q"], g["test_accuracy"])[0])) for g in groups]
-    domain = f"{DIGITS_MAP}; |rank correlation| of the variance (plus what is asked), and of q*"
-    return at_most([value + by for value in jacobian], q, strict=True, domain=domain)
+    domain = f"{DIGITS_MAP}; |rank correlation| of the variance, and of q*"
+    return at_most(jacobian, q, strict=True, domain=domain)
