@@ -9,7 +9,7 @@ Modules load when they are first used: `import afli; afli.meanfield.edge_of_chao
     phase_diagram, gain                 order and chaos on a grid; the gain of a framework's initialiser
     isometry, spectrum                  moments and spectrum of the Jacobian (Section 2.2)
     bounds                              Lemma 3.4 and Theorem 2.1, as printed and sharp (Section 3)
-    slope, differences                  slopes without phi'; differences
+    slope, differences, iteration       slopes without phi'; differences; how many layers until
     kernels, regression                 the infinitely wide network and its training
     sampling, toy                       finite networks in numpy; the blackboard experiments of Part I
     claims, departures, data, errors    the ledger; where paper and code differ; images; what is raised
@@ -24,7 +24,7 @@ from typing import Any
 __version__ = "0.1.0"
 __all__ = [
     "activations", "bounds", "claims", "correlation", "custom", "data", "definition", "departures", "differences",
-    "errors", "fixed_points", "gain", "gaussian", "isometry", "kernels", "kinks", "meanfield", "moments",
+    "errors", "fixed_points", "gain", "gaussian", "isometry", "iteration", "kernels", "kinks", "meanfield", "moments",
     "phase_diagram", "pieces", "rates", "rectifiers", "regression", "sampling", "slope", "spectrum", "toy",
 ]  # fmt: skip
 # Not in __all__: `from afli import *` needs no extra.

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import FrameType
 
 import check_python
 import pytest
@@ -163,6 +164,29 @@ def test_the_map_of_the_package_in_contributing_names_every_module():
 
 
 # --- the table of pages ----------------------------------------------------------------------------------------------
+
+
+def test_the_walk_of_phi_in_contributing_is_the_one_that_the_code_takes():
+    """The functions that it names are called, for the first time, in the order in which it names them."""
+    from afli import activations as act
+    from afli import meanfield as mf
+
+    called: dict[str, None] = {}
+
+    def note(frame: FrameType, event: str, _: object) -> None:
+        if event == "call" and "afli" in Path(frame.f_code.co_filename).parts:
+            called[f"{Path(frame.f_code.co_filename).stem}.{frame.f_code.co_qualname}"] = None
+
+    sys.setprofile(note)
+    mf.edge_of_chaos(act.elu(alpha=1.234), sigma_b2=0.1).correlation_gap(0.2)  # an elu that nothing has kept yet
+    sys.setprofile(None)
+    order = {name: place for place, name in enumerate(called)}
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    walk = text[text.index("### One walk of phi") : text.index("A network that is trained")].split("order:")[1]
+    named = [name for name in re.findall(r"`(\w+\.\w+)`", walk) if name != "_inputs.like"]  # it is called all the time
+    places = [next(place for found, place in order.items() if found.endswith(name)) for name in named]
+    assert len(named) > 10
+    assert places == sorted(places), [name for name, _ in sorted(zip(named, places, strict=True), key=lambda x: x[1])]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "results").rglob("*.parquet")), ids=lambda path: path.stem)
