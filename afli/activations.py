@@ -49,7 +49,15 @@ __all__ += ["gelu_tanh", "hardsigmoid", "hardswish", "hardtanh", "logsigmoid", "
 
 
 def shtanh(a: float, k: float = 1.0) -> Activation:
-    """Scaled hard tanh, eq. (14): k z on [-a, a], constant +-a k outside. a > 0, k > 0; a = k = 1 is hard tanh."""
+    """Scaled hard tanh, eq. (14): k z on [-a, a], constant +-a k outside. With a = k = 1 it is hard tanh.
+
+    Parameters
+    ----------
+    a
+        Linear radius, in [1e-100, 1e100].
+    k
+        Slope at 0, in [1e-70, 1e70].
+    """
     a, k = _length_and_slope(a, k)
     return Activation(
         "shtanh",
@@ -66,19 +74,43 @@ def shtanh(a: float, k: float = 1.0) -> Activation:
 
 
 def ssine(a: float, k: float = 1.0) -> Activation:
-    """k z on [-a, a], then the wave +-k (a - 1 + cos(|z| - a)). a > 0, k > 0; |phi| <= a k only if a >= 1."""
+    """k z on [-a, a], then the wave +-k (a - 1 + cos(|z| - a)).
+
+    Parameters
+    ----------
+    a
+        Linear radius, in [1e-100, 1e100]; |phi| <= a k only if a >= 1.
+    k
+        Slope at 0, in [1e-70, 1e70].
+    """
     a, k = _length_and_slope(a, k)
     return _with_tail("ssine", a, k, lambda t: a - 1 + np.cos(t), lambda t: -np.sin(t), bound=k * max(a, abs(a - 2)))
 
 
 def sexp(a: float, k: float = 1.0) -> Activation:
-    """k z on [-a, a], then the decay +-k (a - 1 + exp(a - |z|)). a > 0, k > 0; |phi| <= a k only if a >= 1/2."""
+    """k z on [-a, a], then the decay +-k (a - 1 + exp(a - |z|)).
+
+    Parameters
+    ----------
+    a
+        Linear radius, in [1e-100, 1e100]; |phi| <= a k only if a >= 1/2.
+    k
+        Slope at 0, in [1e-70, 1e70].
+    """
     a, k = _length_and_slope(a, k)
     return _with_tail("sexp", a, k, lambda t: a - 1 + np.exp(-t), lambda t: -np.exp(-t), bound=k * max(a, abs(a - 1)))
 
 
 def ssaw(a: float, k: float = 1.0) -> Activation:
-    """One saw tooth: k z on [-a, a], back to zero at +-2a, zero outside. a > 0, k > 0."""
+    """One saw tooth: k z on [-a, a], back to zero at +-2a, zero outside.
+
+    Parameters
+    ----------
+    a
+        Linear radius, in [1e-100, 1e100].
+    k
+        Slope at 0, in [1e-70, 1e70].
+    """
     a, k = _length_and_slope(a, k)
 
     def function(z: Array) -> Array:
@@ -198,7 +230,7 @@ def softsign() -> Activation:
 
 
 def elu(alpha: float = 1.0) -> Activation:
-    """z for z > 0, alpha (exp(z) - 1) below. alpha > 0."""
+    """z for z > 0, alpha (exp(z) - 1) below; alpha in [1e-70, 1e70]."""
     alpha = _slope("alpha", alpha)
     return _exponential_left("elu", (("alpha", alpha),), 1.0, alpha)
 
@@ -266,7 +298,20 @@ def _two_slopes(family: str, params: tuple[tuple[str, float], ...], left: float,
 
 
 def scaled(phi: Activation, a: float) -> Activation:
-    """z -> a phi(z / a), the scaling of Section 2.3: it stretches the linear region by a and keeps the slope. a > 0."""
+    """z -> a phi(z / a), the scaling of Section 2.3: it stretches the linear region by a and keeps the slope.
+
+    Parameters
+    ----------
+    phi
+        The activation.
+    a
+        The factor, in [1e-100, 1e100].
+
+    Raises
+    ------
+    ValueError, TypeError
+        For bad input.
+    """
     require(phi)
     a = _length(a)
     return Activation(
@@ -334,9 +379,26 @@ def symmetrised(phi: Activation) -> Activation:
 
 
 def get(family: str, **params: float) -> Activation:
-    """The activation of that family, e.g. get("shtanh", a=2.0); capitals do not matter, and "swish" is "silu".
+    """The activation of that family.
 
-    Raises ValueError for an unknown family, naming the known ones, and TypeError for a parameter that it does not have.
+    Parameters
+    ----------
+    family
+        Its name; capitals do not matter, and "swish" is "silu".
+    params
+        Its parameters.
+
+    Raises
+    ------
+    ValueError
+        For an unknown family, naming the known ones, or a parameter out of range.
+    TypeError
+        For a parameter that it does not have, or one of another type.
+
+    Examples
+    --------
+    >>> get("shtanh", a=2.0).name, get("Swish").name
+    ('shtanh(a=2)', 'silu')
     """
     if not isinstance(family, str):
         raise TypeError(f"family must be a str, got {family!r} of type {type(family).__name__}")

@@ -17,8 +17,14 @@ SCALED_BOUNDED_FAMILIES = {"shtanh": 0.0, "ssine": 1.0, "sexp": 0.5, "ssaw": 0.0
 class PropertyCheck:
     """One property of Definition 2.1: its verdict, and the point that refutes it, if one does.
 
-    requirement: the property in words. verdict: "holds by construction", "not refuted on a grid" or "refuted".
-    refuted_at: the point nearest to 0 where it fails; None if it was not refuted.
+    Attributes
+    ----------
+    requirement
+        The property in words.
+    verdict
+        "holds by construction", "not refuted on a grid" or "refuted".
+    refuted_at
+        The point nearest to 0 where it fails; None if it was not refuted.
     """
 
     requirement: str
@@ -32,12 +38,31 @@ class PropertyCheck:
 
 
 def check_scaled_bounded(phi: Activation) -> list[PropertyCheck]:
-    """Definition 2.1 for phi, one row per property: "holds by construction", "not refuted on a grid" or "refuted".
+    """Definition 2.1 for phi, property by property.
 
     A grid can refute a property but not prove it; for the four families inside their parameter range, and for
-    piecewise-linear functions, the construction proves it. Without a linear region a = scale / 2 is tried for the
-    linear piece, and any bound will do.
-    Raises TypeError if phi is not an Activation.
+    piecewise-linear functions, the construction proves it.
+
+    Parameters
+    ----------
+    phi
+        The activation. Without a linear region a = scale / 2 is tried for the linear piece, and any bound will do.
+
+    Returns
+    -------
+    list of PropertyCheck
+        One for each property.
+
+    Raises
+    ------
+    TypeError
+        If phi is not an Activation.
+
+    Examples
+    --------
+    >>> from afli import activations as act
+    >>> [check.requirement for check in check_scaled_bounded(act.ssine(0.5)) if not check.holds]
+    ['bounded: |phi| <= a k']
     """
     require(phi)
     with np.errstate(all="ignore"):  # a function that overflows far out is refuted, not warned about

@@ -101,6 +101,7 @@ def near_tangencies(excess: Array) -> NDArray[np.bool_]:
     return found
 
 
+@np.errstate(over="ignore")  # V(q) / q may be infinite, and is then above 1
 def fixed_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None) -> float:
     """The smallest attracting fixed point of V, or the one in whose basin `start` lies. Raises NoFixedPointError.
 

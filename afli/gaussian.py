@@ -294,7 +294,19 @@ def pair_moments(phi: Any, rho: float, s: float, q: float, halvings: int = 0) ->
     pairs = [(phi.function, phi.function), (phi.gradient, phi.gradient)]
     with np.errstate(all="ignore"):
         (value, *_), (slope, *_) = _plane(
-            pairs, rho, s, root_q, root_q, kinks, kinks, phi.scale, phi.straight, _RADII[0], halvings, sizes=False
+            pairs,
+            rho,
+            s,
+            root_q,
+            root_q,
+            kinks,
+            kinks,
+            phi.scale,
+            phi.straight,
+            _RADII[0],
+            halvings,
+            sizes=False,
+            half=phi.is_odd,
         )
     return value, slope
 
@@ -305,9 +317,14 @@ _BLOCK = 64  # terms at once
 
 
 class HermiteSeries(NamedTuple):
-    """E phi(U1) phi(U2) and E phi'(U1) phi'(U2) as series in rho, for correlations cos(psi) with psi >= from_angle.
+    """E phi(U1) phi(U2) and E phi'(U1) phi'(U2) as series in rho.
 
-    squares: shape (terms, 2), the squares of the Hermite coefficients of phi(sqrt(q) Z) and of phi'(sqrt(q) Z).
+    Attributes
+    ----------
+    squares
+        Of the Hermite coefficients of phi(sqrt(q) Z) and of phi'(sqrt(q) Z), shape (terms, 2).
+    from_angle
+        The series is complete for correlations cos(psi) with psi from here on.
     """
 
     squares: Array
@@ -329,6 +346,10 @@ def hermite_series(phi: Any, q: float, sums: tuple[float, float], halvings: int 
     terms = _TERMS[int(root_q > _DEAR * phi.scale)]
     step = min(_STEP, 13 / np.sqrt(terms)) / 2**halvings  # the n-th function is a wave of length 2 pi / sqrt(n)
     z, weight = _rule(_edges(root_q, phi.kinks, phi.scale / 2**halvings, phi.straight, _REACHES[0]), step)
+    parity = np.ones((_BLOCK, 2))
+    if phi.is_odd:  # half of the line is enough: of phi every other coefficient is 0, and of phi' the rest
+        z, weight = z[z > 0], 2 * weight[z > 0]
+        parity[::2, 0] = parity[1::2, 1] = 0.0
     waves = np.zeros((_BLOCK + 2, len(z)))  # h_n sqrt(density), orthonormal on the line; two of the block before
     waves[-1] = np.sqrt(normal_density(z))
     with np.errstate(all="ignore"):  # what is not finite has no series, and the caller notices
@@ -342,7 +363,7 @@ def hermite_series(phi: Any, q: float, sums: tuple[float, float], halvings: int 
                 np.multiply(z, waves[i - 1], out=waves[i])
                 waves[i] -= np.sqrt(n) * waves[i - 2]
                 waves[i] /= np.sqrt(n + 1)
-            squares = np.concatenate([squares, (waves[1:-1] @ integrand) ** 2])
+            squares = np.concatenate([squares, parity * (waves[1:-1] @ integrand) ** 2])
             rest = 1 - squares.sum(axis=0) / sums
             if np.all(np.abs(rest) <= 2e-15):  # rounding: the rest is nothing
                 return HermiteSeries(squares, 0.0)
@@ -367,11 +388,12 @@ def _plane(
     radius: float,
     halvings: int,
     sizes: bool = True,
+    half: bool = False,
 ) -> list[tuple[float, float, float]]:
     """For each (f, g): the integral of f(U1) g(U2), and with `sizes` of its absolute value, and of that near the rim.
 
     Outer variable Z1 with U1 = root1 Z1; inner U2 = root2 (rho Z1 + s Z2), rho^2 + s^2 = 1, cut at the kinks of g;
-    Z1^2 + Z2^2 <= radius^2.
+    Z1^2 + Z2^2 <= radius^2. half: f(-u) g(-v) = f(u) g(v), so that Z1 > 0 is half of it.
     """
     scale, step = scale / 2**halvings, _STEP / 2**halvings
     if s == 0.0:
@@ -396,6 +418,8 @@ def _plane(
             outer.append(_edges(root2, (), scale, straight, radius) / rho)
     edges = np.unique(np.concatenate(outer))
     z, weight = _rule(edges[np.abs(edges) <= radius], step)
+    if half:
+        z, weight = z[z > 0], 2 * weight[z > 0]
     weight = weight * normal_density(z)
     inner_edges = _edges(root2, kinks_g, scale, straight, radius)[1:-1]
     if len(z) * len(_X) * (18 / step + len(inner_edges) * min(1.0, s)) > _MOST_NODES:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.polynomial import chebyshev
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from afli import correlation, moments
 from afli._activation import Activation, require
@@ -49,7 +48,7 @@ class PhaseDiagram:
 
 
 @quiet_underflow
-def phase_diagram(phi: Activation, *, sigma_w2: Any, sigma_b2: Any) -> PhaseDiagram:
+def phase_diagram(phi: Activation, *, sigma_w2: ArrayLike, sigma_b2: ArrayLike) -> PhaseDiagram:
     """q*, chi_1 and rho* on a grid of weight and bias variances, Figure 2(b).
 
     Parameters
@@ -96,6 +95,7 @@ def _blocks(count: int) -> list[NDArray[np.intp]]:
     return np.array_split(np.arange(count), 1 + count // _BLOCK)
 
 
+@np.errstate(over="ignore")  # V(q) / q may be infinite, and is then above 1
 def _variances(phi: Activation, w: Array, b: Array) -> tuple[Array, NDArray[np.bool_]]:
     """The smallest attracting fixed points, NaN where there is none, and where they are out of reach."""
     if phi.is_homogeneous or len(w) == 0:

@@ -54,8 +54,20 @@ def sampled_slope(net: mf.MeanField, rho: float, z: np.ndarray) -> tuple[float, 
 def jump_terms(phi: Activation, q: float, rho: float) -> tuple[float, float]:
     """What remains of the two integrals of (30) when sqrt(q) E[phi'(U1) phi'(U2)] is accounted for.
 
-    First: E[Z1 phi(U1) phi'(U2)] - sqrt(q) E[phi'(U1) phi'(U2)], the sum in (33).
-    Second: rho / sqrt(1 - rho^2) E[Z2 phi(U1) phi'(U2)], the sum in (32). Both by two-dimensional quadrature.
+    Parameters
+    ----------
+    phi
+        The activation.
+    q
+        Variance, > 0.
+    rho
+        A correlation in (-1, 1).
+
+    Returns
+    -------
+    first, second
+        E[Z1 phi(U1) phi'(U2)] - sqrt(q) E[phi'(U1) phi'(U2)], the sum in (33), and
+        rho / sqrt(1 - rho^2) E[Z2 phi(U1) phi'(U2)], the sum in (32); both by two-dimensional quadrature.
     """
     root, f, df = float(np.sqrt(q)), phi.function, phi.gradient
 

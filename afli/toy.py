@@ -160,7 +160,13 @@ def steps_to_unsaturate(h: float, *, rate: float = 1.0, loss: str = "square", ta
 
 @dataclass(frozen=True)
 class Descent:
-    """A run of gradient descent. weights: (steps + 1, n). updates: (steps, n), their differences."""
+    """A run of gradient descent.
+
+    Attributes
+    ----------
+    weights
+        Step by step, the start included, (steps + 1, n).
+    """
 
     weights: AnyArray
 
@@ -267,8 +273,16 @@ def two_weights(
 class Backprop:
     """One pass forward and back. Lists run over the layers.
 
-    inputs: what enters each layer, (examples, n_in). preactivations: (examples, n_out). errors: delta of eq. (8), the
-    gradient of each example's loss in its preactivations. loss: each example's cross-entropy.
+    Attributes
+    ----------
+    inputs
+        What enters each layer, (examples, n_in).
+    preactivations
+        (examples, n_out).
+    errors
+        delta of eq. (8): the gradient of each example's loss in its preactivations.
+    loss
+        Each example's cross-entropy.
     """
 
     inputs: list[AnyArray]
