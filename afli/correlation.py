@@ -129,10 +129,18 @@ def divided(series: Array) -> Array:
 def rise_and_drop(
     quotient: Array, angle: Array, layer: Array | float, rule: tuple[Array, Array] = _TANGENT_RULE
 ) -> tuple[Array, Array]:
-    """(value - tangent at 1, slope(1) - slope(rho)) near rho = cos(angle) = 1 from the `divided` series of the slope.
+    """(value - tangent at 1, slope(1) - slope(rho)) near rho = cos(angle) = 1, relatively accurate.
 
-    quotient: shape (terms,), or (terms, n) for n networks and angles of shape (n,); layer: a number, or shape (n,).
-    rule: nodes and weights; the default is for rho >= NEAR_ONE.
+    Parameters
+    ----------
+    quotient
+        The `divided` series of the slope, shape (terms,), or (terms, n) for n networks.
+    angle
+        Any shape, or (n,).
+    layer
+        A number, or shape (n,).
+    rule
+        Nodes and weights on [-1, 1]; the default is for rho >= NEAR_ONE.
     """
     node, weight = rule
     layer = np.broadcast_to(layer, angle.shape)[..., None]

@@ -39,6 +39,11 @@ def lengths(phi: Activation) -> tuple[float, float]:
     return min(known, default=1.0), max(known, default=1.0)
 
 
+def _is_straight(phi: Activation) -> bool:
+    """Whether phi is linear far out on both sides."""
+    return phi.piece_slopes is not None or bool(np.isfinite(phi.straight).all())
+
+
 # --- Fixed points of the variance map ---
 
 
@@ -60,7 +65,8 @@ def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> SecondM
     """A grid of variances that holds every attracting fixed point for these weights and biases, with E phi^2.
 
     An attracting point lies above sigma_b2 > 0, and below sigma_w2 bound^2 + sigma_b2. Where one of the two says
-    nothing it is looked for 16 decades below the shortest length of phi and 8 above the longest (squared).
+    nothing it is looked for 16 decades below the shortest length of phi and 8 above the longest (squared), or 6 if phi
+    is a wave there, whose integrals take the longer the more lengths a standard deviation has.
     Raises ValueError for a sigma_b2 that is not 0 but below 1e-290.
     """
     if np.any((sigma_b2 > 0) & (sigma_b2 < 1e-290)):
@@ -71,7 +77,7 @@ def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> SecondM
         with np.errstate(over="ignore"):
             high = 2 * float(np.max(sigma_w2) * phi.bound**2 + np.max(sigma_b2))
     else:
-        high = max(1e8 * longest**2, 1e4 * float(np.max(sigma_b2)))
+        high = max((1e8 if _is_straight(phi) else 1e6) * longest**2, 1e4 * float(np.max(sigma_b2)))
     first, last = (int(np.floor(np.log10(v))) for v in (max(low, 1e-300), min(high, 1e300)))
     decades, failure = [_decade(phi, first)], None
     if np.isfinite(phi.bound) and not high <= 1e300:
@@ -217,8 +223,12 @@ def _why_none(
 def critical_variance(phi: Activation, sigma_b2: float) -> float:
     """The smallest root of r(q) = sigma_b2, where r(q) = q - E phi^2 / E phi'^2, to relative accuracy.
 
-    sigma_b2 >= 0, and > 0 if phi(0) = 0: then r(q) > 0, by the Poincare inequality for the two halves of phi, each made
-    odd.
+    Parameters
+    ----------
+    phi
+        The activation.
+    sigma_b2
+        >= 0, and > 0 if phi(0) = 0: then r(q) > 0, by the Poincare inequality for the two halves of phi, each made odd.
     """
 
     def residual(log_q: float) -> float:
@@ -248,8 +258,9 @@ def _critical_bracket(phi: Activation, sigma_b2: float) -> Interval:
                     "it is nearly linear"
                 )
         return high / 2, high
-    # As far up as this since functions close to ReLU are critical at all, and far out: elu with alpha = 1e-6.
-    exponents = [int(np.floor(np.log10(v))) for v in (1e-16 * shortest**2, 1e20 * longest**2)]
+    # Functions close to ReLU are critical far out, elu with alpha = 1e-6, where a wave is out of reach.
+    most = (1e20 if _is_straight(phi) else 1e8) * longest**2
+    exponents = [int(np.floor(np.log10(v))) for v in (1e-16 * shortest**2, most)]
     reached, failure = False, None
     for exponent in range(exponents[0], exponents[1] + 1):
         try:
@@ -286,10 +297,18 @@ Curve = Callable[[Array, NDArray[np.intp]], tuple[Array, Array]]
 def newton_from_the_left(curve: Curve, start: Array) -> Array:
     """rho* of chaotic networks by Newton's iteration; networks that have arrived drop out.
 
-    curve(rho, index): R(rho) - rho and its slope for the networks of those indices. It is convex on [0, 1], not
-    negative at 0 and negative just left of 1, so the iteration climbs to the first root without overshooting.
-    start: one correlation for each network, not above its rho*; sigma_b2 / q, since R >= sigma_b2 / q on [0, 1].
-    Raises ConvergenceError after 200 steps: a network too close to the edge of chaos.
+    Parameters
+    ----------
+    curve
+        curve(rho, index) gives R(rho) - rho and its slope for the networks of those indices. It is convex on [0, 1],
+        not negative at 0 and negative just left of 1, so the iteration climbs to the first root without overshooting.
+    start
+        One correlation for each network, not above its rho*; sigma_b2 / q will do, since R >= sigma_b2 / q on [0, 1].
+
+    Raises
+    ------
+    ConvergenceError
+        After 200 steps: a network too close to the edge of chaos.
     """
     rho, active = np.array(start, dtype=float), np.arange(len(start))
     for _ in range(200):

@@ -81,7 +81,16 @@ def settled(
 ) -> tuple[float, float]:
     """(E f(sqrt(q) Z), E |f|) for one sqrt(q), unchecked; the mean is known to 1e-13 of E |f|.
 
-    rounding: absolute error of the square root of f, if f is a square. straight: where f needs no fine panels.
+    Parameters
+    ----------
+    f, kinks, scale
+        As for `expectation`, checked.
+    root_q
+        sqrt(q) >= 0.
+    rounding
+        Absolute error of the square root of f, if f is a square.
+    straight
+        Where f needs no fine panels.
     """
     if root_q == 0.0:
         value = float(np.ravel(f(np.zeros(1)))[0])
@@ -285,10 +294,18 @@ def expectation2(
 
 
 def pair_moments(phi: Any, rho: float, s: float, q: float, halvings: int = 0) -> tuple[float, float]:
-    """(E phi(U1) phi(U2), E phi'(U1) phi'(U2)) for variances q, correlation rho, rho^2 + s^2 = 1, on one set of nodes.
+    """(E phi(U1) phi(U2), E phi'(U1) phi'(U2)) for two variables of one variance, on one set of nodes.
 
-    phi: an Activation. Near rho = 1 the slope moves with s, which rho does not resolve: both are passed on. One rule,
-    with panels halved so many times; the caller compares it with what is known.
+    Parameters
+    ----------
+    phi
+        An Activation.
+    rho, s
+        The correlation, and sqrt(1 - rho^2): near rho = 1 the slope moves with s, which rho does not resolve.
+    q
+        The variance.
+    halvings
+        One rule is used, with panels halved so many times; the caller compares it with what is known.
     """
     root_q, kinks = float(np.sqrt(q)), phi.kinks
     pairs = [(phi.function, phi.function), (phi.gradient, phi.gradient)]
@@ -336,11 +353,21 @@ class HermiteSeries(NamedTuple):
 
 
 def hermite_series(phi: Any, q: float, sums: tuple[float, float], halvings: int = 0) -> HermiteSeries:
-    """The series for an Activation phi at variance q, from one-dimensional integrals only (Mehler's formula).
+    """The series of `HermiteSeries`, from one-dimensional integrals only (Mehler's formula).
 
-    sums: E phi^2 and E phi'^2, what all squares together come to. For smooth phi the series is complete after some
-    dozens of terms and holds at every correlation; a kink leaves a tail that falls like a power, which cos(psi)^n
-    must cut off. One rule, with panels halved so many times; the caller compares.
+    For smooth phi it is complete after some dozens of terms and holds at every correlation; a kink leaves a tail that
+    falls like a power, which cos(psi)^n must cut off.
+
+    Parameters
+    ----------
+    phi
+        An Activation.
+    q
+        The variance.
+    sums
+        E phi^2 and E phi'^2: what all squares together come to.
+    halvings
+        One rule is used, with panels halved so many times; the caller compares.
     """
     root_q = float(np.sqrt(q))
     terms = _TERMS[int(root_q > _DEAR * phi.scale)]
@@ -497,7 +524,13 @@ class PriceKernel:
 
     K(t) = (1 / 2 pi) sum_ij J_i J_j exp(-[(d_i - d_j)^2 + 2 d_i d_j (1 - sin t)] / (2 q cos^2 t)): with s = sin t it is
     sqrt(1 - s^2) times the second derivative in s of E phi(U1) phi(U2), divided by q.
-    weights: J_i J_j / 2 pi; squares: (d_i - d_j)^2 / q; products: d_i d_j / q; last axis over pairs, others over q.
+
+    Parameters
+    ----------
+    weights
+        J_i J_j / 2 pi, one for each pair of kinks.
+    squares, products
+        (d_i - d_j)^2 / q and d_i d_j / q; last axis over the pairs, others over q.
     """
 
     def __init__(self, weights: Array, squares: Array, products: Array) -> None:

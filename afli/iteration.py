@@ -31,12 +31,24 @@ class _Power(NamedTuple):
 
 
 def steps_until(fall: Callable[[Array], Array], start: float, goal: float) -> int | None:
-    """The least number of steps that bring d from `start` to `goal` or below; None if it cannot be told for certain.
+    """The least number of steps that bring d from `start` to `goal` or below.
 
-    fall(x): by how much one step lowers x = ln d, > 0 and relatively accurate, where 0 < goal <= d <= start; d may not
-    overtake a larger d. Powers of the map are tabulated, each as the square of the one before, and the steps counted
-    like the digits of a binary number. Uncertain is a count whose last step ends so close to the goal that the error
-    of the tables decides.
+    Powers of the map are tabulated, each as the square of the one before, and the steps counted like the digits of a
+    binary number.
+
+    Parameters
+    ----------
+    fall
+        By how much one step lowers x = ln d, for an array of x: > 0, relatively accurate, and such that a d never
+        overtakes a larger one.
+    start, goal
+        0 < goal < start.
+
+    Returns
+    -------
+    int or None
+        None if it cannot be told for certain: the last step ends so close to the goal that the error of the tables
+        decides, or `fall` is too rough for tables.
     """
     end, x = float(np.log(goal)), float(np.log(start))
     first, error = _fitted(fall, end, x)

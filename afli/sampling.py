@@ -176,7 +176,11 @@ def preactivations(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Ite
         If an argument is not what is said above.
     """
     _require(net)
-    return _forward(net, array("x", x, 2, "(inputs, n)"), layers)
+    try:
+        one_by_one = iter(layers)
+    except TypeError:
+        raise TypeError(f"layers must be pairs (W, b), one after another, got {reprlib.repr(layers)}") from None
+    return _forward(net, array("x", x, 2, "(inputs, n)"), one_by_one)
 
 
 def _forward(net: MeanField, z: Matrix, layers: Iterable[Layer]) -> Iterator[Matrix]:

@@ -129,3 +129,13 @@ def test_a_saturated_activation_is_straight_further_out_and_needs_no_panels_ther
     np.testing.assert_allclose(net.correlation_map(rho), 2 / np.pi * np.arcsin(rho), atol=2e-3)
     diagram = mf.phase_diagram(act.tanh(), sigma_w2=1e6, sigma_b2=0.1)
     assert not diagram.out_of_reach.any()
+
+
+def test_a_wave_around_a_line_exists_where_the_line_does():
+    """E snake^2 = q + 3/8 - exp(-2 q) / 2 + exp(-8 q) / 8: below sigma_w2 = 1 there is a fixed point, above none."""
+    diagram = mf.phase_diagram(act.snake(), sigma_w2=[0.5, 0.9, 1.1, 3.0], sigma_b2=[1e-3, 0.1, 1.0])
+    assert diagram.exists.tolist() == [[True] * 3] * 2 + [[False] * 3] * 2
+    assert not diagram.out_of_reach.any()
+    q, w = diagram.q[:2], diagram.sigma_w2[:2, None]
+    square = q + 3 / 8 - np.exp(-2 * q) / 2 + np.exp(-8 * q) / 8
+    np.testing.assert_allclose(w * square + diagram.sigma_b2, q, rtol=1e-12)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+
 import numpy as np
 import pytest
 
@@ -149,6 +151,80 @@ def test_the_size_of_an_input_does_not_matter(size):
     x = np.array([[1.0, 2.0, 3.0], [3.0, 2.0, -1.0]])
     np.testing.assert_allclose(sampling.on_sphere(NET, size * x), sampling.on_sphere(NET, x), rtol=1e-14)
     np.testing.assert_allclose(sampling.correlations(size * x), [4 / 14], rtol=1e-14)
+
+
+BAD = {
+    "nothing": None,
+    "complex": 1j,
+    "an object": object(),
+    "nan": float("nan"),
+    "negative": -1,
+    "a half": 2.5,
+    "a word": "Haar",
+    "an activation": act.tanh(),
+    "masked": np.ma.array(np.ones((2, 3)), mask=True),
+    "complex entries": np.array([[1j, 2.0, 3.0]]),
+    "objects": np.array([[None, None, None]]),
+    "nan in layers": [(np.full((4, 3), np.nan), np.ones(4))],
+    "halves of layers": [(np.ones((4, 3)),)],
+    "masked layers": [(np.ma.array(np.ones((4, 3)), mask=True), np.ones(4))],
+    "three axes": np.ones((2, 3, 1)),
+    "infinite": np.full((2, 3), np.inf),
+}
+
+
+def drawn(n_out=3, n_in=4, weights="gaussian", rng=RNG, dtype=np.float64):
+    return sampling.standard_weights(n_out, n_in, weights=weights, rng=rng, dtype=dtype)
+
+
+def drawn_layers(sizes=(3, 4), weights="gaussian", rng=RNG, dtype=np.float64):
+    return list(sampling.standard_layers(sizes, weights=weights, rng=rng, dtype=dtype))
+
+
+def forward(net=NET, x=X, layers=LAYERS):
+    return list(sampling.preactivations(net, x, layers))
+
+
+TWO = layers_of([3, 4, 5])
+HEIGHTS = list(sampling.preactivations(NET, X, TWO))
+
+
+def backward(net=NET, h=tuple(HEIGHTS), layers=TWO, delta=HEIGHTS[-1]):
+    return sampling.errors_backward(net, h, layers, delta)
+
+
+def jacobian(net=NET, x=X[0], layers=LAYERS):
+    return sampling.jacobian(net, x, layers)
+
+
+def values(net=NET, width=4, depth=2, weights="gaussian", rng=RNG):
+    return sampling.singular_values(net, width=width, depth=depth, weights=weights, rng=rng)
+
+
+ARGUMENTS = [
+    (function, argument)
+    for function in (
+        drawn,
+        drawn_layers,
+        forward,
+        backward,
+        jacobian,
+        values,
+        sampling.on_sphere,
+        sampling.correlations,
+    )
+    for argument in inspect.signature(function).parameters
+]
+
+
+@pytest.mark.parametrize(("function", "argument"), ARGUMENTS, ids=lambda v: getattr(v, "__name__", v))
+def test_what_cannot_be_meant_is_an_error_that_names_the_argument(function, argument):
+    good = {"net": NET, "x": X} if function is sampling.on_sphere else {}
+    for name, value in BAD.items():
+        if argument == "dtype" and value is None:  # numpy's word for float64
+            continue
+        with pytest.raises((TypeError, ValueError), match="layer" if argument == "layers" else rf"\b{argument}\b"):
+            pytest.fail(f"{name} was taken: {function(**good | {argument: value})}")
 
 
 # --- The recurrences ---
