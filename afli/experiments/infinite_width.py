@@ -30,17 +30,17 @@ from numpy.typing import ArrayLike
 from scipy.stats import spearmanr
 
 from afli.experiments import kernel_maps, statistics
-from afli.experiments.analysis import final_rows, only
+from afli.experiments.analysis import final_rows, only, paper_cells
 
 __all__ = [
     "RATE_TABLES", "RankCorrelation", "along_the_crest", "best_rates", "clear_difference", "collapses", "crests",
-    "images", "linear_accuracy", "map_rows", "rank_correlation", "rates_beside_limit", "stages_beside_limit",
-    "trained_beside_limit", "whole",
+    "images", "linear_accuracy", "map_rows", "paper_stages_beside_limit", "rank_correlation", "rates_beside_limit",
+    "stages_beside_limit", "trained_beside_limit", "whole",
 ]  # fmt: skip
 
 CIFAR = "kernel-2000-width-300-cifar-10-jpeg-copy"
 NARROW = "kernel-1000-width-100-cifar-10-jpeg-copy"
-NARROW_STAGES = "kernel-1000-width-100-stages-cifar-10-jpeg-copy"
+PAPER_STAGES = "kernel-2000-width-300-stages-cifar-10-jpeg-copy"
 DIGITS = "kernel-1437-width-64-stages-digits"
 
 
@@ -190,3 +190,12 @@ def stages_beside_limit(depth: int, epoch: int) -> pd.DataFrame:
     """Per cell on digits: the accuracy of trained networks after an epoch at rate 0.001, and the predicted one."""
     trained = only(statistics.load("fig7-laptop-digits"), depth=depth, weights="orthogonal", epoch=epoch)
     return trained_beside_limit(trained, map_rows(DIGITS).query("depth == @depth"), f"epoch_{epoch}")
+
+
+def paper_stages_beside_limit(epoch: int) -> pd.DataFrame:
+    """Per cell of Figure 7 trained at the paper's protocol: its accuracy after an epoch, and the predicted one.
+
+    The prediction learns from 2,000 of the 50,000 images, over as many steps as the network makes.
+    """
+    limit = map_rows(PAPER_STAGES).query("depth == 20")
+    return trained_beside_limit(paper_cells(epoch=epoch), limit, f"epoch_{epoch}")
