@@ -248,6 +248,15 @@ def input_scale(normalisation: str, *, q: float, sigma_w2: float, sigma_b2: floa
     Layer 1 has variance sigma_w2 ||x||^2 / n + sigma_b2, so the spheres use sqrt((q - sigma_b2) / sigma_w2). `authors`
     is the scripts' own choice, sqrt(q) times pixels in [0, 1], which starts well below q.
 
+    Parameters
+    ----------
+    normalisation
+        One of `normalised`.
+    q
+        Variance that layer 1 is to have, at least sigma_b2.
+    sigma_w2, sigma_b2
+        Variances of the weights, > 0, and of the biases, >= 0.
+
     Raises
     ------
     ValueError
@@ -268,6 +277,11 @@ def resplit(dataset: Dataset, split: int) -> Dataset:
         As loaded.
     split
         0 leaves the dataset as it is; 1, 2, ... are other divisions, the same on every machine.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If split is no integer, or below 0.
     """
     split = integer("split", split, low=0)
     if split == 0:

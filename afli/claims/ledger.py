@@ -46,9 +46,19 @@ class Ledger(Mapping[str, Claim]):
         claimed: str = "",
         found: str = FOUND,
     ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
-        """Register the check below it. Raises ValueError for an id already taken or an unknown status.
+        """Register the check below it.
 
-        formerly: ids that the claim had before, or that of another claim that it has taken in.
+        Parameters
+        ----------
+        id, statement, source, page, status, mutants, claimed, found
+            As in `Claim`.
+        formerly
+            Ids that the claim had before, or those of claims that it has taken in.
+
+        Raises
+        ------
+        ValueError
+            For an id already taken, or an unknown status.
         """
         for name in (id, *formerly):
             if name in self._claims or name in self._former:
@@ -103,8 +113,14 @@ class Registrar:
     ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
         """Register the check below it.
 
-        at: the place within the source, "eq. (22)". ours: for a statement of this companion, what it has to do with
-        the paper. The rest is as in `Ledger.claim`.
+        Parameters
+        ----------
+        at
+            The place within the source, "eq. (22)".
+        ours
+            For a statement of this companion: what it has to do with the paper. It replaces the source.
+        id, statement, status, mutants, formerly, claimed, found
+            As in `Ledger.claim`.
         """
         source = f"this companion ({ours})" if ours else ", ".join(filter(None, (self.source, at)))
         return LEDGER.claim(
@@ -120,15 +136,41 @@ class Registrar:
 
 
 def on(page: str, source: str) -> Registrar:
-    """What registers the claims of one page: page and source are said once. page: the notebook's name."""
+    """What registers the claims of one page, so that page and source are said once.
+
+    Parameters
+    ----------
+    page
+        The notebook's name, "3_3_uniform_gap".
+    source
+        Who says it and where, "Section 3.3"; each claim may add a place.
+    """
     return Registrar(page, source)
 
 
 def verify(id: str, *mutants: str) -> Evidence:
-    """Run the claim, and the mutants named, and return the evidence.
+    """Run the claim, and the mutants named.
 
-    Raises ClaimRefuted if the claim does not hold, MutantSurvived if one of the mutants does, KeyError for unknown
-    names.
+    Parameters
+    ----------
+    id
+        Of the ledger, or a former one.
+    *mutants
+        Names of mutants that must be refuted, and are shown with the evidence.
+
+    Raises
+    ------
+    ClaimRefuted
+        If the claim does not hold.
+    MutantSurvived
+        If one of the mutants does.
+    KeyError
+        For unknown names.
+
+    Examples
+    --------
+    >>> verify("lemma-3.3").margin > 0
+    True
     """
     claim = LEDGER[id]
     try:
@@ -141,7 +183,15 @@ def verify(id: str, *mutants: str) -> Evidence:
 
 
 def refute(id: str, *, mutant: str) -> Refutation:
-    """Run a mutant of the claim, which must be refuted. Raises MutantSurvived if not, KeyError for unknown names."""
+    """Run a mutant of the claim, which must be refuted.
+
+    Raises
+    ------
+    MutantSurvived
+        If it is not.
+    KeyError
+        For unknown names.
+    """
     claim = LEDGER[id]
     if mutant not in claim.mutants:
         raise KeyError(f"{id} has no mutant {mutant!r}; it has {', '.join(map(repr, claim.mutants)) or 'none'}")
@@ -167,7 +217,25 @@ def at_most(
 ) -> Evidence:
     """Evidence that measured <= bound (or <, if strict) in every entry, at the entry with the least margin.
 
-    at: describes the point of an index, for the message. Raises ClaimRefuted at the worst entry; NaN never passes.
+    Parameters
+    ----------
+    measured, bound
+        Of shapes that broadcast.
+    domain
+        What was searched, in words.
+    at
+        Describes the point of an index, for the message.
+    strict
+        Whether equality refutes.
+    oracle
+        The independent source of the comparison, if any.
+    values
+        Named numbers for the sentence on what was found, and for the prose of a page.
+
+    Raises
+    ------
+    ClaimRefuted
+        At the entry that is furthest beyond its bound; NaN never passes.
     """
     measured, bound = np.broadcast_arrays(np.asarray(measured, dtype=float), np.asarray(bound, dtype=float))
     return _decide(measured, bound, strict, at, domain, oracle, values or {})
@@ -202,7 +270,10 @@ def equal(
     oracle: str = "",
     values: Mapping[str, float] | None = None,
 ) -> Evidence:
-    """Evidence that |measured - expected| <= tolerance everywhere; its `measured` is the largest difference."""
+    """Evidence that |measured - expected| <= tolerance everywhere; its `measured` is the largest difference.
+
+    The rest is as in `at_most`.
+    """
     difference = np.abs(np.asarray(measured, dtype=float) - np.asarray(expected, dtype=float))
     return at_most(difference, tolerance, domain=domain, at=at, oracle=oracle, values=values)
 

@@ -137,7 +137,7 @@ SPECTRA = "Jacobians sampled at width 80 (64 of them) and 160 (32), extrapolated
 
 
 @lru_cache(maxsize=64)
-def sampled_moments(net: mf.MeanField, depth: int, weights: str) -> tuple[Any, Any]:
+def sampled_moments(net: mf.MeanField, depth: int, weights: str) -> tuple[tuple[float, float], tuple[float, float]]:
     """m_1 and m_2 / m_1^2 - 1 of sampled Jacobians: for each the estimate at infinite width and its standard error.
 
     A bias of order 1/width is removed by combining two widths. m_2 alone is useless: m_1 fluctuates, and it with m_1^2.

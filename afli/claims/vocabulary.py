@@ -136,7 +136,16 @@ def within_errors(
 ) -> Evidence:
     """Evidence that no distance, in standard errors, is beyond what chance allows to all of them together.
 
-    The bound is Student's quantile with these degrees of freedom: a true claim is refuted once in a thousand seeds.
+    The bound is Student's quantile: a true claim is refuted once in a thousand seeds.
+
+    Parameters
+    ----------
+    distances
+        In standard errors, any shape.
+    freedom
+        Degrees of freedom of the standard errors.
+    domain, oracle, at
+        As in `at_most`.
     """
     distances = np.asarray(distances, dtype=float)
     return at_most(
@@ -161,10 +170,19 @@ def agree(
     oracle: str,
     at: Callable[[tuple[int, ...]], str] | None = None,
 ) -> Evidence:
-    """Evidence that the mean of independent samples, shape (samples, ...), agrees with a theory of the other shape.
+    """Evidence that the mean of independent samples agrees with a theory.
 
     Measured is the largest distance in standard errors. The domain states the power: the smallest error, relative to
     the largest value of the theory, that would be seen nine times in ten in every entry.
+
+    Parameters
+    ----------
+    samples
+        Shape (samples, ...).
+    theory
+        Of the shape without the first axis.
+    domain, oracle, at
+        As in `at_most`.
     """
     samples, theory = np.asarray(samples, dtype=float), np.asarray(theory, dtype=float)
     freedom = len(samples) - 1
