@@ -240,6 +240,7 @@ def rate(factor: float = 2.0, power: float = 1.0) -> Evidence:
     "section-3.5.identity",
     r"As $a$ grows $R$ tends to the identity on $[-1, 1]$: $\max |R(\rho) - \rho| = 2 \sigma_b^2/q^*$, "
     r"and this is below $2 y W_0(8/(\pi y^2))$ for $y \le 1.6$.",
+    claimed="As $a$ grows $R$ appears to tend to the identity on $[-1, 1]$.",
     found="The largest gap found is {measured:.0%} of the bound.",
     at='Section 3.2, "we suspect", and Figure 6',
     status="holds, and sharpened",
