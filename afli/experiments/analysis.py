@@ -13,9 +13,9 @@ from afli.experiments import statistics
 from afli.experiments.spec import edge_of_chaos
 
 __all__ = [
-    "PAPER_CELLS", "PAPER_FALLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report",
+    "PAPER_CELLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report",
     "family_maps", "final_rows", "first_stage", "flank_counts", "flank_counts_by_rate", "only", "orthogonal_leads",
-    "paper_cells", "paper_falls", "paper_report", "predictions", "race", "ridge_report", "scaled_rows", "stages",
+    "paper_cells", "paper_report", "predictions", "race", "ridge_report", "scaled_rows", "stages",
 ]  # fmt: skip
 
 
@@ -163,16 +163,6 @@ PAPER_CELLS = {
 def paper_cells(**settings: Any) -> pd.DataFrame:
     """The stages of training of PAPER_CELLS: CIFAR-10 (JPEG copy), width 300, rate 1e-4, batches of 64, 100 epochs."""
     return only(statistics.load("fig7-paper-cifar-10-jpeg-copy", part=PAPER_CELLS), **settings)
-
-
-# The curves of Figure 8 that are trained at the paper's protocol: depth 20, sigma_b2 = 1, one trial.
-PAPER_FALLS = {"depth": 20, "sigma_b2": 1.0, "trial": 0, "schedule": [""]}
-
-
-def paper_falls() -> pd.DataFrame:
-    """The epochs of PAPER_FALLS, trained as `paper_cells`, with the name of the curve as a column."""
-    rows = statistics.load("fig8-paper-cifar-10-jpeg-copy", part=PAPER_FALLS)
-    return rows.assign(curve=curve_names(rows))
 
 
 def stages(rows: pd.DataFrame, column: str = "test_accuracy", across: str | list[str] = "a") -> pd.DataFrame:
