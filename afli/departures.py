@@ -401,9 +401,8 @@ DEPARTURES = (
     Departure(
         _TRAINED,
         "A larger, but not the largest $a$ is best.",
-        "On small networks the largest loses at any rate; the smallest is level where biases are small and it "
-        "has its own "
-        "rate.",
+        "On digits, each at its own rate, the largest loses at bias variances up to 0.1, and the smallest is within a "
+        "point of the best up to 0.01. Twelve cells at the paper's protocol agree, one network each.",
         "4_2_learning_rate",
     ),
     Departure(
@@ -415,8 +414,8 @@ DEPARTURES = (
     Departure(
         _TRAINED,
         "Lowering $a$ during training is promising.",
-        "On the digits, each at its own rate, a fall to 5 is level with a constant 10; a fall to 2 loses with "
-        "large biases.",
+        "On digits, each at its own rate, a fall to 5 is level with a constant 10, where ten splits resolve it; a fall "
+        "to 2 loses where biases are large.",
         "4_2_figure_8",
     ),
     Departure(
