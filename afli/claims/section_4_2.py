@@ -239,7 +239,7 @@ def paper_rate(epoch: int = 100) -> Evidence:
     return at_most(0.38, reached, strict=True, domain=f"{_PAPER}, 100 epochs; 38%, and the accuracy of each cell")
 
 
-ridge_page.untested(
+on("4_2_figure_7", "Section 4.2, Figure 7").untested(
     "section-4.2.paper-scale",
     "Figure 7 as printed: CIFAR-10, depths 50 to 200, both initialisations, 100 epochs.",
     "the tables have twelve cells of depth 20 at that protocol; `afli run fig7 --profile paper` goes on",

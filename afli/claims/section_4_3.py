@@ -159,7 +159,7 @@ def leaves_the_edge(drawn_at: float = 10.0) -> Evidence:
     return at_most(net.chi1, 0.85, strict=True, domain="Shtanh, sigma_b2 = 1; chi_1 at the new fixed point")
 
 
-claim.untested(
+on("4_2_figure_8", "Section 4.2, Figure 8").untested(
     "section-4.2.schedule-paper-scale",
     "Lowering a over the first few epochs is promising for many depths and hyperparameters: on CIFAR-10, 100 epochs.",
     "no network of Figure 8 was trained at the paper's protocol; `afli run fig8 --profile paper` does it",
