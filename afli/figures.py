@@ -218,10 +218,16 @@ def identity(ax: Axes, low: float, high: float) -> None:
 
 
 def legend(ax: Axes, *, columns: int = 3) -> None:
-    """A legend above the axes, where no curve can lie under it; with a title, between title and axes."""
+    """A legend above the axes, where no curve can lie under it; with a title, between title and axes.
+
+    It has fewer columns than asked where its words are long: a legend wider than its figure leaves the axes no room.
+    """
     entries = len(ax.get_legend_handles_labels()[1])
-    rows = -(-entries // columns)
-    ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(columns, entries), borderaxespad=0.2)
+    for wide in range(max(1, min(columns, entries)), 0, -1):
+        box = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=wide, borderaxespad=0.2)
+        if box.get_window_extent().width < ax.figure.bbox.width:
+            break
+    rows = -(-entries // wide)
     if ax.get_title():
         ax.set_title(ax.get_title(), pad=8 + 16 * rows)
 

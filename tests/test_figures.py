@@ -67,6 +67,16 @@ def test_small_maps_share_a_scale_and_mark_the_best_cell_of_every_row() -> None:
     assert [ax.get_title() for ax in maps] == ["epoch 1", "epoch 2"]
 
 
+def test_a_legend_of_long_names_has_the_columns_that_fit() -> None:
+    names = [f"{word}, {factor} times the critical variance" for word, factor in (("chaos", 2), ("order", 0.5))]
+    fig = figures.curves(X, {"edge of chaos": X, names[0]: X**2, names[1]: X**3}, xlabel="x", ylabel="y")
+    figures.overlaps(fig)  # draws it, as the build does
+    assert fig.axes[0].get_legend()._ncols < 3
+    assert fig.axes[0].get_position().width > 0.5
+    short = figures.curves(X, {"one": X, "two": X**2, "three": X**3}, xlabel="x", ylabel="y")
+    assert short.axes[0].get_legend()._ncols == 3
+
+
 def test_bands_draw_the_spread_around_the_theory() -> None:
     samples = {"a": np.stack([X, X + 0.1, X - 0.1])}
     fig = figures.bands(X, samples, {"a": X}, xlabel="layer", ylabel="value")
