@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from afli import gaussian
+from afli._inputs import quiet_underflow
 from afli.activations import Activation
 from afli.meanfield import MeanField
 
 __all__ = ["curvature", "kink_constant", "predicted_distance", "slope_jumps"]
 
 
+@quiet_underflow
 def slope_jumps(phi: Activation) -> NDArray[np.float64]:
     """J_i, the jump of phi' at each of phi.kinks; zero where only phi'' jumps, as in elu."""
     kinks = np.array(phi.kinks)
@@ -37,6 +39,7 @@ def curvature(net: MeanField, step: float = 1e-4) -> float:
     return net.sigma_w2 * net.q * float(second)
 
 
+@quiet_underflow
 def kink_constant(net: MeanField) -> float:
     """c = sigma_w2 sqrt(q* / pi) sum_i J_i^2 p_q*(d_i): 1 - R'(rho) is about c sqrt(1 - rho) near rho = 1."""
     root = np.sqrt(net.q)

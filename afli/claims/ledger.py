@@ -148,6 +148,11 @@ def on(page: str, source: str) -> Registrar:
     return Registrar(page, source)
 
 
+# How numpy treats what a check computes, whatever the session has set; these are its defaults.
+_usual = np.errstate(divide="warn", over="warn", under="ignore", invalid="warn")
+
+
+@_usual
 def verify(id: str, *mutants: str) -> Evidence:
     """Run the claim, and the mutants named.
 
@@ -182,6 +187,7 @@ def verify(id: str, *mutants: str) -> Evidence:
     return replace(evidence, mutants=tuple(refute(id, mutant=name) for name in mutants))
 
 
+@_usual
 def refute(id: str, *, mutant: str) -> Refutation:
     """Run a mutant of the claim, which must be refuted.
 
