@@ -96,13 +96,14 @@ class Activation:
 
     def _straight_from(self, side: float) -> float:
         start = max([0.0, *(side * d for d in self.kinks)])
-        rounding = 1e-16 if self.rounding <= 1e-15 else self.rounding
+        rounding = 1e-16 if self.rounding <= 1e-15 else self.rounding  # half a unit in the last place
         with np.errstate(all="ignore"):  # phi may overflow far out
             most = np.abs(self.gradient(grid(self.scale))).max()
             for lengths in (4, 12, 20, 28, 36, 44, 60, 100):
                 near = start + lengths * self.scale
                 u = np.concatenate([near + self.scale * np.linspace(0, 30, 301), near * np.geomspace(1, 1e4, 201)])
                 value, slope = self.function(side * u), side * self.gradient(side * u)
+                # Two units in the last place of either value, and what is nothing beside a scale at full slope.
                 bend = np.abs(value - value[0] - slope[-1] * (u - near))
                 if np.all(np.abs(slope - slope[-1]) <= rounding * most) and np.all(
                     bend <= 4e-16 * (np.abs(value) + np.abs(value[0])) + 1e-17 * most * self.scale
@@ -179,13 +180,13 @@ def grid(scale: float) -> Array:
 
 def looks_odd(f: Function, kinks: tuple[float, ...], scale: float) -> bool:
     """f(-z) = -f(z) on the grid, and kinks to match."""
-    right, left = _halves(f, scale)
+    right, left = _halves(f, scale)  # equal to some hundred units in the last place, which a formula may lose
     return bool(np.allclose(left, -right, rtol=1e-13, atol=1e-13 * scale)) and set(kinks) == {-d for d in kinks}
 
 
 def looks_even(f: Function, scale: float) -> bool:
     """f(-z) = f(z) on the grid."""
-    right, left = _halves(f, scale)
+    right, left = _halves(f, scale)  # to the same accuracy
     return bool(np.allclose(right, left, rtol=1e-13, atol=0.0))
 
 
@@ -194,7 +195,7 @@ def looks_homogeneous(f: Function, kinks: tuple[float, ...], scale: float) -> bo
     if not set(kinks) <= {0.0}:
         return False
     sign, size = np.repeat([-1.0, 1.0], 25), np.tile(np.geomspace(1e-3, 1e3, 25), 2)
-    with np.errstate(all="ignore"):  # f may overflow far out
+    with np.errstate(all="ignore"):  # f may overflow far out; scaling by c rounds on both sides
         stretched, unit = f(scale * sign * size), f(scale * sign)
     return bool(np.allclose(stretched, size * unit, rtol=1e-12, atol=0.0))
 

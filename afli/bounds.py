@@ -108,6 +108,7 @@ def linear_ratio_sharp(y: float | Many) -> tuple[Any, Any]:
     y = _ratio(y)
     lower, _ = (np.asarray(v) for v in linear_ratio(y))
     upper = np.asarray(linear_ratio_closed(y)) * (1 + 1e-9)  # a hair outside both bounds, in case they are attained
+    # From a hair below the printed bound, which at large y is the sharp one to rounding.
     sharp_lower = _root(_shtanh_residual, lower * (1 - 1e-12), upper, y)
     sharp_upper = _root(_zigzag_residual, lower * (1 - 1e-12), upper, y)
     return like(sharp_lower), like(sharp_upper)
@@ -263,7 +264,7 @@ def linear_radius(
         gain = scalar("correlation_gain", correlation_gain, low=0.0, high=1.0, open_low=True)
         share = _per_layer("correlation_gain", gain, depth)
         # Every layer adds at most y l^2 = sigma_b2 / q*; the l that the class needs solves 1 - S(l) = gain / depth.
-        # A gain of 1 in one layer is no promise at all.
+        # A gain of 1 in one layer is no promise at all. 1 - S is 1 to rounding below l = 1e-5, and nothing at 37.
         ratio = _root(_deficit_residual, np.asarray(1e-9), np.asarray(37.0), np.asarray(share)) if share < 1 else 0.0
         radii.append(float(np.sqrt(sigma_b2) / np.sqrt(share) * ratio))
     if jacobian_variance is not None:
@@ -331,7 +332,7 @@ def _root(residual: Callable[[Array, Array], Array], low: Array, high: Array, pa
         lambda log_l, p: residual(np.exp(log_l), p),
         (np.log(low), np.log(high)),
         args=(parameter,),
-        tolerances={"xrtol": 4.5e-16, "xatol": 4.5e-16},
+        tolerances={"xrtol": 4.5e-16, "xatol": 4.5e-16},  # of ln l: two units in the last place of l
     )
     if np.isnan(found.x).any():
         raise ConvergenceError(f"no root between l = {low} and {high} at {parameter}")

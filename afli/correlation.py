@@ -44,6 +44,7 @@ def jump_pairs(phi: Activation) -> tuple[Array, Array, Array]:
 def price_kernel(phi: Activation, q: Array) -> gaussian.PriceKernel:
     """The kernel of Price's theorem for each variance in q. Below 1e-140 times the largest kink squared it is 0."""
     weights, squares, products = jump_pairs(phi)
+    # Kinks beyond 1e70 deviations: their squares stay floats, and the kernel is exp(-1e139), 0.
     q = np.maximum(q, 1e-140 * max((d * d for d in phi.kinks), default=0.0))[..., None, None]
     return gaussian.PriceKernel(weights, squares / q, products / q)
 

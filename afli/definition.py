@@ -83,7 +83,7 @@ def _failures(phi: Activation, z: Array) -> dict[str, Array]:
     """Each property of Definition 2.1 with the points of the grid where it fails."""
     value, slope, k = phi.function(z), np.abs(phi.gradient(z)), phi.slope
     a = min(phi.linear_radius, np.abs(z).max()) or 0.5 * phi.scale
-    slack = 1e-12 * a * max(abs(k), 1e-300)
+    slack = 1e-12 * a * max(abs(k), 1e-300)  # of the height a k: what rounding of a formula may leave, with a reserve
     not_odd = np.abs(value + phi.function(-z)) > slack + 1e-14 * np.abs(value)
     not_linear = (np.abs(z) <= a) & ((np.abs(value - k * z) > slack) | (k <= 0))
     # Unbounded: more than the bound; or, where no radius sets one, far out ten times more than anywhere near.
@@ -102,7 +102,7 @@ def _grid(phi: Activation) -> Array:
     """Points on [-20, 20] in units of the linear radius and of the scale, both sides of the kinks, and one far out."""
     lengths = {phi.scale, *([phi.linear_radius] if 0 < phi.linear_radius < np.inf else [])}
     side = [length * np.linspace(0.0, 20.0, 40001) for length in lengths]
-    side += [np.abs(phi.kinks) + s * min(lengths) for s in (-1e-9, 1e-9)]
+    side += [np.abs(phi.kinks) + s * min(lengths) for s in (-1e-9, 1e-9)]  # far closer than any neighbour
     z = np.concatenate([*side, [1e9 * max(lengths)]])
     return np.setdiff1d(np.concatenate([z, -z]), phi.kinks)
 
@@ -112,6 +112,7 @@ def _jumps(f: Function, z: Array, size: float) -> Array:
     left, right = z[:-1], z[1:]
     for _ in range(60):
         change = np.abs(f(right) - f(left))
+        # After 60 halvings neighbours are 1e-9 apart at most: a slope makes no difference of a millionth, a jump does.
         far = np.isfinite(change) & (change > 1e-6 * (size + np.abs(f(left))))
         left, right = left[far], right[far]
         middle = 0.5 * (left + right)

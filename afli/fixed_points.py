@@ -69,7 +69,7 @@ def second_moments(phi: Activation, sigma_w2: Array, sigma_b2: Array) -> SecondM
     is a wave there, whose integrals take the longer the more lengths a standard deviation has.
     Raises ValueError for a sigma_b2 that is not 0 but below 1e-290.
     """
-    if np.any((sigma_b2 > 0) & (sigma_b2 < 1e-290)):
+    if np.any((sigma_b2 > 0) & (sigma_b2 < 1e-290)):  # with digits to spare above the smallest float, 2e-308
         raise ValueError(f"sigma_b2 must be 0 or at least 1e-290, got {float(np.min(sigma_b2[sigma_b2 > 0]))!r}")
     shortest, longest = lengths(phi)
     low = float(np.min(np.where(sigma_b2 > 0, 0.1 * sigma_b2, 1e-16 * shortest**2)))
@@ -102,6 +102,7 @@ def near_tangencies(excess: Array) -> NDArray[np.bool_]:
     with np.errstate(over="ignore", invalid="ignore"):
         bend = left - 2 * middle + right
     found = np.zeros(excess.shape, dtype=bool)
+    # A bend of 1e-12 is a hundred times the rounding of three values; less is a straight piece.
     found[..., 1:-1] = (middle <= left) & (middle <= right) & (middle < bend) & (bend > 1e-12)
     found[..., 1:-1] &= (sign[..., :-2] == sign[..., 1:-1]) & (sign[..., 1:-1] == sign[..., 2:])
     return found
@@ -159,7 +160,7 @@ def _turning_point(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: Arr
         lambda t: sign * _residual(phi, sigma_w2, sigma_b2, t),
         bounds=(log_q[0], log_q[-1]),
         method="bounded",
-        options={"xatol": 1e-9},
+        options={"xatol": 1e-9},  # at a minimum its value is then known to 1e-18
     )
     return float(found.x), float(sign * found.fun)
 
@@ -180,7 +181,7 @@ def log_root(residual: Callable[[float], float], cell: Interval) -> float:
     if ends[0] * ends[1] > 0:
         root = cell[int(abs(ends[1]) < abs(ends[0]))]
     else:
-        root = float(brentq(residual, *cell, xtol=1e-15, rtol=8.9e-16))
+        root = float(brentq(residual, *cell, xtol=1e-15, rtol=8.9e-16))  # the least that brentq takes
     left = abs(residual(root))
     if not left <= _RESIDUAL:
         raise ConvergenceError(f"no root: the residual at q = {np.exp(root):g} is {left:g}; phi jumps or has changed")
@@ -190,7 +191,7 @@ def log_root(residual: Callable[[float], float], cell: Interval) -> float:
 def _homogeneous_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: float | None) -> float:
     """V(q) = growth * q + sigma_b2."""
     growth = sigma_w2 * float(moments.square(phi, np.ones(())))
-    if abs(growth - 1) <= 1e-13 + phi.rounding:
+    if abs(growth - 1) <= 1e-13 + phi.rounding:  # the accuracy of E phi^2
         growth = 1.0
     if growth == 1 and sigma_b2 == 0:
         return 1.0 if start is None else start
@@ -315,7 +316,7 @@ def newton_from_the_left(curve: Curve, start: Array) -> Array:
         gap, slope = curve(rho[active], active)
         step = np.where(gap > 0, -gap / np.where(slope < 0, slope, -1.0), 0.0)
         rho[active] = np.minimum(rho[active] + step, 1.0)
-        active = active[step > 1e-13]
+        active = active[step > 1e-13]  # Newton squares the error: the next step would be rounding
         if len(active) == 0:
             return rho
     raise ConvergenceError(

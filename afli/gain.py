@@ -144,7 +144,7 @@ def attracting_bias_variance(phi: Activation) -> float:
     known: list[tuple[float, bool]] = []  # log q of the critical points, and whether they attract
     for log_q in np.log(phi.scale**2 * np.geomspace(1e-6, 1e4, 51)):
         try:
-            known.append((float(log_q), excess(float(log_q)) <= 1e-9))
+            known.append((float(log_q), excess(float(log_q)) <= 1e-9))  # as MeanField.attracts
         except (NoFixedPointError, ConvergenceError, ValueError):  # q is critical for no bias variance
             continue
     if not known or not known[-1][1]:

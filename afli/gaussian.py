@@ -567,6 +567,6 @@ class PriceKernel:
         sign = sign[..., None, None]
         squares = np.where(sign > 0, self.squares, self.squares + 4 * self.products)
         one_minus, one_plus = 2 * np.sin(0.5 * psi)[..., None] ** 2, 1 + np.cos(psi)[..., None]
-        sine2 = np.maximum(one_minus * one_plus, 1e-150)
+        sine2 = np.maximum(one_minus * one_plus, 1e-150)  # so that squares / sine2 stays a float
         with np.errstate(under="ignore"):
             return np.asarray(np.exp(-0.5 * squares / sine2 - sign * self.products / one_plus) @ self.weights)

@@ -13,7 +13,7 @@ from afli.correlation import series_through
 
 _DEGREES = (32, 64, 128, 256)
 _ENOUGH = 1e-13  # last coefficients from which more of them only follow rounding
-_TOO_ROUGH = 1e-8  # and from which the series is no good
+_TOO_ROUGH = 1e-8  # and from which a million layers cannot be counted: a hundredth of a layer
 
 
 class _Power(NamedTuple):

@@ -458,7 +458,7 @@ class MeanField:
             return 0.0
         at = goal * halvings
         gap = self._gap_at(np.asarray(2 * at, dtype=np.float64))
-        return float(np.sum(at / np.maximum(gap, 1e-300)) - len(at))
+        return float(np.sum(at / np.maximum(gap, 1e-300)) - len(at))  # a gap of 0 takes for ever
 
 
 _MOST_LAYERS = 10**6

@@ -96,6 +96,7 @@ def _excess_at(phi: Activation, q: float) -> float:
 @lru_cache(maxsize=256)
 def _slopes(phi: Activation, far: bool) -> tuple[float, float]:
     """phi' far left and far right, or just left and just right of 0."""
+    # Beside 0, but far outside the rounding of a kink there.
     ends = 2 * np.array(phi.straight) if far else 1e-9 * phi.scale * np.array([-1.0, 1.0])
     left, right = (float(v) for v in phi.gradient(ends))
     return (left, right) if far or 0.0 in phi.kinks else (phi.slope, phi.slope)
@@ -159,6 +160,7 @@ def _decade_series(phi: Activation, f: Integrand, exponent: int) -> Array | None
     except ConvergenceError:
         return None
     series = chebyshev.chebfit(x, values, 32)
+    # The next terms are a third of these each: what is left out is below the 1e-13 that a mean is known to.
     small = (1e-14 + 10 * phi.rounding) * np.abs(values).min()
     return np.asarray(series) if np.abs(series[-3:]).max() <= small else None
 

@@ -62,7 +62,8 @@ def phase_diagram(phi: Activation, *, sigma_w2: ArrayLike, sigma_b2: ArrayLike) 
     -------
     PhaseDiagram
         Accuracy of q and chi1 1e-12, of rho 1e-10. Cells without a fixed point are NaN, with exists = False; so are
-        those that the quadrature does not reach, with out_of_reach = True.
+        those that the quadrature does not reach, with out_of_reach = True. Where the first, the middle and the last of
+        several variances are out of reach, those between them count as such.
 
     Raises
     ------
@@ -136,33 +137,36 @@ def _variance_or_nan(phi: Activation, w: float, b: float) -> tuple[float, bool]:
 def _fixed_correlations(phi: Activation, q: Array, w: Array, b: Array, slope_at_one: Array) -> Array:
     """rho* of chaotic cells; NaN where the correlation map is out of reach."""
     rho = np.full(len(q), np.nan)
-    for i in _blocks(len(q)) if phi.piece_slopes is not None else _decades(q):
+
+    def solved(cells: NDArray[np.intp]) -> Array:
+        if phi.piece_slopes is not None:
+            curve = _price_curve(phi, q[cells], w[cells], slope_at_one[cells])
+        else:
+            curve = _Tables(phi, q[cells]).curve(q[cells], w[cells], b[cells], slope_at_one[cells])
+        return newton_from_the_left(curve, b[cells] / q[cells])
+
+    def fill(cells: NDArray[np.intp]) -> bool:
+        """Whether any of these cells, in the order of q, is within reach."""
         try:
-            if phi.piece_slopes is not None:
-                curve = _price_curve(phi, q[i], w[i], slope_at_one[i])
-            else:
-                curve = _Tables(phi, q[i]).curve(q[i], w[i], b[i], slope_at_one[i])
-            rho[i] = newton_from_the_left(curve, b[i] / q[i])
-        except ConvergenceError:  # somewhere among these: one by one
-            rho[i] = [_correlation_or_nan(phi, *cell) for cell in zip(q[i], w[i], b[i], slope_at_one[i], strict=True)]
+            rho[cells] = solved(cells)
+            return True
+        except ConvergenceError:  # somewhere among these
+            if len(cells) == 1:
+                return False
+        # Each failure takes long: what lies between three that fail is taken to fail too.
+        if len(cells) > 3 and not any(fill(cells[at : at + 1]) for at in (0, len(cells) // 2, len(cells) - 1)):
+            return False
+        left, right = (fill(half) for half in np.array_split(cells, 2))
+        return left or right
+
+    for cells in _blocks(len(q)) if phi.piece_slopes is not None else _decades(q):
+        fill(cells[np.argsort(q[cells], kind="stable")])
     return rho
 
 
 def _decades(q: Array) -> list[NDArray[np.intp]]:
     decade = np.floor(np.log10(q))
     return [np.flatnonzero(decade == exponent) for exponent in np.unique(decade)]
-
-
-def _correlation_or_nan(phi: Activation, q: float, w: float, b: float, slope_at_one: float) -> float:
-    one = np.array([q]), np.array([w]), np.array([slope_at_one])
-    try:
-        if phi.piece_slopes is not None:
-            curve = _price_curve(phi, *one)
-        else:
-            curve = _Tables(phi, one[0]).curve(one[0], one[1], np.array([b]), one[2])
-        return float(newton_from_the_left(curve, np.array([b / q]))[0])
-    except ConvergenceError:
-        return np.nan
 
 
 def _price_curve(phi: Activation, q: Array, w: Array, slope_at_one: Array) -> Curve:
@@ -182,7 +186,7 @@ class _Tables:
         if self.whole:
             self.series = self._stacked(phi, q)
             return
-        low, high = np.log(q.min()) - 1e-9, np.log(q.max()) + 1e-9
+        low, high = np.log(q.min()) - 1e-9, np.log(q.max()) + 1e-9  # so that one variance is an interval too
         self.centre, self.half = 0.5 * (high + low), 0.5 * (high - low)
         # Nested, so that nothing is computed twice; over a decade of q the terms fall like 3.06^-n, as in `moments`.
         for degree in (8, 16, 32):

@@ -143,7 +143,7 @@ def _shares(net: MeanField) -> tuple[float, float]:
     """B, the probability that a preactivation lies in the linear region, and 1 - B."""
     if not isinstance(net, MeanField):
         raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
-    if net.phi.family != "shtanh" or abs(net.chi1 - 1) > 1e-12:
+    if net.phi.family != "shtanh" or abs(net.chi1 - 1) > 1e-12:  # sigma_w2 is known to that
         raise ValueError(f"net must be a Shtanh network on the edge of chaos, got {net!r}")
     reach = net.phi.linear_radius / np.sqrt(2 * net.q)
     return float(special.erf(reach)), float(special.erfc(reach))
@@ -198,6 +198,6 @@ def _imaginary_part(law: Law, depth: int, log_x: Array) -> Array:
             low, high = np.where(beyond, low, u), np.where(beyond, u, high)
         found, part = at(0.5 * (low + high))
     off = np.abs(found - log_x)
-    if np.any(off > 1e-13 * (depth + np.abs(log_x))):
+    if np.any(off > 1e-13 * (depth + np.abs(log_x))):  # of ln x, a sum of that many rounded logarithms
         raise ConvergenceError(f"the density at x = {np.exp(log_x[np.argmax(off)]):g} was not found")
     return part

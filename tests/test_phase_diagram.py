@@ -9,7 +9,7 @@ from zoo import label
 from afli import activations as act
 from afli import correlation
 from afli import meanfield as mf
-from afli.errors import NoFixedPointError
+from afli.errors import ConvergenceError, NoFixedPointError
 
 WEIGHTS, BIASES = np.array([0.4, 0.9, 1.3, 2.0, 3.0]), np.array([0.0, 1e-4, 0.02, 0.25, 2.0])
 ACTIVATIONS = [
@@ -120,6 +120,28 @@ def test_what_is_out_of_reach_of_the_quadrature_costs_its_cell_and_no_other():
     assert np.isnan(diagram.rho[1, 0])
     alone = mf.MeanField(act.sin(), sigma_w2=1.5, sigma_b2=0.1)
     assert diagram.rho[0, 0] == pytest.approx(alone.correlation_fixed_point(), abs=1e-10)
+
+
+def test_variances_out_of_reach_are_few_failures_and_their_neighbours_have_their_rho(monkeypatch):
+    """As if the correlation map of tanh were out of reach above q = 0.9."""
+    phi, failures, tables = act.tanh(), [], correlation.chebyshev_coefficients
+
+    def limited(phi, q, side):
+        if q > 0.9:
+            failures.append(q)
+            raise ConvergenceError("out of reach")
+        return tables(phi, q, side)
+
+    grid = {"sigma_w2": np.linspace(2.0, 2.8, 30), "sigma_b2": [1e-3, 0.01, 0.1]}
+    whole = mf.phase_diagram(phi, **grid)
+    monkeypatch.setattr(correlation, "chebyshev_coefficients", limited)
+    diagram = mf.phase_diagram(phi, **grid)
+    lost = (diagram.q > 0.9) & (diagram.chi1 > 1)
+    assert 10 < lost.sum() < 60
+    np.testing.assert_array_equal(diagram.out_of_reach, lost)
+    np.testing.assert_array_equal(np.isnan(diagram.rho), lost)
+    np.testing.assert_allclose(diagram.rho[~lost], whole.rho[~lost], rtol=0, atol=1e-10)
+    assert len(failures) < lost.sum() + 20
 
 
 def test_a_saturated_activation_is_straight_further_out_and_needs_no_panels_there():
