@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from afli import moments
 from afli._activation import Activation
-from afli._inputs import Array
+from afli._inputs import Array, quiet_underflow
 from afli.errors import ConvergenceError, NoFixedPointError
 
 _RESIDUAL = 1e-6  # of V(q) / q - 1 and W(q) / q - 1: roots leave rounding, and a jump of phi or a stale table 1e-2
@@ -221,6 +221,7 @@ def _why_none(
 # --- Fixed points of the critical map ---
 
 
+@quiet_underflow
 def critical_variance(phi: Activation, sigma_b2: float) -> float:
     """The smallest root of r(q) = sigma_b2, where r(q) = q - E phi^2 / E phi'^2, to relative accuracy.
 

@@ -248,6 +248,7 @@ class MeanField:
         raise AttributeError(f"a MeanField does not change, since q follows from the rest: make another to set {name}")
 
     @classmethod
+    @quiet_underflow
     def _critical_at(cls, phi: Activation, q: float, sigma_b2: float) -> MeanField:
         net = cls.__new__(cls)
         net._set(phi, 1 / float(moments.slope2_divisor(phi, np.asarray(q))), sigma_b2, q, critical=True)
@@ -468,7 +469,6 @@ _BY_HAND = 100  # layers that are gone through one by one
 # --- The edge of chaos ---
 
 
-@quiet_underflow
 def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
     """The network with chi_1 = 1 and this bias variance: q solves W(q) = q, sigma_w2 = 1 / E phi'^2 (Corollary 3.1.1).
 
