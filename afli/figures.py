@@ -220,12 +220,19 @@ def identity(ax: Axes, low: float, high: float) -> None:
 def legend(ax: Axes, *, columns: int = 3) -> None:
     """A legend above the axes, where no curve can lie under it; with a title, between title and axes.
 
-    It has fewer columns than asked where its words are long: a legend wider than its figure leaves the axes no room.
+    Parameters
+    ----------
+    ax
+        Axes whose curves have labels.
+    columns
+        At most so many; fewer where the labels are long, since a legend wider than its place squeezes the axes.
     """
     entries = len(ax.get_legend_handles_labels()[1])
+    cells = ax.get_subplotspec()
+    room = ax.figure.bbox.width / (cells.get_gridspec().ncols if cells else 1)
     for wide in range(max(1, min(columns, entries)), 0, -1):
         box = ax.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=wide, borderaxespad=0.2)
-        if box.get_window_extent().width < ax.figure.bbox.width:
+        if box.get_window_extent().width < room:
             break
     rows = -(-entries // wide)
     if ax.get_title():

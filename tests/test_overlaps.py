@@ -83,3 +83,13 @@ def test_legends_spell_an_activation_in_one_way():
     assert [figures.label(n) for n in ("relu", "elu(alpha=1)", "leaky_relu(slope=0.2)", "layer 3")] == [
         "ReLU", "elu", "leaky ReLU, 0.2", "layer 3",
     ]  # fmt: skip
+
+
+def test_a_legend_takes_no_more_columns_than_there_is_room_for():
+    wide = {f"chaos, {n} times the critical variance": X * n for n in (1, 2, 3)}
+    for names, columns in ((wide, 1), ({"one": X, "two": X, "three": X}, 3)):
+        fig = figures.curves(X, names, xlabel="x", ylabel="y")
+        assert figures.overlaps(fig) == []
+        (ax,) = fig.axes
+        assert ax.get_legend()._ncols == columns
+        assert ax.get_position().width > 0.7
