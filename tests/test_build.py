@@ -688,7 +688,7 @@ def test_the_extra_of_the_install_cell_has_all_that_pages_import():
 
 # --- the finished pages ----------------------------------------------------------------------------------------------
 
-PAGE = """<html><head><title>A book &#8212; A book</title></head><body>
+PAGE = """<html data-content_root="../"><head><title>A book &#8212; A book</title></head><body>
 <article class="bd-article"><h1>Title</h1><p>Short.</p>
 <p>The variance <span>\\(q^*\\)</span> of a layer is what the next one starts from &amp; keeps.</p>
 <p>See <a class="reference internal" href="second.html#equation-eq-1">(1)</a> and
@@ -696,7 +696,8 @@ PAGE = """<html><head><title>A book &#8212; A book</title></head><body>
 <section id="part"><h2>Part<a class="headerlink" href="#part">#</a></h2><p>It begins.</p></section>
 <div class="proof" id="lem-1">
 <p class="admonition-title" id="lem-1">Lemma 1</p><section id="proof-content"></section></div>
-<table><tr><th></th><th>a</th></tr></table></article></body></html>"""
+<table><tr><th></th><th>a</th></tr></table></article><footer><a href="{root}book/cite.html">Cite</a></footer></body>
+</html>"""
 
 
 def test_a_finished_page_has_a_description_one_title_and_no_empty_heads():
@@ -708,6 +709,7 @@ def test_a_finished_page_has_a_description_one_title_and_no_empty_heads():
     assert "<title>A book</title>" in page
     assert "<td></td><th>a</th>" in page
     assert page.count("lem-1") == 1
+    assert 'href="../book/cite.html"' in page
     assert "proof-content" not in page
     assert finish.mended(page) == page
 

@@ -26,6 +26,7 @@ MENDED = (
     ('role="doc-biblioentry"', 'role="listitem"'),  # the former is no item of the list around it
     ('<summary aria-label="Toggle hidden content">', "<summary>"),
 )
+CONTENT_ROOT = re.compile(r'data-content_root="([^"]*)"')
 ICON_TITLE = re.compile(r'(<i class="theme-switch[^>]*?) +title="[^"]*"')
 EMPTY_HEAD = re.compile(r"<th([^>]*)>\s*</th>")
 IDS_OF_PARTS = re.compile(r' id="(?:proof|exercise|solution)-content"')  # on every statement: no id of anything
@@ -41,6 +42,8 @@ def mended(page: str) -> str:
     """The text of a finished page, with names, roles and ids as they should be."""
     for old, new in MENDED:
         page = page.replace(old, new)
+    root = CONTENT_ROOT.search(page)
+    page = page.replace('href="{root}', f'href="{root[1] if root else ""}')  # links of the footer in _config.yml
     page = ICON_TITLE.sub(r"\1", page)
     page = EMPTY_HEAD.sub(r"<td\1></td>", page)
     page = ID_TWICE.sub(r"\1", IDS_OF_PARTS.sub("", page))
