@@ -266,3 +266,46 @@ def test_what_pickle_can_find_is_pickled_and_the_rest_is_named():
         again = pickle.loads(pickle.dumps(phi))
         assert again == phi
         assert (again.kinks, again.scale, again.piece_slopes) == (phi.kinks, phi.scale, phi.piece_slopes)
+
+
+def slope_of_tanh(z):
+    return 1 / np.cosh(np.clip(z, -300, 300)) ** 2
+
+
+@pytest.mark.parametrize("family", sorted(act.FAMILIES))
+def test_every_family_comes_back_from_pickle_with_its_numbers(family):
+    parameters = {"a": 2.5} if family in act.SCALED_BOUNDED_FAMILIES else {}
+    phi = act.get(family, **parameters)
+    again = pickle.loads(pickle.dumps(phi))
+    assert again == phi
+    z = np.linspace(-4, 4, 33)
+    np.testing.assert_array_equal(again(z), phi(z))
+
+
+def test_an_activation_built_by_hand_is_pickled_by_its_fields():
+    phi = act.Activation("mine", (), np.tanh, slope_of_tanh, is_odd=True, bound=1.0)
+    again = pickle.loads(pickle.dumps(phi))
+    assert again == phi
+    assert mf.edge_of_chaos(again, sigma_b2=0.1).q == mf.edge_of_chaos(act.tanh(), sigma_b2=0.1).q
+
+
+def test_a_derivative_lost_in_a_large_constant_is_not_guessed():
+    """tanh(z) + 10^7 is known to 2e-9, and its differences to 1e-7."""
+    with pytest.raises(ValueError, match=r"the derivative of custom at z = .* cannot be found to 8 digits"):
+        act.from_callable(lambda z: np.tanh(z) + 1e7)
+    phi = act.from_callable(lambda z: np.tanh(z) + 10.0)
+    assert phi.derivative(0.3) == pytest.approx(slope_of_tanh(0.3), rel=1e-10)
+
+
+def test_what_differs_from_call_to_call_or_is_no_number_is_refused():
+    rng = np.random.default_rng(0)
+    with pytest.raises(ValueError, match="f must give the same values each time it is called"):
+        act.from_callable(lambda z: np.tanh(z) + 1e-3 * rng.standard_normal(z.shape))
+    with pytest.raises(TypeError, match="f must return real numbers, got <object"):
+        act.from_callable(lambda z: np.array([object() for _ in z]))
+
+
+def test_waves_of_more_windows_than_are_looked_at_have_no_kinks():
+    found = kink_search.survey(lambda z: np.sin(2000 * z))
+    assert found.kinks == found.jumps == found.rough == ()
+    assert 1e-4 < found.length < 1e-2

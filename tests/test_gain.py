@@ -95,3 +95,19 @@ def test_derivatives_of_the_activations_of_libraries(phi):
 def test_names_of_activations_are_found_in_capitals_and_by_their_other_names():
     assert act.get("Tanh") == act.tanh()
     assert act.get("SiLU") == act.get("swish") == act.silu()
+
+
+def test_a_square_on_one_side_attracts_at_no_bias_variance():
+    """phi = z max(z, 0): E phi^2 = 3 q^2 / 2, E phi'^2 = 2 q, so q* = 4 sigma_b2, sigma_w2 = 1 / (2 q*), V' = 3/2."""
+    phi = act.from_callable(lambda z: z * np.maximum(z, 0), lambda z: 2 * np.maximum(z, 0), (0.0,))
+    found = gain(phi, sigma_b2=0.05)
+    assert (found.net.q, found.gain) == pytest.approx((0.2, np.sqrt(2.5)), rel=1e-12)
+    assert found.net.variance_slope == pytest.approx(1.5, rel=1e-12)
+    assert np.isnan(found.attracting_sigma_b2)
+    assert "q* attracts at no sigma_b2" in str(found)
+
+
+def test_a_linear_network_never_makes_inputs_alike():
+    found = gain("linear")
+    assert (found.gain, found.layers_until_alike, found.attracts) == (pytest.approx(1.0), None, True)
+    assert "inputs 99% alike     never" in str(found)

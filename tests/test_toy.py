@@ -140,3 +140,41 @@ def test_integer_images_are_taken_as_numbers() -> None:
     images = np.array([[1, 2, 3]], dtype=np.uint8)
     one, other = (toy.backprop(LAYERS, act.tanh(), x, [1]) for x in (images, images.astype(float)))
     np.testing.assert_array_equal(one.weight_gradient(0), other.weight_gradient(0))
+
+
+# --- Two weights, and signs of gradients ---
+
+
+def test_inputs_of_one_sign_move_two_weights_together_and_the_natural_gradient_does_not_mind() -> None:
+    far = toy.two_weights(3.0)
+    assert toy.share_of_one_sign(far.updates[:50]) == 1.0
+    centred = toy.two_weights(0.0)
+    assert centred.steps_to(toy.GOAL, 0.1) < 0.2 * far.steps_to(toy.GOAL, 0.1)
+    natural = toy.two_weights(3.0, natural=True)
+    assert natural.steps_to(toy.GOAL, 0.1) < 0.2 * far.steps_to(toy.GOAL, 0.1)
+
+
+def test_the_natural_gradient_of_one_direction_has_no_inverse() -> None:
+    with pytest.raises(ValueError, match="x must span all directions for the natural gradient"):
+        toy.descend([[1.0, 2.0], [2.0, 4.0]], [1.0, 0.0], [0.0, 0.0], rate=0.1, steps=3, natural=True)
+
+
+def test_positive_inputs_give_each_neuron_one_sign_and_a_batch_of_both_may_not() -> None:
+    """Row i of delta z^T is delta_i z: of one sign if z is, for one example; a sum over examples mixes."""
+    rng = np.random.default_rng(3)
+    layers = toy.random_layers([6, 8, 4], sigma_w2=1.0, rng=rng)
+    x, labels = rng.uniform(0.1, 1.0, (40, 6)), rng.integers(0, 4, 40)
+    run = toy.backprop(layers, act.tanh(), x, labels)
+    assert run.one_sign(0, 1) == 1.0
+    gradient = run.weight_gradient(0)
+    whole = np.mean((gradient >= 0).all(axis=1) | (gradient <= 0).all(axis=1))
+    assert run.one_sign(0, 40) == pytest.approx(whole)
+    assert toy.backprop(layers, act.tanh(), x - 0.55, labels).one_sign(0, 1) < 0.2
+
+
+def test_no_layers_and_masked_labels_are_refused() -> None:
+    layers = toy.random_layers([3, 2], sigma_w2=1.0, rng=np.random.default_rng(0))
+    with pytest.raises(ValueError, match="layers must hold one layer or more, got none"):
+        toy.backprop([], act.tanh(), np.ones((2, 3)), [0, 1])
+    with pytest.raises(ValueError, match="labels must not have masked entries"):
+        toy.backprop(layers, act.tanh(), np.ones((2, 3)), np.ma.array([0, 1], mask=[True, False]))
