@@ -80,3 +80,12 @@ def test_bad_input_is_named(digits: data.Dataset) -> None:
         lessons.fit(nn.Linear(64, 10), digits, learning_rate=0.1, epochs=1, optimiser="lion")
     with pytest.raises(ValueError, match="sizes must name"):
         lessons.stack([64], nn.ReLU)
+
+
+def test_speed_reports_the_best_of_its_rates():
+    digits = data.normalised(data.load("digits"))
+    found = lessons.speed(digits, nn.ReLU, (1e-4, 0.1), epochs=5)
+    assert found["rate"] == 0.1
+    assert 20 <= found["steps"] < np.inf
+    assert found["test accuracy"] > 0.8
+    assert -1 <= found["cosine"] <= 1
