@@ -89,6 +89,7 @@ def test_tex_in_plain_letters(tex: str, text: str) -> None:
 
 def test_plain_letters_typeset() -> None:
     assert wording.symbols("|phi'| <= k, mu_2/mu_1^2 -> 1") == "|φ'| ≤ k, μ<sub>2</sub>/μ<sub>1</sub><sup>2</sup> → 1"
+    assert wording.symbols("1 - mu") == "1 − μ"
     assert wording.symbols("a < b & `x_y`") == "a &lt; b &amp; <code>x_y</code>"
     assert wording.symbols("relu, ssine(a=2), ssaw(a=5), -3") == "ReLU, Ssine of radius 2, Ssaw of radius 5, −3"
 
