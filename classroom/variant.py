@@ -32,6 +32,7 @@ WORDS = {  # the word of each set that decides what one of its questions asks
     "ps1": ("rectifier", ("relu", "abs", "leaky")),
     "ps2": ("claim", ("at most", "at least")),
     "ps3": ("asked", ("after", "until")),
+    "ps4": ("kernel", ("nngp", "tangent")),
 }
 
 
