@@ -98,10 +98,9 @@ def best() -> str:
     return next(kind for kind in KINDS if not available(kind))
 
 
-def _environment(memory: int) -> dict[str, str]:
-    """What a notebook's processes find in their environment: nothing of the teacher's."""
+def _environment(home: str) -> dict[str, str]:
+    """What a notebook's processes find in their environment: nothing of the teacher's. home: where they may write."""
     kept = ("LANG", "LC_ALL", "AFLI_VARIANT", "SYSTEMROOT", "PATH", "OMP_NUM_THREADS")
-    home = "/tmp" if os.name == "posix" else tempfile.gettempdir()
     folders = dict.fromkeys(("HOME", "TMPDIR", "IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "MPLCONFIGDIR"), home)
     threads = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     paths = {"PYTHONPATH": str(Path(afli.__file__).parents[1]), "PYTHONDONTWRITEBYTECODE": "1", "USER": "student"}
@@ -117,11 +116,19 @@ def run(notebook: NotebookNode, limits: Mapping[str, int], kind: str) -> tuple[d
     sent = json.dumps({"notebook": notebook, "limits": limits}).encode()
     with tempfile.TemporaryDirectory() as root, tempfile.TemporaryFile() as answer, tempfile.TemporaryFile() as errors:
         words = command(kind, limits["memory"], root)
+        # The client of docker or podman is a program of the teacher's, and passes on AFLI_VARIANT alone.
+        environment = (
+            dict(os.environ) if kind == "container" else _environment("/tmp" if kind == "namespaces" else root)
+        )
         process = subprocess.Popen(
-            words, stdin=subprocess.PIPE, stdout=answer, stderr=errors, env=_environment(limits["memory"])
-            | ({"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "")} if kind == "container" else {}),
-            cwd=root, start_new_session=True,
-        )  # fmt: skip
+            words,
+            stdin=subprocess.PIPE,
+            stdout=answer,
+            stderr=errors,
+            env=environment,
+            cwd=root,
+            start_new_session=True,
+        )
         try:
             process.communicate(sent, timeout=limits["notebook_timeout"] + 2 * limits["timeout"] + 60)
         except subprocess.TimeoutExpired:
