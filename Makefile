@@ -18,7 +18,7 @@ export OMP_NUM_THREADS := 1
 unexport PYTHONOPTIMIZE PYTHONSAFEPATH
 
 .DEFAULT_GOAL := help
-.PHONY: help book test test-all lint sync dist bench classroom student-kit clean distclean
+.PHONY: help book test test-all lint sync dist bench classroom slides student-kit clean distclean
 
 help:  ## list these commands
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{printf "make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,9 @@ bench: $(INSTALLED)  ## time the numerics beside scipy (PEERS=1: and dks, neural
 
 classroom: $(INSTALLED)  ## release the problem sets, grade the sample submissions, write feedback and grades.csv
 	@$(BIN)/python classroom/make.py
+
+slides: $(INSTALLED)  ## slides of the course with the figures of the book, into classroom/_build/slides.html
+	@$(BIN)/python classroom/make.py slides
 
 student-kit: $(INSTALLED)  ## what students need, without solutions, into classroom/_build/student-kit.zip
 	@$(BIN)/python classroom/make.py kit

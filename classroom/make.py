@@ -30,6 +30,7 @@ from isolation import KINDS, available, best
 from kit import student_kit
 from roster import collect, fill_table, read_roster, save_roster
 from samples import BY_HAND, EMPTY, Sample, hand_in, samples
+from slides import build
 from tqdm import tqdm
 
 
@@ -158,6 +159,7 @@ def arguments() -> argparse.ArgumentParser:
     filling = commands.add_parser("fill", parents=[course], help="write grades into the table of Moodle or Canvas")
     filling.add_argument("set", choices=SETS)
     filling.add_argument("table", type=Path)
+    commands.add_parser("slides", parents=[course], help="slides.html, with the figures of the book")
     commands.add_parser("mistakes", parents=[course], help="what students typically get wrong, as a table")
     commands.add_parser("feedback", parents=[course], help="write all feedback and grades.csv again")
     return parser
@@ -177,6 +179,8 @@ def run(given: argparse.Namespace, root: Path) -> int:
         found = submissions_in(given.folder, root)
         show(grade_folder(root, found, given.jobs, enclosure(given.isolation)))
         export(root)
+    elif given.command == "slides":
+        print(build(root))
     elif given.command == "mistakes":
         print("| set | submission | mistake | points |\n|---|---|---|---|")
         for sample in (sample for name in SETS for sample in samples(name)[2:]):

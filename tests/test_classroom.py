@@ -32,6 +32,7 @@ import psutil
 import pytest
 import roster
 import samples
+import slides
 import submissions
 import variant
 from hypothesis import given, settings
@@ -1218,6 +1219,14 @@ def test_a_set_can_bring_the_cell_that_installs_the_package(tmp_path: Path) -> N
     exec(cell.source, {})  # afli is here: nothing happens
     result = submissions.normalised(notebook, notebook)
     assert [c.source for c in result.cells] == [c.source for c in notebook.cells]
+
+
+def test_every_figure_on_the_slides_is_on_its_page() -> None:
+    text = (course.HERE / "slides.md").read_text(encoding="utf-8")
+    named = slides.wanted(text)
+    assert sum(map(len, named.values())) == text.count("{figure}")
+    for page, names in named.items():
+        assert set(names) <= set(slides.read_page(page)[1]), page
 
 
 def test_a_roster_has_one_identifier_a_line(tmp_path: Path) -> None:

@@ -1,0 +1,70 @@
+"""Slides for the course, with the figures of the book: slides.md becomes COURSE/slides.html, a page of reveal.js.
+
+    python classroom/make.py slides --root COURSE          (make slides)
+
+A line `{figure} PAGE NAME` stands for the figure of that name on that page; the page is run as far as the last figure
+that is wanted of it. The pictures are in the file; reveal.js itself comes from the network when the slides are shown.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import jupytext
+from course import HERE
+from nbclient import NotebookClient
+from nbconvert import SlidesExporter
+from nbformat import NotebookNode
+from nbformat.v4 import new_markdown_cell, new_notebook
+
+PAGES = HERE.parent / "notebooks"
+FIGURE = re.compile(r"^\{figure\} (?P<page>\S+) (?P<name>\S+)$", re.MULTILINE)
+SHOWN = ("image/png", "image/svg+xml")
+
+
+def wanted(text: str) -> dict[str, list[str]]:
+    """The figures that slides name, by page."""
+    found: dict[str, list[str]] = {}
+    for match in FIGURE.finditer(text):
+        found.setdefault(match["page"], []).append(match["name"])
+    return found
+
+
+def read_page(page: str) -> tuple[NotebookNode, dict[str, int]]:
+    """A page of the book, and the places of its figures by name."""
+    notebook = jupytext.read(PAGES / f"{page}.md")
+    names = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name", "") for cell in notebook.cells]
+    return notebook, {name: place for place, name in enumerate(names) if name}
+
+
+def pictures(page: str, names: list[str]) -> dict[str, dict[str, str]]:
+    """The pictures of some figures of a page, each by its media type. Raises ValueError for a name it does not have."""
+    notebook, places = read_page(page)
+    if missing := set(names) - set(places):
+        raise ValueError(f"{page} has no figure {', '.join(sorted(missing))}")
+    notebook.cells = notebook.cells[: max(places[name] for name in names) + 1]
+    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(PAGES))
+    found = {}
+    for name in names:
+        shown = [output.data for output in notebook.cells[places[name]].outputs if "data" in output]
+        found[name] = next({kind: data[kind]} for data in shown for kind in SHOWN if kind in data)
+    return found
+
+
+def build(root: Path) -> Path:
+    """Write root/slides.html."""
+    text = (HERE / "slides.md").read_text(encoding="utf-8")
+    found = {page: pictures(page, names) for page, names in wanted(text).items()}
+    cells = []
+    for slide in re.split(r"^---$", text, flags=re.MULTILINE):
+        held = {match["name"]: found[match["page"]][match["name"]] for match in FIGURE.finditer(slide)}
+        source = FIGURE.sub(lambda match: f"![{match['name']}](attachment:{match['name']})", slide).strip()
+        cell = new_markdown_cell(source, metadata={"slideshow": {"slide_type": "slide"}})
+        if held:
+            cell.attachments = held
+        cells.append(cell)
+    page, _ = SlidesExporter().from_notebook_node(new_notebook(cells=cells))
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "slides.html").write_text(page, encoding="utf-8")
+    return root / "slides.html"
