@@ -8,6 +8,7 @@ that is wanted of it. The pictures are in the file; reveal.js itself comes from 
 
 from __future__ import annotations
 
+import base64
 import re
 from pathlib import Path
 
@@ -38,6 +39,12 @@ def read_page(page: str) -> tuple[NotebookNode, dict[str, int]]:
     return notebook, {name: place for place, name in enumerate(names) if name}
 
 
+def described(page: str) -> dict[str, str]:
+    """The words that stand for a page's figures where they cannot be seen, by name."""
+    notebook, places = read_page(page)
+    return {name: notebook.cells[place].metadata["mystnb"]["image"]["alt"] for name, place in places.items()}
+
+
 def pictures(page: str, names: list[str]) -> dict[str, dict[str, str]]:
     """The pictures of some figures of a page, each by its media type. Raises ValueError for a name it does not have."""
     notebook, places = read_page(page)
@@ -48,18 +55,26 @@ def pictures(page: str, names: list[str]) -> dict[str, dict[str, str]]:
     found = {}
     for name in names:
         shown = [output.data for output in notebook.cells[places[name]].outputs if "data" in output]
-        found[name] = next({kind: data[kind]} for data in shown for kind in SHOWN if kind in data)
+        found[name] = next({kind: encoded(kind, data[kind])} for data in shown for kind in SHOWN if kind in data)
     return found
+
+
+def encoded(kind: str, data: str) -> str:
+    """A picture as an attachment holds it, in base64; in outputs SVG is plain text."""
+    return base64.b64encode(data.encode()).decode() if kind == "image/svg+xml" else data
 
 
 def build(root: Path) -> Path:
     """Write root/slides.html."""
     text = (HERE / "slides.md").read_text(encoding="utf-8")
     found = {page: pictures(page, names) for page, names in wanted(text).items()}
+    alternatives = {name: alternative for page in found for name, alternative in described(page).items()}
     cells = []
     for slide in re.split(r"^---$", text, flags=re.MULTILINE):
         held = {match["name"]: found[match["page"]][match["name"]] for match in FIGURE.finditer(slide)}
-        source = FIGURE.sub(lambda match: f"![{match['name']}](attachment:{match['name']})", slide).strip()
+        source = FIGURE.sub(
+            lambda match: f"![{alternatives[match['name']]}](attachment:{match['name']})", slide
+        ).strip()
         cell = new_markdown_cell(source, metadata={"slideshow": {"slide_type": "slide"}})
         if held:
             cell.attachments = held

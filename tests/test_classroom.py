@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import base64
 import html
 import itertools
 import json
@@ -1227,6 +1228,20 @@ def test_every_figure_on_the_slides_is_on_its_page() -> None:
     assert sum(map(len, named.values())) == text.count("{figure}")
     for page, names in named.items():
         assert set(names) <= set(slides.read_page(page)[1]), page
+        assert all(slides.described(page)[name] for name in names)
+
+
+def test_a_slide_holds_its_figure_as_a_picture_that_can_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawing = '<svg xmlns="http://www.w3.org/2000/svg"/>'
+    held = {"image/svg+xml": slides.encoded("image/svg+xml", drawing)}
+    monkeypatch.setattr(slides, "pictures", lambda page, names: dict.fromkeys(names, held))
+    page = slides.build(tmp_path).read_text(encoding="utf-8")
+    shown = re.findall(r'<img alt="([^"]+)" src=.data:image/svg\+xml;base64,([^"\']+)', page)
+    text = (course.HERE / "slides.md").read_text(encoding="utf-8")
+    assert len(shown) == text.count("{figure}")
+    assert all(base64.b64decode(data).decode() == drawing for _, data in shown)
 
 
 def test_a_roster_has_one_identifier_a_line(tmp_path: Path) -> None:
