@@ -277,10 +277,9 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
         run = Run.load(book.record(page))
         seen = with_facts(notebook, run.seconds) if run else notebook
         nbformat.write(seen, target / "notebooks" / f"{page}.ipynb")
-    changes = book.root / "CHANGELOG.md"
-    (target / "CHANGELOG.md").write_text(
-        changes.read_text(encoding="utf-8") if changes.exists() else "", encoding="utf-8"
-    )
+    (target / "pdf_line.md").write_text(PDF_LINE if program() else NO_PDF_LINE, encoding="utf-8")
+    if (book.root / "CHANGELOG.md").exists():
+        shutil.copy(book.root / "CHANGELOG.md", target)
     for name, content in (("_config.yml", settings), ("_toc.yml", toc)):
         (target / name).write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
@@ -318,7 +317,7 @@ def typeset(source: Path, output: Path, *, strict: bool) -> Path:
         line = ANSI.sub("", line)
         if not line.startswith("myst"):  # two lines that list every option
             print(line, end="", flush=True)
-        if "WARNING:" in line or "ERROR:" in line:
+        if any(f"{level}:" in line for level in ("WARNING", "ERROR", "CRITICAL")):
             warnings.append(line)
     if process.wait() != 0:
         raise BuildError(f"Jupyter Book failed, with {len(warnings)} warnings or errors:\n" + "".join(warnings))
