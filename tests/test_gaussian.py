@@ -203,3 +203,11 @@ def test_variances_scale_out_of_homogeneous_functions(phi):
     unit = expectation2(phi, phi, 0.4, q1=1.0, q2=1.0, kinks_f=phi.kinks, kinks_g=phi.kinks)
     value = expectation2(phi, phi, 0.4, q1=9.0, q2=0.25, kinks_f=phi.kinks, kinks_g=phi.kinks)
     assert value == near(1.5 * unit, rel=3e-13)
+
+
+@pytest.mark.parametrize("phi", [act.tanh(), act.elu(), act.ssine(1.0)], ids=label)
+def test_many_variances_by_a_series_are_those_one_by_one(phi):
+    """From 200 on E phi^2 / q is a series in log q for each decade."""
+    q = np.geomspace(1e-3, 1e3, 240)
+    for f in (moments.square, lambda phi, q: moments.slope_power(phi, q, 2)):
+        np.testing.assert_allclose(f(phi, q)[::17], f(phi, q[::17]), rtol=3e-13)
