@@ -275,7 +275,8 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
     (target / "figure_list.md").write_text(figure_list(notebooks.items()), encoding="utf-8")
     for page, notebook in notebooks.items():
         run = Run.load(book.record(page))
-        seen = with_facts(notebook, run.seconds) if run else notebook
+        home = toc["root"] == f"notebooks/{page}"  # opens with its picture
+        seen = with_facts(notebook, run.seconds) if run and not home else notebook
         nbformat.write(seen, target / "notebooks" / f"{page}.ipynb")
     (target / "pdf_line.md").write_text(PDF_LINE if program() else NO_PDF_LINE, encoding="utf-8")
     if (book.root / "CHANGELOG.md").exists():
