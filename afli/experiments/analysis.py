@@ -13,7 +13,7 @@ from afli.experiments import statistics
 from afli.experiments.spec import edge_of_chaos
 
 __all__ = [
-    "FAMILY_TRIALS", "PAPER_CELLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report",
+    "PAPER_CELLS", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads", "fall_report",
     "family_maps", "family_maps_of_photographs", "final_rows", "first_stage", "flank_counts", "flank_counts_by_rate",
     "only", "orthogonal_leads", "paper_cells", "paper_report", "predictions", "race", "ridge_report", "scaled_rows",
     "stages",
@@ -148,15 +148,10 @@ def cells(rows: pd.DataFrame, column: str = "test_accuracy") -> list[list[list[f
     return [[[getattr(found[v, a], part) for a in radii] for v in variances] for part in ("mean", "half_width")]
 
 
-# How far the maps of the other families have come on digits: depth -> trials.
-FAMILY_TRIALS = {20: [0, 1, 2, 3, 4], 50: [0]}
-
-
 def family_maps(depth: int) -> dict[str, pd.DataFrame]:
-    """The last rows of the map of each family, by its name: digits, orthogonal weights, the trials of FAMILY_TRIALS."""
-    part = {"depth": depth, "trial": FAMILY_TRIALS[depth]}
-    shtanh = final_rows("fig7-laptop-digits", part=part, weights="orthogonal")
-    others = final_rows("families-laptop-digits", part=part)
+    """The last rows of the map of each family, by its name: digits, orthogonal weights, depth 20 or 50."""
+    shtanh = final_rows("fig7-laptop-digits", depth=depth, weights="orthogonal")
+    others = final_rows("families-laptop-digits", depth=depth)
     return {"Shtanh": shtanh} | {name.capitalize(): rows for name, rows in others.groupby("activation")}
 
 
