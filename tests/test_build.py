@@ -714,6 +714,11 @@ def test_a_finished_page_has_a_description_one_title_and_no_empty_heads():
     assert finish.mended(page) == page
 
 
+def test_a_proof_that_folds_has_a_title_to_click_on():
+    page = finish.mended('<div class="proof dropdown admonition" id="proof">\n<p>Proof. Write</p></div>')
+    assert '<div class="proof dropdown admonition"><p class="admonition-title">Proof</p><p>Write</p></div>' in page
+
+
 def test_links_show_what_they_lead_to(tmp_path):
     (tmp_path / "notebooks").mkdir()
     (tmp_path / "notebooks/first.html").write_text(PAGE)

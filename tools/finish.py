@@ -28,7 +28,9 @@ MENDED = (
 )
 CONTENT_ROOT = re.compile(r'data-content_root="([^"]*)"')
 ICON_TITLE = re.compile(r'(<i class="theme-switch[^>]*?) +title="[^"]*"')
-EMPTY_HEAD = re.compile(r"<th([^>]*)>\s*</th>")
+EMPTY_HEAD = re.compile(r"<th([^>]*)>\s*(?:<p>\s*</p>\s*)?</th>")
+# A proof that folds has no title to click on, and the script that folds it would stop there, before the solutions.
+FOLDED_PROOF = re.compile(r'(<div class="proof dropdown admonition")[^>]*>\s*<p>Proof\. ?')
 IDS_OF_PARTS = re.compile(r' id="(?:proof|exercise|solution)-content"')  # on every statement: no id of anything
 ID_TWICE = re.compile(r'(id="([^"]+)">\s*<p class="admonition-title") id="\2"')
 TITLE_TWICE = re.compile(r"<title>(.+?) &#8212; \1</title>")
@@ -45,6 +47,7 @@ def mended(page: str) -> str:
     root = CONTENT_ROOT.search(page)
     page = page.replace('href="{root}', f'href="{root[1] if root else ""}')  # links of the footer in _config.yml
     page = ICON_TITLE.sub(r"\1", page)
+    page = FOLDED_PROOF.sub(r'\1><p class="admonition-title">Proof</p><p>', page)
     page = EMPTY_HEAD.sub(r"<td\1></td>", page)
     page = ID_TWICE.sub(r"\1", IDS_OF_PARTS.sub("", page))
     page = TITLE_TWICE.sub(r"<title>\1</title>", page)
