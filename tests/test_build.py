@@ -184,7 +184,7 @@ def test_a_page_taken_out_of_the_book_leaves_no_trace_in_it(book, run):
     (book.root / "_toc.yml").write_text(TOC.replace("{file: notebooks/second}, ", ""))
     assert run()[0] == 0
     assert not (book.build / "html/notebooks/second.html").exists()
-    assert "second" not in (book.build / "html/notebooks/first.html").read_text()
+    assert "second.html" not in (book.build / "html/notebooks/first.html").read_text()
 
 
 @pytest.mark.book
