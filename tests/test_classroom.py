@@ -841,7 +841,7 @@ def test_a_failure_of_the_grader_costs_a_student_nothing_unless_it_comes_again(
 
 # --- Hostile submissions ---
 
-LATER = "import os, threading, time\nthreading.Timer(1, lambda: os._exit(1)).start()\ntime.sleep(0.5)"
+LATER = "import os\nget_ipython().events.register('pre_run_cell', lambda info: os._exit(1))"  # at the next cell
 FORKS = "import os\nwhile True:\n    os.fork()"
 ENDLESS = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
 HOSTILE = {  # answers that replace the solution's, the points out of ten, and what the feedback must say
