@@ -6,8 +6,9 @@ import html
 from collections.abc import Iterable, Mapping
 
 from afli.claims.evidence import MARKS, Claim, Evidence, badge, entry, slug
+from afli.claims.wording import symbols
 
-__all__ = ["PARTS", "ledger_page", "part_of"]
+__all__ = ["PARTS", "chosen", "ledger_page", "part_of"]
 
 # The parts of the ledger, in the order of the Claims page; the key is what the names of their pages begin with.
 PARTS = {
@@ -54,13 +55,19 @@ def ledger_page(found: Iterable[Evidence]) -> str:
     )
 
 
-def _row(evidence: Evidence) -> str:
+def chosen(found: Iterable[tuple[Evidence, str]]) -> str:
+    """A few claims below each other, as the Claims page has them, each with the scale on which it was tried."""
+    return f'<div class="ledger tex2jax_process">{"".join(_row(evidence, scale) for evidence, scale in found)}</div>'
+
+
+def _row(evidence: Evidence, scale: str = "") -> str:
     claim = evidence.claim
     assert claim is not None
     link = f'<a href="{claim.page}.html#evidence-{claim.anchor}">{html.escape(claim.id)}</a>'
+    last = f'<span class="line"><b>Scale</b>: {symbols(scale)}.</span>' if scale else ""
     return (
         f'<div class="entry" id="{claim.anchor}" data-status="{slug(claim.status)}">'
-        f'<span class="id">{link}</span>{entry(evidence)}</div>'
+        f'<span class="id">{link}</span>{entry(evidence)}{last}</div>'
     )
 
 
