@@ -82,16 +82,19 @@ class CellStoppedError(Exception):
 
 
 class GuardedClient(NotebookClient):
-    """nbclient's client with limits on time, output and memory."""
+    """nbclient's client with limits on time, output and memory.
 
-    def __init__(self, nb: NotebookNode, limits: dict[str, int], deadline: float) -> None:
+    linger: seconds for which the kernel has to live on after the last cell.
+    """
+
+    def __init__(self, nb: NotebookNode, limits: dict[str, int], deadline: float, linger: float = 0.0) -> None:
         super().__init__(
             nb, kernel_name="python3", kernel_manager_class=AsyncKernelManager, timeout=limits["timeout"],
             allow_errors=True, interrupt_on_timeout=True, raise_on_iopub_timeout=True,
             iopub_timeout=limits["patience"], shutdown_kernel="immediate", shell_timeout_interval=1,
             error_on_timeout=_error(TIMEOUT, f"The cell ran longer than {limits['timeout']} s and was stopped."),
         )  # fmt: skip
-        self.limits, self.deadline, self.too_large = limits, deadline, False
+        self.limits, self.deadline, self.linger, self.too_large = limits, deadline, linger, False
 
     def create_kernel_manager(self) -> Any:
         manager = super().create_kernel_manager()
@@ -128,6 +131,9 @@ class GuardedClient(NotebookClient):
             cell = await super().async_execute_cell(cell, cell_index, execution_count, store_history)
             if runs:  # an answer comes only from a kernel that is still there
                 await self._tell("__import__('afli_grader').leave()" if test else "")
+            if self.linger and cell_index == len(self.nb.cells) - 1:
+                await asyncio.sleep(self.linger)
+                await self._tell("")
         except DeadKernelError:
             memory = f"it needed more memory than {self.limits['memory'] / 1e9:g} GB"
             reason = memory if self.too_large else "it ended the Python process (exit, too much memory, or a crash)"
@@ -205,17 +211,19 @@ def execute(nb: NotebookNode, limits: dict[str, int]) -> None:
     limits = LIMITS | limits
     deadline = time.monotonic() + limits["notebook_timeout"]
     stopped: dict[int, str] = {}
-    first = None
+    first, linger = None, 0.0
     while True:
-        attempt, stop = _attempt(nb, stopped, limits, deadline)
+        began = time.monotonic()
+        attempt, stop = _attempt(nb, stopped, limits, deadline, linger)
         if stop is None:
             break
         if first is not None and stop.ended:  # the kernel ended again: did one cell before the first end do both?
-            late = _late(nb, first, limits, deadline)
+            late = _late(nb, first, limits, deadline, linger)
             if late is not None:
                 attempt = late
                 break
-        first = first if first is not None or not stop.ended else stop.index
+        if first is None and stop.ended:  # a timer may have ended it: from now on the kernel must live as long again
+            first, linger = stop.index, min(time.monotonic() - began, limits["patience"])
         stopped[stop.index] = stop.reason
         if len(stopped) > limits["restarts"] or time.monotonic() > deadline:
             _give_up(attempt.cells[stop.index :], stop.reason)
@@ -226,13 +234,13 @@ def execute(nb: NotebookNode, limits: dict[str, int]) -> None:
 
 
 def _attempt(
-    nb: NotebookNode, stopped: dict[int, str], limits: dict[str, int], deadline: float
+    nb: NotebookNode, stopped: dict[int, str], limits: dict[str, int], deadline: float, linger: float
 ) -> tuple[NotebookNode, CellStoppedError | None]:
     """Run a copy without the stopped cells, in a kernel and a folder of its own; nothing of it stays behind."""
     attempt = prepared(nb, stopped)
     scratch = Path(tempfile.gettempdir())
     there = set(scratch.iterdir())
-    client, folder = GuardedClient(attempt, limits, deadline), tempfile.mkdtemp()
+    client, folder = GuardedClient(attempt, limits, deadline, linger), tempfile.mkdtemp()
     try:
         with client.watched():
             client.execute(cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -245,13 +253,13 @@ def _attempt(
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
 
 
-def _late(nb: NotebookNode, end: int, limits: dict[str, int], deadline: float) -> NotebookNode | None:
+def _late(nb: NotebookNode, end: int, limits: dict[str, int], deadline: float, linger: float) -> NotebookNode | None:
     """A run in which the kernel lives, without one of the student's cells up to `end`; the latest such cell."""
     suspects = [i for i, cell in enumerate(nb.cells[:end]) if cell.cell_type == "code" and not is_locked(cell)]
     for index in reversed(suspects):
         if time.monotonic() > deadline:
             return None
-        attempt, stop = _attempt(nb, {index: "after it the Python process ended"}, limits, deadline)
+        attempt, stop = _attempt(nb, {index: "after it the Python process ended"}, limits, deadline, linger)
         if stop is None:
             return attempt
     return None

@@ -842,6 +842,7 @@ def test_a_failure_of_the_grader_costs_a_student_nothing_unless_it_comes_again(
 # --- Hostile submissions ---
 
 LATER = "import os\nget_ipython().events.register('pre_run_cell', lambda info: os._exit(1))"  # at the next cell
+TIMER = "import os, threading, time\nthreading.Timer(1, lambda: os._exit(1)).start()\ntime.sleep(0.9)"  # soon after
 FORKS = "import os\nwhile True:\n    os.fork()"
 ENDLESS = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
 HOSTILE = {  # answers that replace the solution's, the points out of ten, and what the feedback must say
@@ -854,6 +855,7 @@ HOSTILE = {  # answers that replace the solution's, the points out of ten, and w
     "kills-the-kernel": ({"q5": "import os\nos._exit(1)"}, 9, "it ended the Python process"),
     "quits": ({"q5": "quit()"}, 9, "they end this cell"),
     "kills-the-kernel-later": ({"q5": LATER}, 9, "after it the Python process ended"),
+    "kills-the-kernel-by-a-timer": ({"q5": TIMER}, 9, ""),
     "needs-too-much-memory": ({"q5": "x = np.ones(10**9)"}, 9, "MemoryError"),
     "forks-for-ever": ({"q5": FORKS}, 9, "after it"),
     "kills-five-kernels": ({f"q{i}": "import os\nos._exit(1)" for i in range(6, 11)}, 5, "had to stop too often"),
@@ -893,6 +895,10 @@ def test_no_submission_stops_the_class_and_each_loses_only_its_own_part(root: Pa
     assert {student: mark.points for student, mark in marks.items()} == expected
     for student, (_, _, words) in HOSTILE.items():
         assert words in feedback_text(root, student, "ps0"), student
+    for student in ("kills-the-kernel", "kills-the-kernel-later", "kills-the-kernel-by-a-timer"):
+        assert [cell for cell, got in grading.points_by_cell(root, student, "ps0").items() if not got] == [
+            "setup", "q5-test",
+        ], student  # fmt: skip
     assert "put back as they were released: q8, q8-test, q9-test" in feedback_text(root, "deletes-cells", "ps0")
     assert "is not a Jupyter notebook" in feedback_text(root, "sends-a-pdf", "ps0")
     assert "there is no file ps0.ipynb" in feedback_text(root, "forgets-the-file", "ps0")
