@@ -197,8 +197,8 @@ def test_an_unknown_page_is_an_error(run):
 @pytest.mark.parametrize(
     ("written", "left"),
     [
-        ("/tmp/k.py:1: RepellingPointWarning: q* repels\n  net = f()\n", ""),
-        ("/tmp/k.py:1: RuntimeWarning: overflow\n  f()\n", "/tmp/k.py:1: RuntimeWarning: overflow\n  f()"),
+        ("page.py:1: RepellingPointWarning: q* repels\n  net = f()\n", ""),
+        ("page.py:1: RuntimeWarning: overflow\n  f()\n", "page.py:1: RuntimeWarning: overflow\n  f()"),
         ("overlap: a legend\n", ""),
         ("Killed\n", "Killed"),
     ],

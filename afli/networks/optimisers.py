@@ -46,6 +46,10 @@ class Sgd:
         zeros: Zeros,
     ) -> None:
         self.weights, self.biases, self.products, self.learning_rate = weights, biases, products, learning_rate
+        self._begin(zeros)
+
+    def _begin(self, zeros: Zeros) -> None:
+        """Makes what is remembered from step to step: nothing here."""
 
     def delta_factor(self, batch: int) -> Tensor:
         """What delta, the sum over a batch, is multiplied by before `update`: the step itself, with its sign."""
@@ -67,17 +71,9 @@ class Sgd:
 class Momentum(Sgd):
     """v = 0.9 v - rate g, and the weights move by v."""
 
-    def __init__(
-        self,
-        weights: Sequence[Tensor],
-        biases: Sequence[Tensor],
-        products: Sequence[Products],
-        learning_rate: Tensor,
-        zeros: Zeros,
-    ) -> None:
-        super().__init__(weights, biases, products, learning_rate, zeros)
-        self.velocity = [zeros(weight) for weight in weights]
-        self.bias_velocity = [zeros(bias) for bias in biases]
+    def _begin(self, zeros: Zeros) -> None:
+        self.velocity = [zeros(weight) for weight in self.weights]
+        self.bias_velocity = [zeros(bias) for bias in self.biases]
 
     def update(self, l: int, z: Tensor, delta: Tensor) -> None:
         """See `Sgd`."""
@@ -95,19 +91,11 @@ class Momentum(Sgd):
 class Adam(Sgd):
     """Steps of the running mean of g over the root of that of g^2, both corrected for their start at zero."""
 
-    def __init__(
-        self,
-        weights: Sequence[Tensor],
-        biases: Sequence[Tensor],
-        products: Sequence[Products],
-        learning_rate: Tensor,
-        zeros: Zeros,
-    ) -> None:
-        super().__init__(weights, biases, products, learning_rate, zeros)
-        self.gradient = {tuple(weight.shape): zeros(weight) for weight in weights}  # layers of a shape share one
-        self.mean, self.square = ([zeros(p) for p in (*weights, *biases)] for _ in range(2))
-        self.steps = torch.zeros((), dtype=torch.float64, device=learning_rate.device)
-        self.work = {tuple(p.shape): zeros(p) for p in (*weights, *biases)}
+    def _begin(self, zeros: Zeros) -> None:
+        self.gradient = {tuple(weight.shape): zeros(weight) for weight in self.weights}  # layers of a shape share one
+        self.mean, self.square = ([zeros(p) for p in (*self.weights, *self.biases)] for _ in range(2))
+        self.steps = torch.zeros((), dtype=torch.float64, device=self.learning_rate.device)
+        self.work = {tuple(p.shape): zeros(p) for p in (*self.weights, *self.biases)}
 
     def delta_factor(self, batch: int) -> Tensor:
         """See `Sgd`: here the gradient is wanted as it is."""
