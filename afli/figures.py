@@ -509,6 +509,9 @@ STATUS_COLOURS = {
 }  # fmt: skip
 
 
+_TILES = 10  # in a line of the map
+
+
 def status_map(rows: Mapping[str, Sequence[str]]) -> Figure:
     """Statements as tiles, a row for each part, coloured by status; a mark in each tile says the same in grey.
 
@@ -517,18 +520,21 @@ def status_map(rows: Mapping[str, Sequence[str]]) -> Figure:
     rows
         Name of a part -> the statuses of its statements, in their order.
     """
-    widest = max(len(statuses) for statuses in rows.values())
-    fig, ax = figure(height=0.31 * (len(rows) + 3.4))
-    for y, statuses in enumerate(rows.values()):
+    lines = [
+        (name if start == 0 else "", statuses[start : start + _TILES])
+        for name, statuses in rows.items()
+        for start in range(0, len(statuses), _TILES)
+    ]
+    fig, ax = figure(height=0.31 * (len(lines) + 6.4))
+    fig.set_figwidth(4.6)  # it fits a phone
+    for y, (name, statuses) in enumerate(lines):
+        ax.text(-0.75, y, name, ha="right", va="center", fontsize=10.5)
         for x, status in enumerate(statuses):
             _tile(ax, x, y, status)
     for n, status in enumerate(STATUS_COLOURS):
-        left, down = (n % 2) * 9.0 - 3, len(rows) + 0.7 + n // 2
-        _tile(ax, left, down, status)
-        ax.text(left + 0.7, down, status, va="center", fontsize=10)
-    ax.set(xlim=(-6.6, widest + 0.1), ylim=(len(rows) + 3.2, -0.6), xticks=[], yticks=[])
-    for y, name in enumerate(rows):
-        ax.text(-0.75, y, name, ha="right", va="center", fontsize=10.5)
+        _tile(ax, 0, len(lines) + 0.7 + n, status)
+        ax.text(0.7, len(lines) + 0.7 + n, status, va="center", fontsize=10)
+    ax.set(xlim=(-6.6, _TILES - 0.4), ylim=(len(lines) + 6.2, -0.6), xticks=[], yticks=[])
     ax.spines[:].set_visible(False)
     ax.grid(visible=False)
     return fig

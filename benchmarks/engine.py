@@ -196,6 +196,9 @@ def write(rows: list[dict[str, object]], device: str, out: Path, note: str) -> N
         "note": note,
     }
     table = pd.DataFrame([row | fixed for row in rows])
+    if out.exists():  # what other machines have measured stays
+        others = pd.read_csv(out)
+        table = pd.concat([others[others["machine"] != fixed["machine"]], table], ignore_index=True)
     table.to_csv(out, index=False, float_format="%.4g")
     typer.echo(table.to_string(index=False, float_format=lambda x: f"{x:.4g}"))
 
