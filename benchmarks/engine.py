@@ -33,7 +33,7 @@ from afli import activations as act
 from afli.experiments import LinearSchedule, Setup
 from afli.experiments.provenance import machine
 from afli.networks.ensemble import Ensemble, Member, Tensors
-from afli.networks.init import WEIGHTS
+from afli.networks.init import WEIGHTS, edge_of_chaos_
 from afli.networks.modules import FORMULAS, mlp
 from afli.networks.products import products_for
 
@@ -113,6 +113,8 @@ def plain_torch(depth: int, device: str) -> Contestant:
     layers = mlp(depth, WIDTH, in_features=FEATURES, out_features=CLASSES, activation=act.shtanh(A))
     for index in range(1, 2 * depth, 2):
         layers[index] = torch.nn.Hardtanh(-A, A)
+    # As the ensemble's: torch's own small weights would let gradients sink to subnormal numbers, slow on some CPUs.
+    edge_of_chaos_(layers, act.shtanh(A), sigma_b2=SIGMA_B2, weights="gaussian")
     model = layers.to(device)
     optimiser = torch.optim.SGD(model.parameters(), lr=RATE)
 
