@@ -236,7 +236,8 @@ DEPARTURES = (
     Departure(
         _PAPER,
         "The edge of chaos is called necessary so that neither lengths nor correlations converge exponentially.",
-        r"On the edge lengths still do, by $V'(q^*) < 1$ a layer: {tanh_lengths:.2f} for tanh at $\sigma_b^2 = 0.1$.",
+        r"For lengths it is not enough: on the edge they still do, by $V'(q^*) < 1$ a layer, {tanh_lengths:.2f} for "
+        r"tanh at $\sigma_b^2 = 0.1$.",
         "2_1_correlation_dynamics",
         _lengths,
     ),

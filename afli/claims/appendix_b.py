@@ -81,7 +81,7 @@ def _rate(activations: Sequence[Activation], power: float, per_layer: Callable[[
 
 @claim(
     "section-b.6.rates-smooth",
-    r"On the edge of chaos $1 - \rho_l$ falls like $2/(R''(1)\, l)$ where $\phi'$ does not jump and "
+    r"On the edge of chaos $1 - \rho_l$ falls like $2/(R''(1)\, l)$ where $\phi'$ is the integral of $\phi''$ and "
     r"$\E\phi''^2$ is finite.",
     found="Measured and predicted growth differ by {measured:.1%} at most; {bound:.0%} is allowed.",
     at="after Hayou et al. (2019), whose constant it is",
@@ -140,9 +140,8 @@ def smaller_is_slower(activations: Sequence[Activation] = (*SMOOTH, act.shtanh(1
 
 @claim(
     "section-3.2.no-smooth-member",
-    r"No scaled-bounded $\phi$ has a continuous derivative: $\phi'$ jumps by at least $k$ at $\pm a$, so "
-    r"$c \ge 2 p(\ell)/\sqrt{\pi}$ with $\ell = a/\sqrt{q^*}$, and all of the class has the faster rate "
-    "$1/l^2$.",
+    r"No scaled-bounded $\phi$ has a continuous derivative. Where $\phi'$ has limits on both sides it jumps by at "
+    r"least $k$ at $\pm a$, so $c \ge 2 p(\ell)/\sqrt{\pi}$ with $\ell = a/\sqrt{q^*}$: the faster rate, $1/l^2$.",
     found=("Over the families and 100 random members the bound is never passed; the nearest comes within {margin}."),
     ours="on the fourth property, Section 3.2",
     status=OURS,

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from afli import activations as act
 from afli import gaussian, toy
@@ -74,21 +75,28 @@ def noise_network(noise: tuple[float, float] = (1.0, 1.0)) -> Evidence:
 
 @claim(
     "article-correlated-units",
-    r"ReLU shrinks every negative correlation of two units, to no less than $-1/(\pi - 1)$.",
+    r"Where preactivations have mean zero, ReLU shrinks every negative correlation of two units, to no less than "
+    r"$-1/(\pi - 1)$.",
+    claimed="ReLU does not tie two units by a negative correlation.",
     found="Just below zero the share that is left approaches its limit, {bound:.3f}.",
     at="robustness to noise",
-    status="holds, and sharpened",
+    status="holds under a condition",
     mutants={
         "tanh": {"phi": _TANH},
+        "preactivations of mean 1": {"mean": 1.0},
         "-0.9 / (pi - 1)": {"factor": 0.9},
         "a linear unit": {"phi": act.linear()},
     },
 )
-def correlated_units(phi: Activation = _RELU, factor: float = 1.0) -> Evidence:
+def correlated_units(phi: Activation = _RELU, factor: float = 1.0, mean: float = 0.0) -> Evidence:
     rho = np.linspace(-1, -0.01, 100)
-    mean = phi.mean(phi.function, 1.0)
-    f, kinks = phi.function, phi.kinks
-    product = gaussian.expectation2(f, f, np.append(rho, 1.0), q1=1.0, q2=1.0, kinks_f=kinks, kinks_g=kinks) - mean**2
+    kinks = tuple(kink - mean for kink in phi.kinks)
+
+    def f(z: ArrayLike) -> NDArray[np.float64]:
+        return phi.function(np.asarray(z) + mean)
+
+    product = gaussian.expectation2(f, f, np.append(rho, 1.0), q1=1.0, q2=1.0, kinks_f=kinks, kinks_g=kinks)
+    product -= gaussian.expectation(f, 1.0, kinks=kinks) ** 2
     shrunk = product[:-1] / product[-1]
     domain = "standard normal preactivations, 100 correlations in [-1, -0.01], by quadrature"
     at_most(-shrunk, -0.999 * rho, domain=domain)

@@ -15,8 +15,8 @@ from afli.claims.vocabulary import Evidence, at_most, below, critical, equal, mu
 
 @claim(
     "section-2.1.order-and-chaos",
-    r"If $\chi_1 \le 1$, every pair of inputs ends at correlation 1; if $\chi_1 > 1$, every pair, however "
-    r"close, ends at $\rho^* < 1$.",
+    r"If $\chi_1 \le 1$ and $\phi$ is not linear, every pair of inputs ends at correlation 1; if $\chi_1 > 1$, every "
+    r"pair, however close, ends at $\rho^* < 1$.",
     found="After 2,000 layers the pairs are within {measured} of the predicted limit.",
     at="Figure 2(a, b)",
     mutants={
@@ -73,8 +73,8 @@ def exponential_off_the_edge(
 
 @claim(
     "section-1.lengths-on-the-edge",
-    "On the edge of chaos lengths still converge exponentially, by $V'(q^*) < 1$ a layer; only correlations do not.",
-    claimed="The edge of chaos is needed so that neither lengths nor correlations converge exponentially.",
+    "For lengths the edge of chaos is not enough: on it they still converge exponentially, by $V'(q^*) < 1$ a layer.",
+    claimed="The edge of chaos is necessary so that neither lengths nor correlations converge exponentially.",
     found="Measured factors agree with $V'(q^*)$ to {measured}.",
     at="Section 1, on why the edge of chaos is necessary",
     status="corrected",

@@ -9,7 +9,8 @@ _PAGE = "4_1_setup"
 
 @LEDGER.claim(
     "section-4.1.input-scale",
-    statement="Scaled to (q* - sigma_b2) / sigma_w2, inputs start at q*; pixels times sqrt(q*) start below 0.6 q*.",
+    statement="Digits, untrained: scaled to (q* - sigma_b2) / sigma_w2, inputs start at q*; pixels times sqrt(q*) start"
+    " below 0.6 q*.",
     claimed="Inputs are scaled to the variance $q^*$.",
     found="With the authors' inputs the first layer starts at {measured:.2f} of $q^*$ at most.",
     source="eq. (1) with l = 1; the authors' scripts multiply pixels in [0, 1] by sqrt(q*)",
