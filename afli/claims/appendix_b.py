@@ -81,7 +81,7 @@ def _rate(activations: Sequence[Activation], power: float, per_layer: Callable[[
 
 @claim(
     "section-b.6.rates-smooth",
-    r"On the edge of chaos $1 - \rho_l$ falls like $2/(R''(1)\, l)$ where $\phi'$ is the integral of $\phi''$ and "
+    r"On the edge of chaos $1 - \rho^{(l)}$ falls like $2/(R''(1)\, l)$ where $\phi'$ is the integral of $\phi''$ and "
     r"$\E\phi''^2$ is finite.",
     found="Measured and predicted growth differ by {measured:.1%} at most; {bound:.0%} is allowed.",
     at="after Hayou et al. (2019), whose constant it is",
@@ -98,7 +98,7 @@ def smooth_rate(activations: Sequence[Activation] = SMOOTH, power: float = 1.0, 
 
 @claim(
     "section-b.6.rates-kinked",
-    r"Where $\phi'$ has jumps $J_i$ at $d_i$, $1 - \rho_l$ falls like $9/(c l)^2$, $c = \sigma_w^2 "
+    r"Where $\phi'$ has jumps $J_i$ at $d_i$, $1 - \rho^{(l)}$ falls like $9/(c l)^2$, $c = \sigma_w^2 "
     r"\sqrt{q^*/\pi} \sum_i J_i^2 p_{q^*}(d_i)$; $p_q$ is the normal density of variance $q$.",
     found="Measured and predicted growth differ by {measured:.1%} at most; {bound:.0%} is allowed.",
     at="after Hayou et al. (2019), who have the rate, and the constant for ReLU; here for kinks in general",
@@ -115,7 +115,7 @@ def kinked_rate(activations: Sequence[Activation] = KINKED, power: float = 0.5, 
 
 @claim(
     "section-b.6.smaller-q",
-    r"For tanh, hard tanh, elu, gelu and silu and $q^* \le 1$ a smaller $q^*$ is slower: $\rho_l$ rises "
+    r"For tanh, hard tanh, elu, gelu and silu and $q^* \le 1$ a smaller $q^*$ is slower: $\rho^{(l)}$ rises "
     "with $q^*$ in every layer.",
     claimed="A smaller $q^*$ slows the first layers.",
     found="The order of the four $q^*$ holds in each of 100 layers.",

@@ -59,8 +59,8 @@ _POWERS = (0.25, 0.5, 0.75)
 
 @claim(
     "section-3.2.growth",
-    r"Boundedness can be relaxed: for odd $\phi$ that is $z$ up to $a$, and then $a^{1-p} z^p$ with $p < "
-    r"1$ or of slope $s < 1$, the gap still tends to 0 with $\sigma_b^2/a^2$.",
+    r"Boundedness can be relaxed: for odd $\phi$ that is $z$ up to $a$, and then $a^{1-\gamma} z^\gamma$ with "
+    r"$\gamma < 1$ or of slope $s < 1$, the gap still tends to 0 with $\sigma_b^2/a^2$.",
     found="In five examples ten times the radius leaves {measured:.0%} of the gap at most.",
     at="the third of the four properties (it suspects so)",
     status=OURS,

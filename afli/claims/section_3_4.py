@@ -218,8 +218,8 @@ def climb(sign: int, ratio: float) -> tuple[float, float]:
 
 @claim(
     "section-3.4.closed-upper",
-    r"$a/\sqrt{q^*} < \sqrt{W_0(8/(\pi y^2))}$ for $y \le 1.6$, and $a/\sqrt{q^*} < 1/\sqrt{y}$ beyond; "
-    "$W_0$ is Lambert's function.",
+    r"$a/\sqrt{q^*} < \sqrt{\Lambda_0(8/(\pi y^2))}$ for $y \le 1.6$, and $a/\sqrt{q^*} < 1/\sqrt{y}$ beyond; "
+    r"$\Lambda_0$ is Lambert's function.",
     found=(
         "The supremum over the class stays below it at 4,001 values of $y$; the least relative distance is {margin}."
     ),
@@ -227,7 +227,7 @@ def climb(sign: int, ratio: float) -> tuple[float, float]:
     status=OURS,
     mutants={
         "|phi'| <= k dropped (slopes of 20)": {"activations": [STEEP]},
-        "W_0(4 / (pi y^2))": {"constant": 4 / np.pi},
+        "Lambert's function of 4 / (pi y^2)": {"constant": 4 / np.pi},
         "the Lambert form up to y = 2": {"cut": 2.0},
         "the printed step from y = 2 on": {"step_from": 2.0},
     },

@@ -239,7 +239,7 @@ def rate(factor: float = 2.0, power: float = 1.0) -> Evidence:
 @claim(
     "section-3.5.identity",
     r"As $a$ grows $R$ tends to the identity on $[-1, 1]$: $\max |R(\rho) - \rho| = 2 \sigma_b^2/q^*$, "
-    r"and this is below $2 y W_0(8/(\pi y^2))$ for $y \le 1.6$.",
+    r"and this is below $2 y \Lambda_0(8/(\pi y^2))$ for $y \le 1.6$.",
     claimed="As $a$ grows $R$ appears to tend to the identity on $[-1, 1]$.",
     found="The largest gap found is {measured:.0%} of the bound.",
     at='Section 3.2, "we suspect", and Figure 6',
@@ -303,8 +303,8 @@ def depth_rule(factor: float = 1.0, start: Array = _START) -> Evidence:
 
 @claim(
     "section-3.5.rise",
-    r"$\rho_L - \rho_0 \le (1 - \rho_0) (1 - (1 - \sigma_b^2/q^*)^L)$ for odd $\phi$ on the edge of chaos "
-    r"and $\rho_0 \ge 0$.",
+    r"$\rho^{(L)} - \rho^{(0)} \le (1 - \rho^{(0)}) (1 - (1 - \sigma_b^2/q^*)^L)$ for odd $\phi$ on the edge of chaos "
+    r"and $\rho^{(0)} \ge 0$.",
     found="Over 100 networks, 100 layers and ten correlations no rise passes the bound.",
     ours="R is convex on [0, 1]",
     status=OURS,
