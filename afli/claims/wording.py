@@ -58,7 +58,7 @@ _TO_PLAIN = (
     (r"\\sigma_b\^2", "sigma_b2"), (r"\\sigma_w\^2", "sigma_w2"), (r"q\^\*", "q*"), (r"\\rho\^\*", "rho*"),
     (r"\\(?:operatorname|mathbb|mathrm|text)\{(\w+)\}", r"\1"), (r"\\sqrt\{([^{}]*)\}", r"sqrt(\1)"),
     (r"\\times 10\^\{([^{}]*)\}", r"* 10^\1"), (r"\\le\b", "<="), (r"\\ge\b", ">="), (r"\\to\b", "->"),
-    (r"\\(?:cdot|times)\b", "*"), (r"\\infty", "infinity"), (r"\\pm\b", "±"), (r"\\ell\b", "l"),
+    (r"\\(?:cdot|times)\b", "*"), (r"\\infty", "infinity"), (r"\\pm\b", "±"),
     (r"\\E(?=\\)", "E "), (r"\\[,;! ]", " "), (r"\\(?:left|right)\b", ""),
     (r"\\([a-zA-Z]+)", r"\1"), (r"\\([|{}])", r"\1"), (r"\^\{(\w|-?\d+)\}", r"^\1"), (r"\^\{([^{}]*)\}", r"^(\1)"),
     (r"[{}$]", ""),
