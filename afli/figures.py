@@ -1,7 +1,7 @@
 """One style for every figure of the book, the shared plots, and figures that move with a slider.
 
-Colours are those of Okabe and Ito, ordered so that neighbours differ in lightness; every curve also has its own dash,
-so that a figure can be read in grey. Sizes suit a phone: one column, 6 inches wide, 11-point type. The functions return
+Colours are those of Okabe and Ito and two more, ordered so that neighbours differ in lightness; every curve also has
+its own dash, so that a figure can be read in grey. A column is 6 inches wide, with 11-point type. The functions return
 a `matplotlib.figure.Figure` that was never shown, so a notebook displays it once, as SVG.
 """
 
@@ -25,7 +25,7 @@ from numpy.typing import ArrayLike
 from afli import tables
 from afli.claims.evidence import MARKS
 
-COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#CC79A7", "#009E73")
+COLOURS = ("#0072B2", "#E69F00", "#000000", "#56B4E9", "#D55E00", "#CC79A7", "#009E73", "#7A3B00", "#8DA0CB")
 DASHES: tuple[Any, ...] = (
     "-",
     (0, (5, 1.5)),
@@ -69,20 +69,21 @@ def use_style() -> None:
     if shell is not None:
         set_matplotlib_formats("svg")
         if "AFLI_EVIDENCE" in os.environ:  # while the book is built
-            _report_overlaps(shell)
+            _draw_for_the_book(shell)
 
 
-def _report_overlaps(shell: Any) -> None:
-    """Write overlaps to the errors of the cell that shows a figure, where the build finds them."""
+def _draw_for_the_book(shell: Any) -> None:
+    """Show a figure with its drawing for a phone beside it; write overlaps to stderr, where the build finds them."""
     formatter = shell.display_formatter.formatters["image/svg+xml"]
     draw = formatter.lookup_by_type(Figure)
 
-    def checked(fig: Figure) -> str:
+    def both(fig: Figure) -> tuple[str, dict[str, str]]:
         for line in overlaps(fig):
             print(f"overlap: {line}", file=sys.stderr)
-        return draw(fig)
+        wide = draw(fig)
+        return wide, {"phone": draw(fig)} if for_a_phone(fig) else {}
 
-    formatter.for_type(Figure, checked)
+    formatter.for_type(Figure, both)
 
 
 def numbers(**values: SupportsFloat) -> None:
@@ -124,7 +125,7 @@ ACTIVATIONS: dict[str, tuple[str, Any, str]] = {
     "abs": ("#7A3B00", (0, (3, 1, 1, 1, 1, 1)), "X"),
     "tanh": ("#000000", (0, (1.2, 1.2)), "^"),
     "erf": ("#666666", (0, (5, 1.5)), "v"),
-    "sigmoid": ("#999999", (0, (8, 2)), "<"),
+    "sigmoid": ("#8A8A8A", (0, (8, 2)), "<"),
     "elu": ("#009E73", (0, (5, 1.5, 1.2, 1.5)), "D"),
     "selu": ("#66A61E", (0, (8, 2)), "v"),
     "gelu": ("#CC79A7", (0, (5, 1.5)), "P"),
@@ -140,7 +141,7 @@ _SHTANH: dict[float, tuple[str, Any]] = {
     5: ("#0072B2", "-"), 8: ("#005C92", (0, (8, 2))), 10: ("#004A77", (0, (5, 1.5, 1.2, 1.5))),
     12: ("#00395C", "-"), 30: ("#002A45", (0, (8, 2))),
 }  # fmt: skip
-_OTHER_NAMES = {"modulus": "abs", "hard tanh": "shtanh", "swish": "silu"}
+_OTHER_NAMES = {"modulus": "abs", "hard tanh": "shtanh", "swish": "silu", "prelu": "leaky", "rrelu": "leaky"}
 
 
 def of_activation(name: str) -> dict[str, Any] | None:
@@ -185,7 +186,7 @@ def look(i: int, name: str = "", *, marker: bool = False) -> dict[str, Any]:
     Parameters
     ----------
     i
-        Its place in the figure; from the eighth on, colours meet new dashes.
+        Its place in the figure; from the tenth on, colours meet new dashes.
     name
         If it is that of an activation, the look is the one that the activation has in the whole book.
     marker
@@ -202,6 +203,38 @@ def look(i: int, name: str = "", *, marker: bool = False) -> dict[str, Any]:
     if not marker:
         del kind["marker"]
     return kind | ({"markersize": 5} if marker else {})
+
+
+def looks(names: Sequence[str], *, marker: bool = False) -> list[dict[str, Any]]:
+    """Looks of the curves of one figure, of which no two have one colour.
+
+    An activation that comes again keeps its hue, lighter or darker, with another dash. What is no activation has the
+    colours that are left.
+
+    Parameters
+    ----------
+    names, marker
+        As for `look`.
+    """
+    shown = {kind["color"] for name in names if (kind := of_activation(name))}
+    left = [colour for colour in COLOURS if colour not in shown]
+    kinds: list[dict[str, Any]] = []
+    for i, name in enumerate(names):
+        kind = look(i, name, marker=marker)
+        if of_activation(name) is None:
+            kind["color"] = left.pop(0) if left else kind["color"]
+        elif again := sum((of_activation(before) or {}).get("color") == kind["color"] for before in names[:i]):
+            kind["color"] = _shade(kind["color"], 0.4 * again)
+            kind["linestyle"] = [dash for dash in DASHES if dash != kind["linestyle"]][again]
+        kinds.append(kind)
+    return kinds
+
+
+def _shade(colour: str, share: float) -> str:
+    """A colour nearer to black by a share, or to white if it is dark already."""
+    rgb = np.array(mpl.colors.to_rgb(colour))
+    end = 0.0 if rgb @ (0.2126, 0.7152, 0.0722) > 0.25 else 1.0
+    return mpl.colors.to_hex(rgb + min(share, 0.75) * (end - rgb))
 
 
 def identity(ax: Axes, low: float, high: float) -> None:
@@ -274,10 +307,10 @@ def curves(
     x = np.asarray(x, dtype=float)
     if diagonal:
         identity(axes, float(x[0]), float(x[-1]))
-    for i, (name, y) in enumerate(ys.items()):
-        axes.plot(x, np.asarray(y, dtype=float), label=label(name), **look(i, name))
+    for (name, y), kind in zip(ys.items(), looks(list(ys)), strict=True):
+        axes.plot(x, np.asarray(y, dtype=float), label=label(name), **kind)
         if dots and name in dots:
-            axes.plot(*dots[name], "o", color=look(i, name)["color"], markersize=7, markeredgecolor="white", zorder=5)
+            axes.plot(*dots[name], "o", color=kind["color"], markersize=7, markeredgecolor="white", zorder=5)
     if "x" in log:
         axes.set_xscale("log")
     if "y" in log:
@@ -311,13 +344,13 @@ def bands(
     """
     fig, axes = figure() if ax is None else (ax.figure, ax)
     x = np.asarray(x, dtype=float)
-    for i, (name, values) in enumerate(samples.items()):
+    for (name, values), kind in zip(samples.items(), looks(list(samples), marker=True), strict=True):
         values = np.asarray(values, dtype=float)
         low, high = np.percentile(values, [5, 95], axis=0)
-        axes.fill_between(x, low, high, color=look(i, name)["color"], alpha=0.2, linewidth=0)
+        axes.fill_between(x, low, high, color=kind["color"], alpha=0.2, linewidth=0)
         every = max(1, len(x) // 12)
-        axes.plot(x[::every], values.mean(axis=0)[::every], **(look(i, name, marker=True) | {"linestyle": ""}))
-        axes.plot(x, np.asarray(theory[name], dtype=float), label=label(name), **look(i, name))
+        axes.plot(x[::every], values.mean(axis=0)[::every], **(kind | {"linestyle": ""}))
+        axes.plot(x, np.asarray(theory[name], dtype=float), label=label(name), **(kind | {"marker": ""}))
     axes.set(xlabel=xlabel, ylabel=ylabel)
     legend(axes)
     return fig  # type: ignore[return-value]
@@ -546,13 +579,44 @@ def _tile(ax: Axes, x: float, y: float, status: str) -> None:
     ax.text(x, y, MARKS[status], ha="center", va="center", fontsize=9, color="white" if dark else "black")
 
 
+# --- Figures on a phone ---
+
+_PHONE = 4.0  # inches: 11-point type is 13 pixels high where a page has 342 of them to offer, 8-point type nine
+
+
+def for_a_phone(fig: Figure) -> bool:
+    """Draw a figure anew, 4 inches wide, its panels one below the other, two beside each other from seven on.
+
+    It says whether this went well. Images, maps with a bar of colours and what was laid out by hand stay as they are,
+    and where texts would meet the answer is False as well. Then the page shows the wide figure in a scrolling box.
+    """
+    before = fig.axes[0].get_gridspec()
+    if before is None or any(ax.images or ax.get_subplotspec() is None for ax in fig.axes):
+        return False
+    columns = 1 if len(fig.axes) <= 6 else 2
+    rows = -(-len(fig.axes) // columns)
+    height = fig.get_figheight() / before.nrows
+    if columns < before.ncols:  # each panel becomes wider, and taller in proportion
+        height = float(np.clip(height * _PHONE / columns / (fig.get_figwidth() / before.ncols), 1.6, 3.2))
+    fig.set_size_inches(_PHONE, rows * height)
+    grid = fig.add_gridspec(rows, columns)
+    for n, ax in enumerate(fig.axes):
+        ax.set_subplotspec(grid[n // columns, n % columns])
+        if columns != before.ncols:
+            ax.tick_params(labelleft=True)
+        if ax.get_legend() and ax.get_legend_handles_labels()[1]:
+            legend(ax)
+    return not overlaps(fig)
+
+
 # --- What must not happen in a figure ---
 
 
 def overlaps(fig: Figure) -> list[str]:
-    """Texts of a figure that lie on each other, and legends that lie on curves, points or bars; in words, one each.
+    """What of a figure cannot be read, in words, one each.
 
-    The figure is drawn for it. Texts of ticks beyond the limits are left out.
+    Texts that lie on each other, legends that lie on curves, points or bars, and series of one colour. The figure is
+    drawn for it. Texts of ticks beyond the limits are left out.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -575,6 +639,7 @@ def overlaps(fig: Figure) -> list[str]:
             if _covers(one, two):
                 found.append(f"{first!r} lies on {second!r}")
     for ax in fig.axes:
+        found += _of_one_colour(ax)
         legend = ax.get_legend()
         if legend is None:
             continue
@@ -587,6 +652,21 @@ def overlaps(fig: Figure) -> list[str]:
         for patch in ax.patches:
             if _covers(frame, patch.get_window_extent(renderer)):
                 found.append("the legend lies on a bar")
+    return found
+
+
+def _of_one_colour(ax: Axes) -> list[str]:
+    """Series in the legend of one axes that have one colour, in words."""
+    handles, names = ax.get_legend_handles_labels()
+    lines = [handle[0] if isinstance(handle, tuple) else handle for handle in handles]
+    colours: dict[str, str] = {}
+    found = []
+    for line, name in zip(lines, names, strict=True):
+        if isinstance(line, mpl.lines.Line2D):
+            colour = mpl.colors.to_hex(line.get_color())
+            if colour in colours:
+                found.append(f"{name!r} has the colour of {colours[colour]!r}")
+            colours[colour] = name
     return found
 
 

@@ -199,7 +199,6 @@ def test_an_unknown_page_is_an_error(run):
     [
         ("page.py:1: RepellingPointWarning: q* repels\n  net = f()\n", ""),
         ("page.py:1: RuntimeWarning: overflow\n  f()\n", "page.py:1: RuntimeWarning: overflow\n  f()"),
-        ("overlap: a legend\n", ""),
         ("Killed\n", "Killed"),
     ],
 )

@@ -46,6 +46,37 @@ def test_overlapping_texts_and_a_legend_on_a_curve_are_found():
     assert any("legend lies on 'a curve'" in line for line in found)
 
 
+def test_two_series_of_one_colour_are_found():
+    fig, ax = figures.figure()
+    for name, colour in (("one", "#0072B2"), ("two", "#0072b2"), ("three", "black")):
+        ax.plot(X, X, label=name, color=colour)
+    assert figures.overlaps(fig) == ["'two' has the colour of 'one'"]
+
+
+def test_no_two_curves_of_a_figure_have_one_colour():
+    names = ["hard tanh, edge", "ReLU", "hard tanh, order", "a bound", "hard tanh, chaos", "sigmoid", "sigmoid, edge"]
+    kinds = figures.looks(names, marker=True)
+    assert len({kind["color"] for kind in kinds}) == len(names)
+    assert kinds[0] == figures.look(0, "hard tanh", marker=True)
+    assert len({str(kinds[n]["linestyle"]) for n in (0, 2, 4)}) == 3
+
+
+def test_a_phone_sees_the_panels_one_below_the_other():
+    fig, axes = figures.figure(2, 2, sharex=True, sharey=True)
+    for n, ax in enumerate(axes.flat):
+        figures.curves(X, {"ReLU": X, "tanh": X**2}, xlabel="layer", ylabel="value", title=f"panel {n}", ax=ax)
+    assert figures.for_a_phone(fig)
+    lefts, tops = zip(*((ax.get_position().x0, ax.get_position().y1) for ax in axes.flat), strict=True)
+    assert np.ptp(lefts) < 0.01
+    assert list(tops) == sorted(tops, reverse=True)
+    assert fig.get_figwidth() == 4
+
+
+def test_cells_with_numbers_in_them_are_too_small_for_a_phone():
+    maps = {"depth 20": (np.full((2, 3), 0.5), np.full((2, 3), 0.1))}
+    assert not figures.for_a_phone(figures.cell_maps(maps, (1, 2, 3), (1, 0.1), xlabel="a", ylabel="b"))
+
+
 def drawn():
     """Each kind of figure that the functions of the package draw, with long names and many curves."""
     samples = {name: np.stack([y, y + 0.05, y - 0.05]) for name, y in CURVES.items()}

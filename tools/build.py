@@ -39,11 +39,11 @@ from captions import fill
 from clean import names_of, write_copies
 from columns import narrow
 from filelock import FileLock, Timeout
-from finish import finish
+from finish import add_phone_figures, finish
 from front import figure_list, with_facts
 from kernel import execute, prepare_environment
 from nbformat import NotebookNode
-from outputs import complaints, overlaps, without_ledger_calls
+from outputs import complaints, overlaps, phone_figures, without_ledger_calls, without_phone_figures
 from pairs import read_source
 from provenance import Run, commit, device, table
 from tqdm import tqdm
@@ -268,7 +268,8 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
     notebooks: dict[str, NotebookNode] = {}
     for page in pages:
         try:
-            notebooks[page] = without_ledger_calls(fill(nbformat.read(book.executed(page), as_version=4)))
+            executed = without_phone_figures(nbformat.read(book.executed(page), as_version=4))
+            notebooks[page] = without_ledger_calls(fill(executed))
         except KeyError as error:
             raise BuildError(f"notebooks/{page}.md: a caption names {error}, which the page keeps nowhere") from None
     narrow(list(notebooks.values()))
@@ -325,6 +326,13 @@ def typeset(source: Path, output: Path, *, strict: bool) -> Path:
     return output / "_build" / "html" / "index.html"
 
 
+def for_phones(book: Book, html: Path, pages: list[str]) -> None:
+    """Give the figures of finished pages their drawings for a phone."""
+    for page in pages:
+        figures = phone_figures(nbformat.read(book.executed(page), as_version=4))
+        add_phone_figures(html / "notebooks" / f"{page}.html", figures)
+
+
 def hand_out(book: Book) -> None:
     """Replace the notebooks that the book's download buttons give by clean copies."""
     html = book.build / "html"
@@ -368,6 +376,7 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     (book.build / "src" / "provenance_table.md").write_text(table(runs, executed_now=set(stale)), encoding="utf-8")
     typeset(book.build / "src", book.root, strict=True)
     finish(book.build / "html")
+    for_phones(book, book.build / "html", book.pages)
     hand_out(book)
     print_book(book)
     stamp.write_text(key)
@@ -392,6 +401,7 @@ def preview(book: Book, prefix: str, jobs: int) -> Path:
     stage(book, folder / "src", pages, toc, config(book, None))
     index = typeset(folder / "src", folder, strict=False)
     finish(index.parent)
+    for_phones(book, index.parent, pages)
     return index
 
 

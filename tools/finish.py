@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import html as entities
 import json
+import os
 import re
 from collections import defaultdict
+from hashlib import sha256
 from pathlib import Path, PurePosixPath
 from posixpath import normpath
 
@@ -100,6 +102,33 @@ def explained(page: str, meaning: dict[str, str]) -> str:
         return f'{found[1]} title="{entities.escape(words)}">{found[2]}</span>' if words else found[0]
 
     return FORMULA.sub(title, page)
+
+
+# --- figures on a phone ----------------------------------------------------------------------------------------------
+
+IMAGE = re.compile(r'<img [^>]*src="([^"]*/)([0-9a-f]{64})\.svg"[^>]*>')
+PICTURE = '<picture><source media="(max-width: 480px)" srcset="{folder}{name}.svg"/>{image}</picture>'
+
+
+def add_phone_figures(path: Path, figures: dict[str, str]) -> None:
+    """Let a phone show, in place of a figure, its drawing for a phone.
+
+    figures: SVG -> SVG. MyST-NB names the file of an image after the hash of its content.
+    """
+    names = {_hash(wide): _hash(phone) for wide, phone in figures.items()}
+    (path.parents[1] / "_images").mkdir(exist_ok=True)
+    for phone in figures.values():
+        (path.parents[1] / "_images" / f"{_hash(phone)}.svg").write_text(phone, encoding="utf-8")
+
+    def picture(image: re.Match[str]) -> str:
+        name = names.get(image[2])
+        return PICTURE.format(folder=image[1], name=name, image=image[0]) if name else image[0]
+
+    path.write_text(IMAGE.sub(picture, path.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def _hash(svg: str) -> str:
+    return sha256(os.linesep.join(svg.splitlines()).encode()).hexdigest()
 
 
 # --- icons -----------------------------------------------------------------------------------------------------------

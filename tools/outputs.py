@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from nbformat import NotebookNode
 
+SVG = "image/svg+xml"
 HIDDEN = {"remove-cell", "remove-output", "remove_cell", "remove_output"}
 # A name with keyword arguments, a container of strings, an address: what repr() writes and nobody wants to read.
 RAW_OBJECT = re.compile(r"\b[A-Z]\w*\([^()\n]*\w=|\bnp\.\w+\(|\btensor\(|<[\w.]+ .*at 0x|^[\[({].*['\"]", re.M)
@@ -41,6 +42,24 @@ def overlaps(notebook: NotebookNode) -> Iterator[str]:
                 for line in output.text.splitlines():
                     if line.startswith("overlap: "):
                         yield f"cell {number}: {line.removeprefix('overlap: ')}"
+
+
+def phone_figures(notebook: NotebookNode) -> dict[str, str]:
+    """Figures of an executed page that were drawn for a phone as well: the drawing, and that for a phone, as SVG."""
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return {
+        output.data[SVG]: output.metadata[SVG]["phone"]
+        for output in outputs
+        if "phone" in output.get("metadata", {}).get(SVG, {})
+    }
+
+
+def without_phone_figures(notebook: NotebookNode) -> NotebookNode:
+    """The notebook as Jupyter Book should read it, with one drawing of each figure."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            output.get("metadata", {}).pop(SVG, None)
+    return notebook
 
 
 def without_ledger_calls(notebook: NotebookNode) -> NotebookNode:
