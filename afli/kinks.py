@@ -268,11 +268,13 @@ def _rounded(z: float, error: float) -> float:
 def scatter(f: Function, unit: float) -> float:
     """By how much of their size the values of f depart from a polynomial on windows so short that one should fit.
 
-    The median over those of 64 windows of 1e-4 units in which f is not constant; 0 if f bends as shortly as that.
+    The median over those of 64 windows of 1e-4 units in which f is not constant; 0 if f bends as shortly as that. Where
+    f is below a thousandth of its largest value its size counts as that: in 1 - tanh(z)^2 the tail is all rounding.
     """
     left = unit * (np.linspace(-7.0, 7.0, 64) + 0.0123)
     values, series = _series(f, left, left + 1e-4 * unit)
     size, variation, last = np.abs(values).max(axis=1), np.ptp(values, axis=1), np.abs(series[:, -3:]).max(axis=1)
     with np.errstate(all="ignore"):
-        share = (last / size)[(variation > 1e-12 * size) & (last < 0.05 * variation)]
+        floor = 1e-3 * size[np.isfinite(size)].max(initial=0.0)
+        share = (last / np.maximum(size, floor))[(variation > 1e-12 * size) & (last < 0.05 * variation)]
     return float(np.median(share)) if len(share) > 8 else 0.0

@@ -7,7 +7,9 @@ the variance that is measured at each of them is q*.
 
 from __future__ import annotations
 
+import contextlib
 import copy
+import functools
 import re
 import warnings
 from dataclasses import dataclass
@@ -23,7 +25,7 @@ from afli import activations as act
 from afli.networks import lessons
 from afli.networks.init import edge_of_chaos_
 from afli.networks.modules import Elementwise
-from afli.networks.probe import preactivations, signal_propagation
+from afli.networks.probe import diagnose, preactivations, signal_propagation
 from afli.networks.survey import survey
 
 N = 128
@@ -148,6 +150,87 @@ class Attention(nn.Module):
         return self.out(torch.relu(weights @ self.v(x)))
 
 
+class Forward(nn.Module):
+    """Modules by name, and how they are used."""
+
+    def __init__(self, use, **modules):
+        super().__init__()
+        self.use = use
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, *args, **kwargs):
+        return self.use(self, *args, **kwargs)
+
+
+class Standardised(nn.Linear):
+    def forward(self, x):
+        return F.linear(x, (self.weight - self.weight.mean(1, keepdim=True)) / self.weight.std(1, keepdim=True))
+
+
+class Equalised(nn.Conv2d):
+    """Weights and biases are scaled whenever they are used (StyleGAN)."""
+
+    def forward(self, x):
+        return F.conv2d(x, self.weight * 0.1, bias=self.bias)
+
+
+class LowRank(nn.Linear):
+    """A layer with an update beside it (LoRA)."""
+
+    def __init__(self):
+        super().__init__(N, N)
+        self.down, self.up = nn.Parameter(torch.randn(4, N)), nn.Parameter(torch.randn(N, 4))
+
+    def forward(self, x):
+        return super().forward(x) + x @ self.down.T @ self.up.T
+
+
+class Packed(nn.Module):
+    """Keeps its weights out of its parameters, as quantised layers do."""
+
+    def __init__(self):
+        super().__init__()
+        self.packed = torch.randn(N, N)
+
+    def get_extra_state(self):
+        return self.packed
+
+    def set_extra_state(self, state):
+        self.packed = state
+
+    def forward(self, x):
+        return torch.from_numpy(x.detach().numpy() @ self.packed.numpy())
+
+
+def written_into(model, x):
+    h = model.first(x)
+    h[h < 0] = 0
+    return model.last(h)
+
+
+def half_of_it_scaled(model, x):
+    h = model.first(x)
+    h[:, :64].mul_(2)
+    return model.last(torch.tanh(h))
+
+
+def caught(model, x):
+    with contextlib.suppress(RuntimeError):
+        model.first(x[:, :3])
+    return model.last(torch.tanh(model.first(x)))
+
+
+def scaled_by_a_hook():
+    model = mlp(nn.Tanh)
+    model[2].register_forward_hook(lambda module, args, output: 3 * output)
+    return model
+
+
+def two(use, **others):
+    return Forward(use, first=linear(), last=linear(N, 64), **others)
+
+
 def shared():
     model = mlp(nn.Tanh)
     model[4].weight = model[0].weight
@@ -198,7 +281,9 @@ CASES = {
     "a function of numpy": lambda: Case(
         mlp(lambda: Elementwise(act.from_callable(lambda z: z / np.sqrt(1 + z**2)))), vectors()
     ),
-    "functional": lambda: Case(Functional(), vectors(), untouched={"auxiliary": "never used"}),
+    "functional": lambda: Case(
+        Functional(), vectors(), untouched={"auxiliary": "never used"}, unseen=("auxiliary (Linear, never called)",)
+    ),
     "dropout": lambda: Case(mlp(lambda: nn.Sequential(nn.Tanh(), nn.Dropout(0.2))), vectors(), notes="dropout of 0.2"),
     "two activations": lambda: Case(
         nn.Sequential(linear(), nn.Tanh(), linear(), nn.ReLU(), linear(), nn.Tanh(), linear(N, 64)),
@@ -325,6 +410,163 @@ CASES = {
         follows=False,
         unseen=("up (ConvTranspose2d)",),
     ),
+    "three deep": lambda: Case(
+        nn.Sequential(nn.Sequential(nn.Sequential(linear(), phi := nn.Tanh()), linear(), phi), linear(N, 64)), vectors()
+    ),
+    "a loop over a list": lambda: Case(
+        Forward(
+            lambda m, x: m.last(functools.reduce(lambda h, layer: F.gelu(layer(h)), m.layers, x)),
+            layers=nn.ModuleList(linear() for _ in range(3)),
+            last=linear(N, 64),
+        ),
+        vectors(),
+        {"sigma_b2": "attracting"},
+    ),
+    "in place": lambda: Case(two(lambda m, x: m.last(torch.relu_(m.first(x)))), vectors(), {"sigma_b2": 0.0}),
+    "clamp": lambda: Case(two(lambda m, x: m.last(m.first(x).clamp(-1, 1))), vectors()),
+    "written into": lambda: Case(
+        two(written_into), vectors(), {"sigma_b2": 0.0}, refused="last: its input comes from setitem in place"
+    ),
+    "half of it scaled": lambda: Case(
+        two(half_of_it_scaled),
+        vectors(),
+        {"phi": "tanh"},
+        untouched={"last": "its input comes from mul in place"},
+    ),
+    "a sum with a weight": lambda: Case(
+        nn.Sequential(
+            linear(),
+            *(Forward(lambda m, x: torch.add(x, m.a(torch.tanh(x)), alpha=5.0), a=linear()) for _ in range(2)),
+            *(nn.Tanh(), linear(N, 64)),
+        ),
+        vectors(),
+        untouched={"2.a": "its input comes from add", "4": "its input comes from add"},
+    ),
+    "standardised weights": lambda: Case(
+        nn.Sequential(linear(), nn.Tanh(), Standardised(N, N), nn.Tanh(), linear(N, 64)),
+        vectors(),
+        untouched={"2": "its weight is recomputed in its forward", "4": "2 (Standardised), which is not touched"},
+    ),
+    "equalised weights": lambda: Case(
+        nn.Sequential(nn.Conv2d(1, 64, 3), nn.Tanh(), Equalised(64, 64, 3)),
+        IMAGES,
+        untouched={"2": "its weight is recomputed in its forward"},
+    ),
+    "an update of low rank": lambda: Case(
+        nn.Sequential(linear(), nn.Tanh(), LowRank(), nn.Tanh(), linear(N, 64)),
+        vectors(),
+        untouched={"2": "its output is changed before it leaves", "4": "its input is a sum"},
+    ),
+    "a hook that changes the output": lambda: Case(
+        scaled_by_a_hook(), vectors(), untouched={"2": "by its forward or a hook", "4": "2", "6": "4"}
+    ),
+    "a decoder with the encoder's weights": lambda: Case(
+        two(lambda m, x: m.last(torch.tanh(F.linear(torch.tanh(m.first(x)), m.first.weight.t())))),
+        vectors(),
+        refused="first: its parameters are used outside its own call",
+    ),
+    "forward, called by hand": lambda: Case(
+        two(lambda m, x: m.last(torch.tanh(m.first.forward(x)))),
+        vectors(),
+        refused="first: never called, but its parameters are used",
+        unseen=("first (Linear, never called)",),
+    ),
+    "an error that is caught": lambda: Case(two(caught), vectors()),
+    "a branch that is not taken": lambda: Case(
+        two(lambda m, x: m.last(torch.tanh(m.first(x) if x.mean() < 9 else m.other(x))), other=linear()),
+        vectors(),
+        untouched={"other": "never used"},
+        unseen=("other (Linear, never called)",),
+    ),
+    "bytes": lambda: Case(
+        two(lambda m, x: m.last(torch.tanh(m.first(x.float() / 255)))),
+        torch.randint(256, (64, N), dtype=torch.uint8),
+        follows=False,
+    ),
+    "complex": lambda: Case(
+        nn.Sequential(linear(dtype=torch.cfloat), nn.Tanh(), linear(dtype=torch.cfloat)),
+        vectors().to(torch.cfloat),
+        refused="0: its weights are complex",
+    ),
+    "float16": lambda: Case(mlp(nn.Tanh).half(), vectors().half()),
+    "rrelu": lambda: Case(mlp(nn.RReLU), vectors(), {"sigma_b2": 0.0}, notes="rrelu draws its slopes in training"),
+    "alpha dropout": lambda: Case(
+        mlp(lambda: nn.Sequential(nn.SELU(), nn.AlphaDropout(0.1))), vectors(), notes="dropout of 0.1"
+    ),
+    "repelling at every bias variance": lambda: Case(
+        nn.Sequential(linear(), nn.Tanhshrink(), linear(N, 64)), vectors(), notes="It attracts at no sigma_b2"
+    ),
+    "groups, strides and dilation": lambda: Case(
+        nn.Sequential(
+            *(nn.Conv2d(1, 64, 3), nn.Tanh(), nn.Conv2d(64, 64, 3, groups=8, stride=2), nn.Tanh()),
+            *(nn.Conv2d(64, 64, 2, dilation=1, groups=64, bias=True), nn.Tanh(), nn.Conv2d(64, 32, 1)),
+        ),
+        IMAGES,
+    ),
+    "pixel shuffle": lambda: Case(
+        nn.Sequential(nn.Conv2d(1, 64, 3), nn.Tanh(), nn.PixelShuffle(2), nn.Conv2d(16, 64, 3)), IMAGES
+    ),
+    "transposed convolution": lambda: Case(
+        nn.Sequential(nn.Conv2d(1, 64, 3), nn.Tanh(), nn.ConvTranspose2d(64, 64, 3), nn.Tanh(), nn.Conv2d(64, 8, 3)),
+        IMAGES,
+        untouched={"2": "ConvTranspose2d is outside", "4": "its input comes from 2 (ConvTranspose2d)"},
+        unseen=("2 (ConvTranspose2d)",),
+    ),
+    "group norm": lambda: Case(
+        nn.Sequential(nn.Conv2d(1, 64, 3), nn.GroupNorm(4, 64), nn.Tanh(), nn.Conv2d(64, 8, 3)),
+        IMAGES,
+        untouched={"3": "1 (GroupNorm), which fixes the variance"},
+    ),
+    "instance norm": lambda: Case(
+        nn.Sequential(nn.Conv2d(1, 64, 3), nn.InstanceNorm2d(64), nn.Tanh(), nn.Conv2d(64, 8, 3)),
+        IMAGES,
+        untouched={"3": "1 (InstanceNorm2d), which fixes the variance"},
+    ),
+    "rms norm": lambda: Case(
+        nn.Sequential(linear(), nn.RMSNorm(N), nn.Tanh(), linear(N, 64)),
+        vectors(),
+        untouched={"3": "1 (RMSNorm), which fixes the variance"},
+    ),
+    "rms norm by hand": lambda: Case(
+        two(lambda m, x: m.last(torch.tanh((h := m.first(x)) * torch.rsqrt(h.pow(2).mean(-1, keepdim=True))))),
+        vectors(),
+        {"phi": "tanh"},
+        untouched={"last": "its input comes from mul"},
+    ),
+    "a dense block": lambda: Case(
+        Forward(lambda m, x: m.b(torch.cat([x, torch.tanh(m.a(x))], 1)), a=linear(), b=linear(2 * N, 4)),
+        vectors(),
+        untouched={"b": "its input comes from cat"},
+    ),
+    "swiglu": lambda: Case(
+        Forward(lambda m, x: m.c(F.silu(m.a(x)) * m.b(x)), a=linear(), b=linear(), c=linear()),
+        vectors(),
+        {"phi": "silu", "sigma_b2": "attracting"},
+        untouched={"c": "its input comes from mul"},
+    ),
+    "gru": lambda: Case(
+        Forward(lambda m, x: m.head(m.gru(x)[0][:, -1]), gru=nn.GRU(8, N, batch_first=True), head=linear()),
+        vectors(4, 6, 8),
+        {"phi": "tanh"},
+        refused="head: its input comes from gru",
+        unseen=("gru (GRU)",),
+    ),
+    "weights that are no parameters": lambda: Case(
+        Forward(lambda m, x: m.b(m.packed(torch.tanh(m.a(x)))), a=linear(), packed=Packed(), b=linear()),
+        vectors(),
+        {"phi": "tanh"},
+        untouched={"packed": "Packed is outside the theory", "b": "its input comes from packed (Packed)"},
+        unseen=("packed (Packed)",),
+    ),
+    "a product in einsum": lambda: Case(
+        Forward(lambda m, x: m.b(torch.tanh(torch.einsum("bi,ij->bj", x, m.raw.matrix))), raw=Raw(), b=linear()),
+        vectors(),
+        refused="raw: Raw is outside the theory",
+        unseen=("raw (Raw)", "raw.head (Linear, never called)"),
+    ),
+    "an output of parts": lambda: Case(
+        two(lambda m, x: {"logits": m.last(h := torch.tanh(m.first(x))), "hidden": [h, None]}), vectors()
+    ),
 }
 
 
@@ -357,7 +599,7 @@ def test_a_model_is_initialised_or_refused_or_named(name):
         assert reason in found.untouched[layer]
         assert f"{layer}: " in said
     assert case.notes in said
-    assert "repels" not in said
+    assert ("repels" in said) == (name == "repelling at every bias variance")
     after = case.model.state_dict()
     for layer in case.untouched or {}:
         kept = [key for key in before if re.match(rf"(module\.|_orig_mod\.)?{re.escape(layer)}\.", key)]
@@ -383,8 +625,8 @@ def test_a_model_is_initialised_or_refused_or_named(name):
 @pytest.mark.parametrize("name", CASES)
 def test_what_the_probe_cannot_see_is_named(name):
     case = CASES[name]()
-    if name in ("lazy", "meta"):
-        with pytest.raises(ValueError, match=r"has no shape|meta device"):
+    if name in ("lazy", "meta", "complex"):
+        with pytest.raises(ValueError, match=r"has no shape|meta device|no tensor of real numbers"):
             signal_propagation(case.model, case.x)
         return
     with warnings.catch_warnings(record=True) as caught:
@@ -394,5 +636,52 @@ def test_what_the_probe_cannot_see_is_named(name):
     assert said == ([f"not seen: {', '.join(case.unseen)}"] if case.unseen else [])
     used = [m for m in case.model.modules() if isinstance(m, nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d)]
     inside = sum(isinstance(m, nn.MultiheadAttention) for m in case.model.modules())
-    assert len(table) >= len(used) - inside - (name == "functional")
+    assert len(table) >= len(used) - inside - sum("never called" in each for each in case.unseen)
     assert table["q"].notna().all()
+
+
+SEVERAL = {
+    "tuple": lambda: (vectors(), vectors(64)),
+    "dict": lambda: {"y": vectors(), "x": vectors(64)},
+}
+
+
+@pytest.mark.parametrize("kind", SEVERAL)
+def test_a_model_of_several_inputs_takes_them_as_a_tuple_or_by_name(kind):
+    model = Forward(lambda m, x, y: m.c(torch.tanh(m.a(x) + m.b(y))), a=linear(), b=linear(), c=linear(N, 64))
+    x = SEVERAL[kind]()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        net = edge_of_chaos_(model, x=x, sigma_b2=0.1)
+    shares = [float(layer.weight.detach().square().sum() / N / net.sigma_w2) for layer in (model.a, model.b)]
+    np.testing.assert_allclose(shares, 0.5, rtol=1e-5)
+    assert signal_propagation(model, x)["chi1"].isna().tolist() == [True, True, False]
+    assert diagnose(model, x).healthy
+
+
+@pytest.mark.parametrize(("x", "complaint"), [
+    (torch.zeros(0, N), r"x must have values, got shape \(0, 128\)"), (torch.full((4, N), np.inf), "x must be finite"),
+    (torch.zeros(4, 3), "model does not run on x: RuntimeError: .*shapes cannot be multiplied"),
+    ((torch.zeros(4, N), 1), "model does not run on x: TypeError"), (np.zeros((4, N)), "model does not run on x"),
+], ids=str)  # fmt: skip
+def test_inputs_that_a_model_does_not_take_are_refused(x, complaint):
+    with pytest.raises(ValueError, match=complaint):
+        edge_of_chaos_(mlp(nn.Tanh), x=x, sigma_b2=0.1)
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_torchscript_is_refused():
+    for model in (torch.jit.script(mlp(nn.Tanh)), nn.Sequential(torch.jit.trace(linear(), vectors()), linear())):
+        for use in (lambda m: edge_of_chaos_(m, x=vectors(), sigma_b2=0.1), lambda m: diagnose(m, vectors())):
+            with pytest.raises(ValueError, match="is TorchScript, which cannot be followed"):
+                use(model)
+
+
+def test_a_warning_that_is_made_an_error_leaves_the_model_as_it_was():
+    model = mlp(nn.Tanh)
+    before = copy.deepcopy(model.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(UserWarning, match="InputScale"):
+            edge_of_chaos_(model, x=9 * vectors(), sigma_b2=0.1)
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())

@@ -10,7 +10,7 @@ import torch
 
 from afli import activations as act
 from afli.networks.init import edge_of_chaos_
-from afli.networks.modules import FORMULAS, Elementwise, Shtanh, mlp
+from afli.networks.modules import FORMULAS, Elementwise, InputScale, Shtanh, mlp
 
 USUAL = ["tanh", "erf", "sin", "relu", "leaky_relu", "elu", "selu", "gelu", "silu", "softplus", "softsign", "sigmoid"]
 ALL = [
@@ -208,3 +208,16 @@ def test_a_second_derivative_through_numpy_is_an_error_not_a_wrong_number():
     (slope,) = torch.autograd.grad(module(z) ** 2, z, create_graph=True)
     with pytest.raises(RuntimeError, match=r"once_differentiable|differentiate twice"):
         slope.backward()
+
+
+def test_the_scale_of_inputs_needs_a_network_and_numbers():
+    net = edge_of_chaos_(
+        torch.nn.Sequential(torch.nn.Linear(3, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)), sigma_b2=0.1
+    )
+    for x in (torch.ones(4, 3, dtype=torch.uint8), torch.ones(4, 3, dtype=torch.cfloat), np.ones((4, 3))):
+        with pytest.raises(TypeError, match="x must be a tensor of floating-point numbers, got"):
+            InputScale(net, x)
+    with pytest.raises(TypeError, match="net must be a MeanField"):
+        InputScale(act.tanh(), torch.ones(4, 3))
+    with pytest.raises(TypeError, match=r"activation must be an activation of afli\.activations, got Tanh"):
+        mlp(2, 3, in_features=3, out_features=1, activation=torch.nn.Tanh())

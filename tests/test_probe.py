@@ -277,3 +277,78 @@ class WithoutGraph(nn.Module):
     @torch.no_grad()
     def forward(self, x):
         return self.second(torch.relu(self.first(x)))
+
+
+class Patches(nn.Module):
+    """Layers that see (batch * patches, features), or (patches, batch, features)."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        self.order, self.first, self.second, self.last = order, nn.Linear(6, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        rows = x.flatten(0, 1) if self.order == "batch" else x.transpose(0, 1)
+        h = torch.tanh(self.second(torch.tanh(self.first(rows))))
+        return self.last(h.reshape(len(x), -1, 8).mean(1) if self.order == "batch" else h.mean(0))
+
+
+def test_patches_in_one_batch_belong_to_their_inputs():
+    torch.manual_seed(0)
+    model, x = Patches("batch").double(), torch.randn(4, 5, 6, dtype=torch.float64)
+    layers = preactivations(model, x)
+    assert [tuple(h.shape) for h in layers] == [(4, 5, 8), (4, 5, 8), (4, 3)]
+    table = signal_propagation(model, x)
+    second, last = layers[1:]
+    expected = [
+        sum(float(torch.autograd.grad(last[i, k], second, retain_graph=True)[0].square().sum()) for k in range(3)) / 3
+        for i in range(4)
+    ]
+    np.testing.assert_allclose(table["chi1"][2], np.mean(expected), rtol=1e-12)
+
+
+def test_rows_that_are_not_those_of_the_batch_are_not_taken_for_it():
+    x = torch.randn(4, 5, 6)
+    with pytest.warns(UserWarning, match=r"not seen: first \(Linear, whose rows are not those of the batch\), second"):
+        assert signal_propagation(Patches("patches"), x).attrs["names"] == ["last"]
+    with pytest.warns(UserWarning, match=r"not seen: first \(Linear, whose rows"):  # 8 = 2 * 4 rows, in another order
+        assert signal_propagation(Patches("patches"), torch.randn(4, 8, 6)).attrs["names"] == ["last"]
+
+
+def test_a_theory_is_a_mean_field():
+    with pytest.raises(TypeError, match="theory must be a MeanField"):
+        signal_propagation(nn.Linear(2, 2), torch.randn(3, 2), theory=act.tanh())
+
+
+def test_buffers_that_two_modules_share_stay_shared():
+    class Counts(nn.Module):
+        def __init__(self, total: torch.Tensor) -> None:
+            super().__init__()
+            self.register_buffer("total", total)
+
+        def forward(self, x):
+            self.total += 1
+            return x * self.total
+
+    total = torch.zeros(())
+    layer = nn.Linear(2, 2, bias=False)
+    model = nn.Sequential(Counts(total), Counts(total), layer)
+    x = torch.randn(3, 2)
+    np.testing.assert_allclose(preactivations(model, x)[0].detach(), 2 * layer(x).detach(), rtol=1e-6)
+    assert float(total) == 0
+
+
+def test_what_autograd_cannot_do_is_said_in_words():
+    from torch.utils.checkpoint import checkpoint
+
+    class Checkpointed(nn.Module):
+        def __init__(self, reentrant: bool) -> None:
+            super().__init__()
+            self.reentrant, self.first, self.last = reentrant, nn.Linear(2, 2), nn.Linear(2, 2)
+
+        def forward(self, x):
+            return self.last(checkpoint(torch.tanh, self.first(x), use_reentrant=self.reentrant))
+
+    x = torch.randn(3, 2)
+    with pytest.raises(ValueError, match=r"autograd cannot differentiate the model: .*use_reentrant=True"):
+        signal_propagation(Checkpointed(True), x)
+    assert signal_propagation(Checkpointed(False), x)["chi1"].notna()[1]

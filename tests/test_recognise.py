@@ -62,6 +62,7 @@ def test_the_square_of_relu_has_its_edge_of_chaos():
 @pytest.mark.parametrize(("thing", "complaint"), [
     (nn.Softmax(0), "act on every unit alike"), (nn.Linear(3, 3), "tensor of any shape"), (nn.LayerNorm(3), "any"),
     (lambda z: z * torch.rand_like(z), "random|alike"), (nn.Threshold(0.1, 20.0), "continuous, but jumps at 0.1"),
+    (torch.log, "real and finite"), (lambda z: torch.complex(z, z), "real and finite"),
 ], ids=in_short)  # fmt: skip
 def test_what_is_no_activation_is_refused(thing, complaint):
     with pytest.raises(ValueError, match=complaint):
@@ -69,5 +70,16 @@ def test_what_is_no_activation_is_refused(thing, complaint):
 
 
 def test_other_things_are_a_type_error():
-    with pytest.raises(TypeError, match="phi must be an activation, a name, a torch module or a torch function, got 3"):
-        from_torch(3)
+    for thing in (3, nn.Tanh):
+        with pytest.raises(
+            TypeError, match="phi must be an activation, a name, a torch module or a torch function, got"
+        ):
+            from_torch(thing)
+
+
+@pytest.mark.parametrize("c", [0.5, 2.0, 3.0, 10.0])
+def test_a_tanh_of_another_slope_has_the_edge_of_chaos_of_tanh(c):
+    # E phi(c z)^2 at q is E phi^2 at c^2 q, so q* c^2 solves the equation of tanh at sigma_b2 c^2.
+    net = mf.edge_of_chaos(from_torch(lambda z: torch.tanh(c * z)), sigma_b2=0.1)
+    plain = mf.edge_of_chaos(act.tanh(), sigma_b2=0.1 * c**2)
+    np.testing.assert_allclose([net.q * c**2, net.sigma_w2 * c**2], [plain.q, plain.sigma_w2], rtol=1e-9)

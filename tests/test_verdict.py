@@ -111,3 +111,26 @@ def test_real_images_through_ten_lines():
         warnings.simplefilter("error")
         edge_of_chaos_(model, x=x, sigma_b2=0.001)
     diagnose(model, x).assert_healthy()
+
+
+class Unreached(nn.Module):
+    def __init__(self, end) -> None:
+        super().__init__()
+        self.first, self.second, self.end = nn.Linear(WIDTH, 3), nn.Linear(3, 3), end
+
+    def forward(self, x):
+        return self.end(self.first(x), self.second)
+
+
+@pytest.mark.parametrize(("end", "unreached"), [
+    (lambda h, layer: layer(torch.tanh(h).detach()), "reaches first"),
+    (lambda h, layer: layer(torch.tanh(h)).detach(), "reaches first, second"),
+    (lambda h, layer: (h, layer(torch.tanh(h).detach())), ""), (lambda h, layer: {"y": (None, layer(h))}, ""),
+    (lambda h, layer: str(layer(torch.tanh(h)).shape), ""),
+])  # fmt: skip
+def test_a_gradient_that_is_cut_is_a_fault_and_every_output_counts(end, unreached):
+    torch.manual_seed(0)
+    found = diagnose(Unreached(end), inputs())
+    assert found.healthy == (not unreached)
+    assert unreached in str(found)
+    assert found.table["gradient"].notna().all() == (not unreached)

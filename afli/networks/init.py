@@ -19,7 +19,7 @@ from afli.gain import attracting_bias_variance
 from afli.networks.draws import WEIGHTS, standard_biases, standard_kernel, standard_weights
 from afli.networks.modules import ACTIVATIONS
 from afli.networks.running import original, require_material, warn
-from afli.networks.survey import Survey, Task, survey
+from afli.networks.survey import UNUSED, Survey, Task, survey
 
 __all__ = ["WEIGHTS", "edge_of_chaos_", "standard_biases", "standard_kernel", "standard_weights"]
 
@@ -50,7 +50,8 @@ def edge_of_chaos_(
     phi
         Its activation: an `Activation`, a name, or a torch module or function. Default: the one that it uses.
     x
-        A batch of inputs, of whatever shape the model takes.
+        A batch of inputs, of whatever shape the model takes; a tuple of arguments or a dict of keyword arguments for a
+        model of several.
     sigma_b2
         The variance of the biases, >= 0; or "attracting" for the smallest at which q* does not repel (gelu: 0.173).
     q
@@ -106,14 +107,15 @@ def edge_of_chaos_(
         others = f" ({_listed(found)})" if found.untouched else ""
         raise ValueError(f"phi must be given: no activation was found between the layers of model{others}")
     net = _theory(found, sigma_b2, q)
-    broken = {name: reason for name, reason in found.untouched.items() if not reason.startswith("never used")}
+    broken = {name: reason for name, reason in found.untouched.items() if not reason.endswith(UNUSED)}
     if x is None and broken:
         name, reason = next(iter(broken.items()))
         raise ValueError(f"model must be nn.Linear layers one after the other; {name}: {reason}. With x, it may stay")
     if not found.tasks:
         raise ValueError(f"model has no layer that theory can initialise: {_listed(found)}")
-    _write(found, net, weights, head_variance, generator)
-    _report(found, net, x)
+    with _all_or_nothing(found.tasks, generator):
+        _write(found, net, weights, head_variance, generator)
+        _report(found, net, x)  # a warning may be an error
     return net
 
 
@@ -194,16 +196,15 @@ def _write(
     head_variance: float | None,
     generator: torch.Generator | None,
 ) -> None:
-    with _all_or_nothing(found.tasks, generator):
-        for task in found.tasks:
-            share = _share(task, found.blocks)
-            variance, bias_variance = share * net.sigma_w2, share * net.sigma_b2
-            if head_variance is not None and task.head:
-                variance, bias_variance = head_variance, 0.0
-            _assign(task, "weight", math.sqrt(variance) * standard_kernel(task.module, weights, generator))
-            if task.module.bias is not None:
-                draw = standard_biases(len(task.module.bias), generator)  # type: ignore[arg-type]
-                _assign(task, "bias", math.sqrt(bias_variance) * draw)
+    for task in found.tasks:
+        share = _share(task, found.blocks)
+        variance, bias_variance = share * net.sigma_w2, share * net.sigma_b2
+        if head_variance is not None and task.head:
+            variance, bias_variance = head_variance, 0.0
+        _assign(task, "weight", math.sqrt(variance) * standard_kernel(task.module, weights, generator))
+        if task.module.bias is not None:
+            draw = standard_biases(len(task.module.bias), generator)  # type: ignore[arg-type]
+            _assign(task, "bias", math.sqrt(bias_variance) * draw)
 
 
 def _share(task: Task, blocks: int) -> float:
@@ -269,11 +270,13 @@ def _report(found: Survey, net: mf.MeanField, x: Any) -> None:
     if found.notes:
         warn("; ".join(found.notes))
     if not net.attracts:
-        threshold = attracting_bias_variance(net.phi)
+        try:
+            remedy = f"from sigma_b2 = {attracting_bias_variance(net.phi):.3g} on: sigma_b2='attracting'"
+        except NoFixedPointError:
+            remedy = "at no sigma_b2"
         warn(
             f"q* = {net.q:.4g} of {net.phi.name} at sigma_b2 = {net.sigma_b2:g} repels (V'(q*) = "
-            f"{net.variance_slope:.4g} > 1): in a deep network the variance drifts away from it. It attracts from "
-            f"sigma_b2 = {threshold:.3g} on: sigma_b2='attracting'"
+            f"{net.variance_slope:.4g} > 1): in a deep network the variance drifts away from it. It attracts {remedy}"
         )
     if (growth := net.chi1 ** len(found.tasks)) > 2:
         warn(f"chi_1 = {net.chi1:.4g}: squared gradients grow by {growth:.3g} over these layers; a smaller q helps")

@@ -53,15 +53,15 @@ def derivatives(layers: list[Tensor], *, exact: bool) -> dict[str, list[float]]:
 
 
 def vjp(after: Tensor, before: Tensor, rows: Tensor, *, batched: bool = False) -> Tensor | None:
-    """rows^T d after / d before; None if `after` does not depend on `before`."""
+    """rows^T d after / d before; None if `after` does not depend on `before`. ValueError if autograd gives up."""
     found: Tensor | None
     try:
         (found,) = torch.autograd.grad(
             after, before, rows, retain_graph=True, is_grads_batched=batched, allow_unused=True
         )
-    except RuntimeError:
+    except RuntimeError as error:
         if not batched:
-            raise
+            raise ValueError(f"autograd cannot differentiate the model: {error}") from error
         each = [vjp(after, before, row) for row in rows]  # some function of the model cannot be vectorised
         found = None if each[0] is None else torch.stack([row for row in each if row is not None])
     return found

@@ -17,8 +17,20 @@ from torch import Tensor, nn
 
 from afli import isometry
 from afli.meanfield import MeanField
-from afli.networks.jacobians import block, derivatives
-from afli.networks.running import is_weight_layer, original, require_material, undisturbed, unseen, warn
+from afli.networks.jacobians import block, derivatives, vjp
+from afli.networks.running import (
+    call,
+    is_weight_layer,
+    is_whole,
+    mapped,
+    original,
+    require_material,
+    require_values,
+    tensors,
+    undisturbed,
+    unseen,
+    warn,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Run", "jacobian_singular_values", "plot", "preactivations", "run", "signal_propagation"]
 
+OTHER_ROWS = "whose rows are not those of the batch"
 JACOBIAN_INPUTS = 32
 EXACT_UNITS = 512  # full Jacobians of wider layers take seconds each
 
@@ -34,7 +47,8 @@ EXACT_UNITS = 512  # full Jacobians of wider layers take seconds each
 class Run:
     """One forward pass. names, layers: of the weight layers in order of use, h with shape (batch, ...) and its graph.
 
-    output: what the model returned. not_seen: the modules with parameters that no row describes, by name.
+    output: what the model returned. not_seen: the modules with parameters that no row describes, and their kind or the
+    reason, by name.
     """
 
     names: list[str]
@@ -43,41 +57,78 @@ class Run:
     not_seen: dict[str, str]
 
 
-def run(model: nn.Module, x: Tensor, *, training: bool = False) -> Run:
+def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
     """Run `model` on a batch of at least two inputs and keep the preactivations of every weight layer.
 
+    A layer that sees the batch in another shape, (batch * patches, features) say, is brought back to (batch, ...).
     Raises TypeError or ValueError if x is no such batch or does not fit the model's dtype, ValueError if the model has
-    lazy or meta parameters, or uses no weight layer.
+    lazy or meta parameters, does not run on x, computes with complex numbers, or uses no weight layer.
     """
     model = original(model)
     require_material(model)
-    _require_batch(model, x)
+    batch = _require_batch(model, x)
     names = {id(module): name for name, module in model.named_modules()}
     found: list[tuple[nn.Module, Tensor]] = []
+    reshaped: set[int] = set()
+    strange: dict[nn.Module, str] = {}
 
-    def keep(module: nn.Module, args: Any, output: Tensor) -> Tensor:
-        found.append((module, output if output.requires_grad else output.requires_grad_()))
-        return output.clone()  # so that nothing in place overwrites what was kept
+    def keep(module: nn.Module, args: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            strange[module] = "returns no tensor of real numbers"
+            return output
+        h = output if output.requires_grad else output.requires_grad_()
+        if h.dim() == 0 or len(h) == 0 or len(h) % batch:
+            strange[module] = OTHER_ROWS
+            return output
+        if len(h) != batch:
+            reshaped.add(len(found))
+            h = h.unflatten(0, (batch, -1))
+        found.append((module, h))
+        return h.reshape(output.shape).clone()  # so that nothing in place overwrites what was kept
 
     with torch.inference_mode(False), torch.enable_grad():
         if any(parameter.is_inference() for parameter in model.parameters()):
             model = copy.deepcopy(model)  # autograd cannot use tensors that were made in inference mode
             names = {id(module): name for name, module in model.named_modules()}
-        x = x.detach().clone()
+        x = mapped(lambda each: each.detach().clone() if isinstance(each, Tensor) else each, x)
+        for tensor in tensors(x):
+            tensor.requires_grad_(tensor.is_floating_point())
         with undisturbed(model, training=training):
             hooks = [m.register_forward_hook(keep) for m in model.modules() if is_weight_layer(m)]
             try:
-                output = model(x.requires_grad_() if x.is_floating_point() else x)
+                output = call(model, x)
             finally:
                 for hook in hooks:
                     hook.remove()
+        for i in [i for i in reshaped if not _is_by_input(found[i][1], x)]:
+            strange[found[i][0]] = OTHER_ROWS
+    found = [(module, h) for module, h in found if module not in strange]
+    others, seen = unseen(model), {id(module) for module, _ in found}
+    not_seen = {name: type(module).__name__ for name, module in others.items()}
+    parts = tuple(f"{name}." for name, module in others.items() if is_whole(module))
+    for name, module in model.named_modules():
+        if is_weight_layer(module) and id(module) not in seen and not name.startswith(parts):
+            not_seen[name or "(the model itself)"] = f"{type(module).__name__}, {strange.get(module, 'never called')}"
     if not found:
-        raise ValueError("model must use at least one nn.Linear layer, or a convolution, found none")
-    not_seen = {name: type(module).__name__ for name, module in unseen(model).items()}
+        listed = "; ".join(f"{name}: {reason}" for name, reason in not_seen.items())
+        raise ValueError(
+            f"model must use at least one nn.Linear layer, or a convolution, found none{listed and f' ({listed})'}"
+        )
     return Run([names[id(module)] for module, _ in found], [h for _, h in found], output, not_seen)
 
 
-def preactivations(model: nn.Module, x: Tensor, *, training: bool = False) -> list[Tensor]:
+def _is_by_input(h: Tensor, x: Any) -> bool:
+    """Whether the first row of h depends on the first input alone. Unknown, hence no, for integers."""
+    inputs = [tensor for tensor in tensors(x) if tensor.is_floating_point() and len(tensor) == len(h)]
+    rows = torch.zeros_like(h)
+    rows[0] = 1
+    found = [vjp(h, tensor, rows) for tensor in inputs]
+    return any(each is not None for each in found) and not any(
+        bool(each[1:].any()) for each in found if each is not None
+    )
+
+
+def preactivations(model: nn.Module, x: Any, *, training: bool = False) -> list[Tensor]:
     """The outputs (batch, ...) of every nn.Linear and convolution of `model`, in order of use, with their graph.
 
     Parameters
@@ -85,7 +136,8 @@ def preactivations(model: nn.Module, x: Tensor, *, training: bool = False) -> li
     model
         Any model that uses such layers.
     x
-        A batch of at least two inputs, of the shape that the model takes.
+        A batch of at least two inputs, of the shape that the model takes, the batch first; a tuple of arguments or a
+        dict of keyword arguments for a model of several.
     training
         Run the model in training mode (batch normalisation by the batch, dropout on) instead of evaluation mode.
 
@@ -106,7 +158,7 @@ def preactivations(model: nn.Module, x: Tensor, *, training: bool = False) -> li
 
 def signal_propagation(
     model: nn.Module,
-    x: Tensor,
+    x: Any,
     *,
     theory: MeanField | None = None,
     weights: str | None = None,
@@ -120,7 +172,7 @@ def signal_propagation(
     model
         Any model; a warning names the modules with parameters that no row describes.
     x
-        A batch of at least two inputs.
+        A batch of at least two inputs, as for `preactivations`.
     theory
         The network's mean field, as `edge_of_chaos_` returns it.
     weights
@@ -165,6 +217,8 @@ def signal_propagation(
         raise ValueError(f"weights must be 'orthogonal', 'gaussian' or None, got {weights!r}")
     if jacobians not in (None, "exact", "random", "none"):
         raise ValueError(f"jacobians must be 'exact', 'random', 'none' or None, got {jacobians!r}")
+    if theory is not None and not isinstance(theory, MeanField):
+        raise TypeError(f"theory must be a MeanField, as edge_of_chaos_ returns it, got {theory!r}")
     whole = run(model, x, training=training)
     if whole.not_seen:
         listed = ", ".join(f"{name} ({kind})" for name, kind in whole.not_seen.items())
@@ -179,8 +233,9 @@ def signal_propagation(
     sizes = [h.shape[1] for h in layers]
     jacobians = jacobians or ("exact" if max(sizes) <= EXACT_UNITS else "random")
     if jacobians != "none" and len(layers) > 1:
-        # With batch statistics a part of the batch is another network.
-        few = whole if training or len(x) <= JACOBIAN_INPUTS else run(model, x[:JACOBIAN_INPUTS])
+        # With batch statistics a part of the batch is another network; of several arguments some are no batch.
+        whole_batch = training or not isinstance(x, Tensor) or len(x) <= JACOBIAN_INPUTS
+        few = whole if whole_batch else run(model, x[:JACOBIAN_INPUTS])
         columns = derivatives(few.layers, exact=jacobians == "exact")
         if np.isnan(columns["chi1"]).all():
             warn("no layer depends on the one before it: does the model run under no_grad, or detach its values?")
@@ -214,6 +269,8 @@ def jacobian_singular_values(model: nn.Module, x: Tensor) -> Tensor:
     >>> jacobian_singular_values(model, torch.ones(4)).shape
     torch.Size([2])
     """
+    if not isinstance(x, Tensor):
+        raise TypeError(f"x must be a torch tensor, got one of type {type(x).__name__}")
     layers = run(model, x.expand(2, *x.shape)).layers
     return torch.linalg.svdvals(block(layers[-1], layers[0], 0))
 
@@ -257,15 +314,24 @@ def mean_correlation(h: Tensor) -> float:
 # --- Input and theory ---
 
 
-def _require_batch(model: nn.Module, x: Any) -> None:
-    if not isinstance(x, Tensor):
-        raise TypeError(f"x must be a torch tensor, got one of type {type(x).__name__}")
-    if x.dim() < 1 or len(x) < 2:
-        raise ValueError(f"x must be a batch of at least 2, got shape {tuple(x.shape)}")
-    if not x.is_floating_point():
-        return
-    if not bool(torch.isfinite(x).all()):
-        raise ValueError("x must be finite, got inf or nan among its values")
+def _require_batch(model: nn.Module, x: Any) -> int:
+    """The number of inputs. Raises TypeError or ValueError if x is no batch of at least two."""
+    if not isinstance(x, Tensor | tuple | dict):
+        raise TypeError(
+            f"x must be a torch tensor, or a tuple or dict of arguments, got one of type {type(x).__name__}"
+        )
+    first = next(tensors(x), None)
+    if first is None or first.dim() < 1 or len(first) < 2:
+        raise ValueError(
+            f"x must be a batch of at least 2, got shape {tuple(first.shape) if first is not None else x!r}"
+        )
+    require_values(x)
+    if isinstance(x, Tensor) and x.is_floating_point():
+        _require_dtype(model, x)
+    return len(first)
+
+
+def _require_dtype(model: nn.Module, x: Tensor) -> None:
     parameter = next(model.parameters(), x)
     if parameter.is_floating_point() and parameter.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
         raise ValueError(f"x must have the dtype of the model, {parameter.dtype}, got {x.dtype}")

@@ -148,8 +148,8 @@ class InputScale(nn.Module):
 
     Raises
     ------
-    ValueError
-        If the batch has no signal.
+    TypeError, ValueError
+        If net is no `MeanField`, or x no batch of floating-point numbers with a signal.
 
     Examples
     --------
@@ -164,6 +164,13 @@ class InputScale(nn.Module):
 
     def __init__(self, net: MeanField, x: Tensor) -> None:
         super().__init__()
+        if not isinstance(net, MeanField):
+            raise TypeError(
+                f"net must be a MeanField, as edge_of_chaos_ returns it, got one of type {type(net).__name__}"
+            )
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            kind = x.dtype if isinstance(x, Tensor) else type(x).__name__
+            raise TypeError(f"x must be a tensor of floating-point numbers, got {kind}")
         size = float(x.detach().double().square().mean())
         if not 0 < size < math.inf:
             raise ValueError(f"x must have a finite mean square > 0, got {size!r}")
@@ -196,6 +203,8 @@ def mlp(depth: int, width: int, *, in_features: int, out_features: int, activati
     sizes = {"depth": depth, "width": width, "in_features": in_features, "out_features": out_features}
     for name, size in sizes.items():
         integer(name, size, low=1)
+    if not isinstance(activation, Activation):
+        raise TypeError(f"activation must be an activation of afli.activations, got {activation!r}")
     layers: list[nn.Module] = []
     for fan_in in (in_features, *[width] * (depth - 1)):
         layers += [nn.Linear(fan_in, width), Elementwise(activation, torch.get_default_dtype())]

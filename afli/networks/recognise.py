@@ -58,7 +58,7 @@ def from_torch(phi: Any, *, name: str | None = None) -> Activation:
         return phi
     if isinstance(phi, str):
         return act.get(phi)
-    if not callable(phi):
+    if not callable(phi) or isinstance(phi, type):
         raise TypeError(f"phi must be an activation, a name, a torch module or a torch function, got {phi!r}")
     label = name or _label(phi)
     if isinstance(phi, nn.Module):
@@ -69,6 +69,8 @@ def from_torch(phi: Any, *, name: str | None = None) -> Activation:
         one_by_one = np.array([float(f(GRID[i : i + 1])[0]) for i in (0, 100, 200)])
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{label} must map a tensor of any shape to one of the same shape, unit by unit") from error
+    if np.iscomplexobj(values) or not np.isfinite(values).all():
+        raise ValueError(f"{label} must be real and finite on the whole line")
     if values.shape != GRID.shape or not np.allclose(values[[0, 100, 200]], one_by_one, rtol=1e-9, atol=1e-12):
         raise ValueError(f"{label} must act on every unit alike")
     if not np.array_equal(values, again):
@@ -94,14 +96,15 @@ def _agree(a: Any, b: Any, tolerance: float) -> bool:
 
 def _label(phi: Any) -> str:
     if isinstance(phi, nn.Module):
-        return repr(phi).splitlines()[0].removesuffix("()")
+        return repr(phi).removesuffix("()") if "\n" not in repr(phi) else type(phi).__name__
     return getattr(phi, "__name__", type(phi).__name__)
 
 
 def _on_numpy(phi: Callable[[Tensor], Tensor]) -> Callable[[Array], Array]:
     def f(z: Array) -> Array:
         with torch.no_grad():
-            return phi(torch.from_numpy(np.array(z, dtype=np.float64))).double().numpy()
+            value = phi(torch.from_numpy(np.array(z, dtype=np.float64)))
+            return (value if value.is_complex() else value.double()).numpy()
 
     return f
 

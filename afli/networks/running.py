@@ -4,15 +4,30 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from afli.networks.modules import ACTIVATIONS
 
-__all__ = ["NORMS", "is_weight_layer", "original", "require_material", "undisturbed", "unseen", "warn"]
+__all__ = [
+    "NORMS",
+    "call",
+    "is_weight_layer",
+    "is_whole",
+    "leaves",
+    "mapped",
+    "original",
+    "require_material",
+    "require_values",
+    "tensors",
+    "undisturbed",
+    "unseen",
+    "warn",
+]
 
 WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (
@@ -42,29 +57,89 @@ def is_weight_layer(module: nn.Module) -> bool:
 def unseen(model: nn.Module) -> dict[str, nn.Module]:
     """The modules with parameters of their own that are no weight layer, no normalisation and no learned activation.
 
-    By name. What belongs to an attention module is one of its parts.
+    By name. What belongs to an attention module or a quantised layer is one of its parts.
     """
     found: dict[str, nn.Module] = {}
     for name, module in original(model).named_modules():
-        if any(name.startswith(f"{outer}.") for outer, owner in found.items() if _is_whole(owner)):
+        if any(name.startswith(f"{outer}.") for outer, owner in found.items() if is_whole(owner)):
             continue
         known = is_weight_layer(module) or isinstance(module, (*NORMS, nn.PReLU, *ACTIVATIONS))
         wrapper = type(module).__module__ == "torch.nn.utils.parametrize"  # its parameters are the layer's own
-        if not known and not wrapper and not _in_parametrisation(name) and module._parameters and not _is_empty(module):
+        own = (module._parameters and not _is_empty(module)) or _has_hidden_state(module)
+        if not known and not wrapper and not _in_parametrisation(name) and own:
             found[name or "(the model itself)"] = module
     return found
 
 
-def _is_whole(module: nn.Module) -> bool:
-    return isinstance(module, nn.MultiheadAttention | nn.RNNBase)
+def is_whole(module: nn.Module) -> bool:
+    """Whether what belongs to a module is a part of it, not a layer that is called."""
+    return isinstance(module, nn.MultiheadAttention | nn.RNNBase) or _has_hidden_state(module)
 
 
 def _is_empty(module: nn.Module) -> bool:
     return all(parameter is None for parameter in module._parameters.values())
 
 
+def _has_hidden_state(module: nn.Module) -> bool:
+    """Whether a module saves something that is neither parameter nor buffer: the weights of a quantised layer."""
+    own = {key for key in module.state_dict() if "." not in key}
+    return bool(own - set(module._parameters) - set(module._buffers))
+
+
 def _in_parametrisation(name: str) -> bool:
     return "parametrizations" in name.split(".")
+
+
+def call(model: nn.Module, x: Any) -> Any:
+    """The model's output: a tuple x holds its arguments, a dict its keyword arguments, anything else is the only one.
+
+    Raises ValueError, with what the model raised, if it does not run on x.
+    """
+    args, kwargs = (x, {}) if isinstance(x, tuple) else ((), x) if isinstance(x, dict) else ((x,), {})
+    try:
+        return model(*args, **kwargs)
+    except Exception as error:  # whatever the model raises for an input that it is not made for
+        raise ValueError(f"model does not run on x: {type(error).__name__}: {error}") from error
+
+
+def require_values(x: Any) -> None:
+    """Raises ValueError unless the tensors in x have finite values."""
+    for tensor in tensors(x):
+        if not tensor.numel():
+            raise ValueError(f"x must have values, got shape {tuple(tensor.shape)}")
+        if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):
+            raise ValueError("x must be finite, got inf or nan among its values")
+
+
+# --- Trees of lists, tuples and dictionaries, as models take and return them ---
+
+
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """The tree with `function` applied to its leaves; a named tuple becomes a tuple."""
+    if isinstance(tree, list | tuple):
+        branches = [mapped(function, branch) for branch in tree]
+        return branches if isinstance(tree, list) else tuple(branches)
+    if isinstance(tree, dict):
+        return {key: mapped(function, branch) for key, branch in tree.items()}
+    return function(tree)
+
+
+def leaves(tree: Any) -> Iterator[Any]:
+    """The leaves of a tree, in order."""
+    if isinstance(tree, list | tuple):
+        branches: Iterable[Any] = tree
+    elif isinstance(tree, dict):
+        branches = tree.values()
+    else:
+        yield tree
+        return
+    for branch in branches:
+        yield from leaves(branch)
+
+
+def tensors(tree: Any) -> Iterator[Tensor]:
+    """The tensors among the leaves of a tree."""
+    return (leaf for leaf in leaves(tree) if isinstance(leaf, Tensor))
 
 
 @contextmanager
@@ -75,6 +150,7 @@ def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
     run as ordinary ones, since compiled code calls no hooks.
     """
     modes = [(module, module.training) for module in model.modules()]
+    copies: dict[int, Tensor] = {}  # a buffer that two modules share stays shared
     buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
     devices = {t.device for t in (*model.parameters(), *model.buffers()) if t.device.type == "cuda"}
     eager = torch.compiler.set_stance("force_eager")
@@ -82,7 +158,8 @@ def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
         try:
             model.train(training)
             for module, name, buffer in buffers:
-                module._buffers[name] = None if buffer is None else buffer.detach().clone()
+                if buffer is not None:
+                    module._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())
             yield
         finally:
             for module, name, buffer in buffers:
@@ -92,7 +169,10 @@ def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
 
 
 def require_material(model: nn.Module) -> None:
-    """Raises ValueError if a parameter has no values yet: of a lazy module, or on the meta device."""
+    """Raises ValueError if a parameter has no values (a lazy module, the meta device), or a module is TorchScript."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(f"{name or 'model'} is TorchScript, which cannot be followed: bring what it was made from")
     for name, parameter in model.named_parameters():
         if nn.parameter.is_lazy(parameter):
             raise ValueError(f"{name} has no shape yet (a lazy module): run the model on one batch first")

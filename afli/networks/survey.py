@@ -14,13 +14,15 @@ from torch.nn.utils import parametrize
 
 from afli.activations import Activation
 from afli.networks.recognise import from_torch, same_function
-from afli.networks.running import is_weight_layer, original, require_material, unseen
+from afli.networks.running import is_weight_layer, is_whole, original, require_material, unseen
 from afli.networks.tracing import Key, Layer, Trace, trace
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Survey", "Task", "survey"]
+__all__ = ["UNUSED", "Survey", "Task", "survey"]
+
+UNUSED = "used in the forward pass"
 
 
 @dataclass
@@ -75,7 +77,8 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     model
         Any module. It is run in evaluation mode, and left as it was.
     x
-        A batch of its inputs. Without one, `model` must take (batch, features) into an nn.Linear layer.
+        A batch of its inputs: a tensor, a tuple of arguments, or a dict of keyword arguments. Without one, `model` must
+        take (batch, features) into an nn.Linear layer.
     phi
         Its activation, an `Activation` or whatever `from_torch` takes. Default: the one used most often.
 
@@ -86,7 +89,7 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     Raises
     ------
     ValueError
-        If the model cannot be run: it has lazy parameters, or is on the meta device, or does not take x.
+        If the model cannot be run: it has lazy parameters, is on the meta device or TorchScript, or does not take x.
 
     Examples
     --------
@@ -100,19 +103,20 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     x = example(model) if x is None else x
     run = trace(model, x)
     readings = {layer.node: _reading(run, layer) for layer in run.layers}
-    seen = [reading.phi for reading in readings.values()]
-    found = Survey(_main_activation([p for p in seen if p is not None] or _elsewhere(run), phi))
+    # What a layer that reads the input has before it prepares the data; it counts if there is nothing else.
+    first = {layer.node for layer in run.layers if layer.kind == "input"}
+    seen = [[r.phi for node, r in readings.items() if r.phi and (node in first) == early] for early in (False, True)]
+    found = Survey(_main_activation(seen[0] or _elsewhere(run) or seen[1], phi))
     joins = _Joins(run, found.phi)
     found.blocks = joins.blocks
-    found.untouched |= {
-        name: f"{type(module).__name__} is outside the theory" for name, module in unseen(model).items()
-    }
-    within = tuple(f"{name}." for name in found.untouched)
+    others = unseen(model)
+    found.untouched |= {name: f"{type(module).__name__} is outside the theory" for name, module in others.items()}
+    within = tuple(f"{name}." for name, module in others.items() if is_whole(module))
     calls = Counter(id(layer.module) for layer in run.layers)
     owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     ready: set[int] = set()  # nodes whose outputs have the variance that theory gives them
     for layer in run.layers:
-        reason = _hindrance(layer, calls, owners) or _mismatch(
+        reason = _hindrance(run, layer, calls, owners) or _mismatch(
             run, layer, readings[layer.node], found.phi, joins, ready
         )
         head = layer.node in run.heads
@@ -130,11 +134,12 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     used = {id(layer.module) for layer in run.layers}
     for name, module in model.named_modules():
         if is_weight_layer(module) and id(module) not in used and not name.startswith(within):
-            found.untouched[name] = "never used in the forward pass"
+            borrowed = id(module) in run.borrowed
+            found.untouched[name] = f"never {'called, but its parameters are used' if borrowed else UNUSED}"
     if found.blocks:
         growth = "1/L" if joins.unchanged else "sigma_w2/L"
         found.notes.append(f"L = {found.blocks} shortcuts: q grows by a factor of up to 1 + {growth} at each")
-    found.notes += _dropouts(run)
+    found.notes += _noises(run)
     return found
 
 
@@ -157,7 +162,7 @@ def example(model: nn.Module) -> Tensor:
         x = torch.randn(2, n, generator=torch.Generator().manual_seed(0)).to(parameter)
         try:
             run = trace(model, x)
-        except Exception:  # whatever the model raises for an input that it is not made for
+        except ValueError:  # an input that it is not made for
             continue
         if run.layers:
             return x
@@ -208,9 +213,11 @@ def _main_activation(readings: list[Activation], phi: Any) -> Activation | None:
     return phi
 
 
-def _hindrance(layer: Layer, calls: Counter[int], owners: Counter[int]) -> str:
+def _hindrance(run: Trace, layer: Layer, calls: Counter[int], owners: Counter[int]) -> str:
     """Why the weights of a layer cannot be drawn, whatever feeds it; empty if they can."""
     module = layer.module
+    if strange := next((each.strange for each in run.layers if each.module is module and each.strange), ""):
+        return strange
     if calls[id(module)] > 1:
         return f"used {calls[id(module)]} times, so that its uses are not independent"
     for name in ("weight", "bias"):
@@ -224,7 +231,9 @@ def _hindrance(layer: Layer, calls: Counter[int], owners: Counter[int]) -> str:
             return f"its {name} is shared with another module"
     if not all(parameter.requires_grad for parameter in module.parameters()):
         return "frozen (requires_grad is False)"
-    return ""
+    if any(parameter.is_complex() for parameter in module.parameters()):
+        return "its weights are complex"
+    return "its parameters are used outside its own call, too" if id(module) in run.borrowed else ""
 
 
 def _mismatch(
@@ -311,10 +320,13 @@ def _is_rectifier(through: Callable[[Tensor], Tensor], phi: Activation | None) -
     return phi is not None and phi.is_homogeneous and phi.name != "linear" and same_function(from_torch(through), phi)
 
 
-def _dropouts(run: Trace) -> list[str]:
+def _noises(run: Trace) -> list[str]:
+    """What is random in training, and off or a mean in the theory."""
     rates = {
         float(node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5))
         for node in run.nodes
         if "dropout" in node.name
     }
-    return [f"dropout of {p:g} raises the variance in training; theory is that of evaluation" for p in rates if p > 0]
+    notes = [f"dropout of {p:g} raises the variance in training" for p in rates if p > 0]
+    notes += ["rrelu draws its slopes in training"] if any(node.name == "rrelu" for node in run.nodes) else []
+    return [f"{note}; theory is that of evaluation" for note in notes]

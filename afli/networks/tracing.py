@@ -7,17 +7,18 @@ that act on every unit alike; composed, these are the activation that a layer's 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from afli.networks.modules import ACTIVATIONS
-from afli.networks.running import is_weight_layer, original, undisturbed
+from afli.networks.running import call, is_weight_layer, leaves, mapped, original, require_values, tensors, undisturbed
 
 __all__ = ["Key", "Layer", "Trace", "trace"]
 
@@ -41,6 +42,7 @@ _WORDS = {
     "pool": "mean sum amax max interpolate upsample upsamplenearest upsamplebilinear",
 }
 KINDS = {name: kind for kind, words in _WORDS.items() for name in words.split()}
+PRODUCTS = {"linear", "conv1d", "conv2d", "conv3d"}
 SUMS = {"add", "radd", "iadd", "sub", "subtract", "rsub", "isub"}
 STILL = {
     "to",
@@ -56,7 +58,8 @@ STILL = {
 Key = tuple[int, int]  # a node and the number of its output
 
 
-class Ref(NamedTuple):
+@dataclass(frozen=True)
+class Ref:
     """An argument that is another node's output."""
 
     key: Key
@@ -81,7 +84,8 @@ class Layer:
 
     name, module: as in `named_modules`. node: the call. mean_square: of its input. source: the value its input comes
     from, and its kind: "input", "weight", "sum", "norm", "pool", "gate", "cat", "part" or "other". phi: the function
-    between that value and the input of this layer, on tensors of any shape, or None if there is none.
+    between that value and the input of this layer, on tensors of any shape, or None if there is none. strange: what the
+    call does besides multiplying the layer's own weight, empty for nothing.
     """
 
     name: str
@@ -91,15 +95,20 @@ class Layer:
     source: Key
     kind: str
     phi: Callable[[Tensor], Tensor] | None
+    strange: str
 
 
 @dataclass
 class Trace:
-    """One run of a model: its layers in order of use, every recorded call, and the nodes that the output comes from."""
+    """One run of a model: its layers in order of use, every recorded call, and the layers that feed no other.
+
+    borrowed: the weight layers (their ids) whose parameters something else than their own call reads.
+    """
 
     layers: list[Layer]
     nodes: list[Node]
     names: dict[int, str]
+    borrowed: set[int]
     heads: set[int] = field(default_factory=set)
 
     def origin(self, key: Key) -> Key:
@@ -137,7 +146,7 @@ class Trace:
                 return self._replay(argument.key, origin, z).clone()  # the function may overwrite it
             return _same_for_all(argument).to(z) if isinstance(argument, Tensor) else argument
 
-        return node.function(*_mapped(value, node.args), **_mapped(value, node.kwargs))
+        return node.function(*mapped(value, node.args), **mapped(value, node.kwargs))
 
     def ancestors(self, key: Key) -> set[Key]:
         """All values that a value was computed from, itself included."""
@@ -158,38 +167,46 @@ class Trace:
 
 
 def trace(model: nn.Module, x: Any) -> Trace:
-    """Run `model` once on the batch `x`, in evaluation mode, and record what it does. `model` is left as it was."""
+    """Run `model` once on the inputs `x`, in evaluation mode, and record what it does. `model` is left as it was.
+
+    Raises ValueError if it does not run on x, or x has no finite values.
+    """
     model = original(model)
-    names = {id(module): name for name, module in model.named_modules()}
-    recorder = _Recorder(names)
+    require_values(x)
+    recorder = _Recorder(model)
     with undisturbed(model), torch.no_grad(), ExitStack() as hooks:
         for module in model.modules():
-            hooks.callback(module.register_forward_pre_hook(recorder.enter, with_kwargs=True).remove)
+            enter = module.register_forward_pre_hook(recorder.enter, with_kwargs=True, prepend=True)
+            hooks.callback(enter.remove)
             hooks.callback(module.register_forward_hook(recorder.leave, with_kwargs=True).remove)
         recorder.add_input(x)
         with recorder:
-            output = model(x)
-    return recorder.finished(output)
+            call(model, x)
+    return recorder.finished()
 
 
 class _Recorder(TorchFunctionMode):
     """Records calls of torch functions that depend on the input."""
 
-    def __init__(self, names: dict[int, str]) -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
-        self.names = names
+        self.names = {id(module): name for name, module in model.named_modules()}
+        layers = [module for module in model.modules() if is_weight_layer(module)]
+        self.owners = {id(parameter): layer for layer in layers for parameter in layer.parameters()}
         self.nodes: list[Node] = []
         self.calls: list[tuple[nn.Module, int, float]] = []
         self.keys: dict[int, Key] = {}
         self.alive: list[Any] = []  # a tensor that lives on keeps its id
         self.stack: list[nn.Module] = []
+        self.strange: dict[int, str] = {}
+        self.borrowed: set[int] = set()
 
     def add_input(self, x: Any) -> None:
         self._add(Node("input", "input", _nothing, (), {}, None, ()), x)
 
     def _add(self, node: Node, output: Any) -> int:
         self.nodes.append(node)
-        for number, tensor in enumerate(_tensors(output)):
+        for number, tensor in enumerate(tensors(output)):
             self.keys[id(tensor)] = (len(self.nodes) - 1, number)
             self.alive.append(tensor)
         return len(self.nodes) - 1
@@ -202,38 +219,67 @@ class _Recorder(TorchFunctionMode):
         self.stack.append(module)
 
     def leave(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> None:
-        """Whatever a module computes unseen (in numpy, or scripted) is one call of it."""
-        self.stack.pop()
-        outside = all(id(tensor) not in self.keys for tensor in _tensors(output))
-        parents = tuple(self.keys[id(t)] for t in _tensors((args, kwargs)) if id(t) in self.keys)
+        """Whatever a module computes unseen (in numpy, say) is one call of it."""
+        while self.stack.pop() is not module:  # one whose forward raised, which the model caught
+            pass
+        if is_weight_layer(module) and self.calls and self.calls[-1][0] is module:
+            node = self.calls[-1][1]
+            if not isinstance(output, Tensor) or self.keys.get(id(output)) != (node, 0):
+                self.strange.setdefault(node, "its output is changed before it leaves, by its forward or a hook")
+        outside = all(id(tensor) not in self.keys for tensor in tensors(output))
+        parents = tuple(self.keys[id(t)] for t in tensors((args, kwargs)) if id(t) in self.keys)
         if outside and parents:
             kind = "pointwise" if isinstance(module, ACTIVATIONS) else "other"
-            references = _mapped(self._reference, args)
+            references = mapped(self._reference, args)
             self._add(Node(kind, type(module).__name__, module, references, {}, module, parents), output)
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        references, named = _mapped(self._reference, args), _mapped(self._reference, kwargs)
-        parents = tuple(r.key for r in _leaves((references, named)) if isinstance(r, Ref))
+        references, named = mapped(self._reference, args), mapped(self._reference, kwargs)
+        parents = tuple(r.key for r in leaves((references, named)) if isinstance(r, Ref))
+        versions = [(t, t._version) for t in tensors((args, kwargs)) if not t.is_inference()]
         output = func(*args, **kwargs)
         module = self.stack[-1] if self.stack else None
-        hidden = any(isinstance(m, ACTIVATIONS) for m in self.stack)
-        if parents and any(True for _ in _tensors(output)) and not hidden:
-            name = _name(func)
-            kind = self._kind(name, module, parents, (references, named))
-            node = self._add(Node(kind, name, func, references, named, module, parents), output)
-            if kind == "weight" and module is not None:
-                values = args[0] if args else kwargs["input"]
-                self.calls.append((module, node, float(values.detach().double().square().mean())))
+        name, returned = _name(func), list(tensors(output))
+        if returned and name != "grad":
+            self._see_borrowed((args, kwargs))
+        if any(isinstance(m, ACTIVATIONS) for m in self.stack):
+            return output
+        if name in PRODUCTS and module is not None and is_weight_layer(module):
+            given = list(args) + [kwargs[key] for key in ("input", "weight", "bias") if key in kwargs]
+            values, weight, *bias = given
+            if not parents:  # the input was made by something that is no torch function
+                parents = ((self._add(Node("other", "values from elsewhere", _nothing, (), {}, None, ()), ()), 0),)
+            node = self._add(Node("weight", name, func, references, named, module, parents), output)
+            self.calls.append((module, node, float(values.detach().abs().double().square().mean())))
+            if not (_is_own(module, "weight", weight) and all(_is_own(module, "bias", b) for b in bias[:1])):
+                self.strange[node] = "its weight is recomputed in its forward"
+            return output
+        self._see_overwritten([t for t, version in versions if t._version != version], name, parents, returned)
+        if parents and returned:
+            kind = self._kind(name, parents, (references, named))
+            self._add(Node(kind, name, func, references, named, module, parents), output)
         return output
 
-    def _kind(self, name: str, module: nn.Module | None, parents: tuple[Key, ...], arguments: Any) -> str:
-        if name in ("linear", "conv1d", "conv2d", "conv3d") and module is not None and is_weight_layer(module):
-            return "weight"
+    def _see_borrowed(self, arguments: Any) -> None:
+        for tensor in tensors(arguments):
+            owner = self.owners.get(id(tensor))
+            if owner is not None and owner not in self.stack:
+                self.borrowed.add(id(owner))
+
+    def _see_overwritten(self, changed: list[Tensor], name: str, parents: tuple[Key, ...], returned: Any) -> None:
+        """Whatever shares its memory with a tensor that was changed in place, but is not what the call returned."""
+        places = {tensor.untyped_storage().data_ptr() for tensor in changed}
+        for tensor in list(self.alive) if places else ():
+            if tensor.untyped_storage().data_ptr() in places and not any(tensor is each for each in returned):
+                self._add(Node("other", f"{name} in place", _nothing, (), {}, None, parents), tensor)
+
+    def _kind(self, name: str, parents: tuple[Key, ...], arguments: Any) -> str:
         kind = "pool" if "pool" in name else KINDS.get(name, "other")
         if kind == "pointwise" and len({self._path(parent) for parent in parents}) > 1:
-            return "sum" if name in SUMS else "gate"
-        constants = [a for a in _leaves(arguments) if isinstance(a, Tensor)]
+            weighted = arguments[1].get("alpha", 1) != 1  # torch.add(x, y, alpha=0.5)
+            return "sum" if name in SUMS and not weighted else "gate"
+        constants = [a for a in leaves(arguments) if isinstance(a, Tensor)]
         if kind == "pointwise" and any(_varies(a) for a in constants):
             return "other"  # not the same function for every unit
         return kind
@@ -247,15 +293,14 @@ class _Recorder(TorchFunctionMode):
             key = node.parents[0]
         return key, tuple(moves)
 
-    def finished(self, output: Any) -> Trace:
-        found = Trace([], self.nodes, self.names)
+    def finished(self) -> Trace:
+        found = Trace([], self.nodes, self.names, self.borrowed)
         for module, node, mean_square in self.calls:
             key = self.nodes[node].parents[0]
             source = found.origin(key)
-            kind = self.nodes[source[0]].kind
-            found.layers.append(
-                Layer(self.names.get(id(module), ""), module, node, mean_square, source, kind, found.phi(key, source))
-            )
+            kind, name, strange = self.nodes[source[0]].kind, self.names.get(id(module), ""), self.strange.get(node, "")
+            phi = found.phi(key, source)
+            found.layers.append(Layer(name, module, node, mean_square, source, kind, phi, strange))
         used = {key[0] for layer in found.layers for key in found.ancestors(self.nodes[layer.node].parents[0])}
         found.heads = {layer.node for layer in found.layers} - used
         return found
@@ -269,7 +314,12 @@ def _name(func: Any) -> str:
     name = getattr(func, "__name__", type(func).__name__)
     if name == "__get__":  # a property of tensors
         name = getattr(getattr(func, "__self__", None), "__name__", name)
-    return name.replace("_", "")
+    return name.replace("_", "").removeprefix("special")  # torch.special.erf is torch.erf
+
+
+def _is_own(module: nn.Module, name: str, value: Any) -> bool:
+    """Whether a value is the parameter of a layer, or what its parametrisation or an old-style hook makes of that."""
+    return value is module.__dict__.get(name, module._parameters.get(name)) or parametrize.is_parametrized(module, name)
 
 
 def _varies(constant: Tensor) -> bool:
@@ -279,31 +329,3 @@ def _varies(constant: Tensor) -> bool:
 
 def _same_for_all(constant: Tensor) -> Tensor:
     return constant.flatten()[0].detach() if constant.numel() else constant
-
-
-def _mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The tree of lists, tuples and dictionaries with `function` applied to its leaves."""
-    if isinstance(tree, Ref):
-        return function(tree)
-    if isinstance(tree, list | tuple):
-        values = [_mapped(function, branch) for branch in tree]
-        return type(tree)(values) if type(tree) in (list, tuple) else tuple(values)
-    if isinstance(tree, dict):
-        return {key: _mapped(function, branch) for key, branch in tree.items()}
-    return function(tree)
-
-
-def _leaves(tree: Any) -> Iterator[Any]:
-    if isinstance(tree, list | tuple) and not isinstance(tree, Ref):
-        branches: Iterable[Any] = tree
-    elif isinstance(tree, dict):
-        branches = tree.values()
-    else:
-        yield tree
-        return
-    for branch in branches:
-        yield from _leaves(branch)
-
-
-def _tensors(tree: Any) -> Iterator[Tensor]:
-    return (leaf for leaf in _leaves(tree) if isinstance(leaf, Tensor))

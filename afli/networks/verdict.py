@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from afli import meanfield as mf
 from afli.errors import ConvergenceError
 from afli.networks import measure
 from afli.networks.recognise import from_torch
-from afli.networks.running import NORMS, original
+from afli.networks.running import NORMS, original, tensors
 from afli.networks.tracing import Layer, Trace, trace
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class Diagnosis:
         return figure
 
 
-def diagnose(model: nn.Module, x: Tensor, *, training: bool = False) -> Diagnosis:
+def diagnose(model: nn.Module, x: Any, *, training: bool = False) -> Diagnosis:
     """Say whether signals and gradients get through a model, and what to do if they do not.
 
     Parameters
@@ -100,7 +100,7 @@ def diagnose(model: nn.Module, x: Tensor, *, training: bool = False) -> Diagnosi
     model
         Any model that uses nn.Linear layers or convolutions. It is run in evaluation mode and left as it was.
     x
-        A batch of at least two different inputs; a few dozen are enough.
+        A batch of at least two different inputs, as for `preactivations`; a few dozen are enough.
     training
         Run it in training mode.
 
@@ -135,7 +135,7 @@ def diagnose(model: nn.Module, x: Tensor, *, training: bool = False) -> Diagnosi
         }
     )
     rows = rows.assign(**_theory(trace(model, x), rows, training))
-    own = measure.mean_correlation(x) if x.is_floating_point() else float("nan")
+    own = measure.mean_correlation(x) if isinstance(x, Tensor) and x.is_floating_point() else float("nan")
     normalised = any(isinstance(module, NORMS) for module in original(model).modules())
     found = list(_findings(rows, own, normalised))
     return Diagnosis(
@@ -153,27 +153,32 @@ def per_layer(level: np.ndarray) -> float:
 
 
 def _gradients(run: measure.Run) -> list[float]:
-    """Root mean square length of the gradient of random projections of the output, relative to the last layer's."""
-    output = _first_tensor(run.output)
-    if output is None or not output.requires_grad:
-        return [float("nan")] * len(run.layers)
+    """Root mean square length of the gradient of random projections of the output, relative to the last layer's.
+
+    NaN for a layer that no gradient reaches. The output is the last layer's where the model returns no tensors.
+    """
+    outputs = [each for each in tensors(run.output) if each.is_floating_point()] or run.layers[-1:]
+    outputs = [each for each in outputs if each.requires_grad]
     generator, squares = torch.Generator().manual_seed(0), np.zeros(len(run.layers))
     for _ in range(PROBES):
-        direction = torch.randn(output.shape, generator=generator, dtype=torch.float64).to(output)
-        found = torch.autograd.grad(output, run.layers, direction, retain_graph=True, allow_unused=True)
-        squares += [float("nan") if g is None else float(g.double().square().sum() / len(g)) for g in found]
+        directions = [torch.randn(each.shape, generator=generator, dtype=torch.float64).to(each) for each in outputs]
+        squares += [
+            float("nan") if g is None else float(g.double().square().sum() / len(g))
+            for g in _pulled(outputs, run.layers, directions)
+        ]
     level = np.sqrt(squares)
     known = level[np.isfinite(level)]
     with np.errstate(all="ignore"):
         return list(level / known[-1]) if len(known) else list(level)
 
 
-def _first_tensor(output: Any) -> Tensor | None:
-    """The first floating-point tensor among a model's outputs."""
-    if isinstance(output, Tensor):
-        return output if output.is_floating_point() else None
-    values = output.values() if isinstance(output, dict) else output if isinstance(output, list | tuple) else ()
-    return next((found for value in values if (found := _first_tensor(value)) is not None), None)
+def _pulled(outputs: list[Tensor], layers: list[Tensor], directions: list[Tensor]) -> Sequence[Tensor | None]:
+    if not outputs:
+        return [None] * len(layers)
+    try:
+        return torch.autograd.grad(outputs, layers, directions, retain_graph=True, allow_unused=True)
+    except RuntimeError as error:
+        raise ValueError(f"autograd cannot differentiate the model: {error}") from error
 
 
 def _findings(table: pd.DataFrame, own: float, normalised: bool) -> Iterator[tuple[str, str]]:
@@ -191,6 +196,12 @@ def _findings(table: pd.DataFrame, own: float, normalised: bool) -> Iterator[tup
     if len(silent):
         yield f"preactivations are zero from {at(silent[0])}", "larger weights, or an activation that does not die"
         return
+    unreached = table["name"][table["gradient"].isna()]
+    if len(unreached):
+        yield (
+            f"no gradient of the output reaches {', '.join(unreached)}",
+            "a forward pass without detach and no_grad",
+        )
     alike = np.flatnonzero(table["rho"] > ALIKE)
     if len(alike) and not own > ALIKE:
         remedy = "the edge of chaos with small biases (edge_of_chaos_ with x), a wider linear interval, or shortcuts"
@@ -226,7 +237,8 @@ def _theory(run: Trace, table: pd.DataFrame, training: bool) -> dict[str, list[f
     number = {layer.node: i for i, layer in enumerate(run.layers)}
     for i, layer in enumerate(run.layers):
         below = number.get(layer.source[0])
-        if training or below is None or len(run.layers) != len(table):
+        plain = not layer.strange and (below is None or not run.layers[below].strange)
+        if training or below is None or not plain or [each.name for each in run.layers] != table["name"].tolist():
             continue
         at = [
             table[name][below] if np.isnan(known[below]) else known[below] for name, known in (("q", q), ("rho", rho))
