@@ -66,7 +66,7 @@ def from_torch(phi: Any, *, name: str | None = None) -> Activation:
     f = _on_numpy(phi)
     try:
         values, again = f(GRID), f(GRID)
-        one_by_one = np.array([float(f(GRID[i : i + 1])[0]) for i in (0, 100, 200)])
+        one_by_one = np.array([f(GRID[i : i + 1])[0] for i in (0, 100, 200)])
     except (RuntimeError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise ValueError(f"{label} must map a tensor of any shape to one of the same shape, unit by unit") from error
     if np.iscomplexobj(values) or not np.isfinite(values).all():
