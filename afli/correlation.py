@@ -202,8 +202,7 @@ def _agrees(series: tuple[Array, Array], phi: Activation, q: float, side: int, h
     at = np.asarray(q)
     known = [(1.0, (float(moments.mean(phi, at)) ** 2 / q, float(moments.slope_power(phi, at, 1)) ** 2))]
     square, slope2 = float(moments.square(phi, at)) / q, float(moments.slope_power(phi, at, 2))
-    if side == 1:
-        known.append((-1.0, (square, slope2)))
+    known.append((-1.0, (square, slope2) if side == 1 else _mirrored(phi, q)))
     layer = float(layer_of(phi, q))
     psi = layer * np.sinh(0.5 * np.arcsinh(0.5 * np.pi / layer) * (1 - 0.31))
     finer = halvings + int(psi < _hermite(phi, q, halvings).from_angle)  # of two routes the other, of one a finer rule
@@ -216,6 +215,16 @@ def _agrees(series: tuple[Array, Array], phi: Activation, q: float, side: int, h
         for x, values in known
         for p, right, size in zip(series, values, (square, slope2), strict=True)
     )
+
+
+def _mirrored(phi: Activation, q: float) -> tuple[float, float]:
+    """(E phi phi / q, E phi' phi') at rho = -1, where U2 = -U1."""
+    kinks = tuple(sorted({*phi.kinks, *(-d for d in phi.kinks)}))
+    f, df = (
+        float(gaussian.expectation(lambda u, g=g: g(u) * g(-u), q, kinks=kinks, scale=phi.scale))  # type: ignore[misc]
+        for g in (phi.function, phi.derivative)
+    )
+    return f / q, df
 
 
 def _samples(phi: Activation, q: float, side: int, degree: int, index: NDArray[np.intp], halvings: int) -> Array:

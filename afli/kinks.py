@@ -49,12 +49,15 @@ class Survey:
         Where no polynomial fits on a side: a vertical tangent, say.
     length
         The shortest window that had to be cut out, at most the unit: f is smooth over that length.
+    seen
+        The points at which f was looked at in the end: the nodes of every window.
     """
 
     kinks: tuple[float, ...]
     jumps: tuple[float, ...]
     rough: tuple[float, ...]
     length: float
+    seen: Array
 
 
 def survey(f: Function, declared: tuple[float, ...] = (), unit: float = 1.0) -> Survey:
@@ -84,7 +87,7 @@ def survey(f: Function, declared: tuple[float, ...] = (), unit: float = 1.0) -> 
     found["jump"] += [z for z, kind in kinds.items() if kind == "jump"]
     found["rough"] += _rough_beside(f, leaves, everything, unit)
     kinks, jumps, rough = (tuple(sorted(set(points))) for points in found.values())
-    return Survey(kinks, jumps, rough, unit if rough else length)
+    return Survey(kinks, jumps, rough, unit if rough else length, _nodes(leaves.left, leaves.right).ravel())
 
 
 def _rough_beside(f: Function, leaves: _Leaves, known: Array, unit: float) -> list[float]:
@@ -158,10 +161,15 @@ def _size(f: Function, unit: float) -> float:
 
 def _series(f: Function, left: Array, right: Array) -> tuple[Array, Array]:
     """Values at the nodes and Chebyshev coefficients in each window, one row each."""
-    z = 0.5 * (left + right)[:, None] + 0.5 * (right - left)[:, None] * _NODES
+    z = _nodes(left, right)
     with np.errstate(all="ignore"):
         values = f(z.ravel()).reshape(z.shape)
         return values, values @ _FIT.T
+
+
+def _nodes(left: Array, right: Array) -> Array:
+    """Those of the polynomial in each window, one row each."""
+    return np.asarray(0.5 * (left + right)[:, None] + 0.5 * (right - left)[:, None] * _NODES)
 
 
 def _fits(f: Function, left: Array, right: Array, floor: float) -> NDArray[np.bool_]:

@@ -359,12 +359,24 @@ class MeanField:
         """rho*: the attracting fixed point of R in [0, 1]. It is 1 in the ordered phase and on the edge, less in chaos.
 
         R is convex on [0, 1], so in chaos Newton's iteration climbs to rho* without overshooting. Accuracy
-        1e-10.
+        1e-10; where R is nearly the identity, with h = 1 - R'(rho*), it is 1e-14 (1 - rho*) / h if that is more.
+
+        Raises
+        ------
+        ConvergenceError
+            If so little is left of h that six digits of rho* cannot be had (sin at sigma_w2 = 1 + 1e-6, say).
         """
         if self.chi1 <= 1.0 + ROUNDING:
             return 1.0
         start = np.array([self.sigma_b2 / self.q])
-        return float(newton_from_the_left(lambda r, _: (self._gap(r), self._slope_minus_one(r)), start)[0])
+        rho = newton_from_the_left(lambda r, _: (self._gap(r), self._slope_minus_one(r)), start)
+        left = -float(self._slope_minus_one(rho)[0])
+        if self.phi.piece_slopes is None and 1e-14 * (1 - rho[0]) > 1e-6 * left:  # rounding of R over its slope
+            raise ConvergenceError(
+                f"rho* of {self} is near {rho[0]:.3g}, but not known to six digits: R is the identity there to "
+                f"{left:.1g}"
+            )
+        return float(rho[0])
 
     @quiet_underflow
     def correlation_trajectory(self, rho0: float | Many, depth: int) -> Array:

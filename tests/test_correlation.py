@@ -141,3 +141,10 @@ def test_pieces_of_very_different_lengths():
     phi = odd_piecewise_linear([1.0, 1.001, 2.0], [1.0, -1.0, 0.5, 0.0])
     curve = correlation.PriceCurve(phi, 1.0)
     np.testing.assert_allclose(curve.value(RHO), brute_force(phi, phi, 1.0, RHO), atol=1e-12)
+
+
+def test_an_even_function_has_opposite_slopes_at_both_ends() -> None:
+    """R(-rho) = R(rho): at rho = -1 too the series is held to a known value."""
+    net = mf.MeanField(act.from_callable(lambda z: np.exp(-75 * z * z)), sigma_w2=4.0, sigma_b2=0.0)
+    assert net.correlation_slope(-1.0) == pytest.approx(-net.correlation_slope(1.0), rel=1e-11)
+    assert net.correlation_map(-1.0) == pytest.approx(1.0, abs=1e-12)

@@ -309,3 +309,49 @@ def test_waves_of_more_windows_than_are_looked_at_have_no_kinks():
     found = kink_search.survey(lambda z: np.sin(2000 * z))
     assert found.kinks == found.jumps == found.rough == ()
     assert 1e-4 < found.length < 1e-2
+
+
+# --- Straight, or nearly ---
+
+BUMPS = {
+    "beside 0": lambda z: z + 0.5 * z * np.exp(-z * z / 2),
+    "narrow": lambda z: z * np.exp(-10 * z * z),
+    "one-sided": lambda z: np.where(z > 0, z - z * np.exp(-z * z), 0.0),
+    "at 8": lambda z: z + np.exp(-((z - 8) ** 2)),
+    "at 61, on clip": lambda z: np.clip(z, -1, 1) + np.exp(-((z - 61) ** 2)),
+    "beyond 100": lambda z: np.maximum(z, 0) + np.maximum(0, 50 - np.abs(z - 250)),
+}
+
+
+@pytest.mark.parametrize("name", BUMPS)
+def test_a_bump_is_never_taken_for_a_straight_piece(name: str) -> None:
+    assert act.from_callable(BUMPS[name]).piece_slopes is None
+
+
+def test_a_function_that_looks_straight_at_a_few_points_has_its_own_variance_and_slope() -> None:
+    phi = act.from_callable(BUMPS["beside 0"])
+    # E (Z + Z e^(-Z^2/2) / 2)^2 and E of the squared derivative, by mpmath
+    assert mf.variance_map(phi, 1.0, sigma_w2=1.0, sigma_b2=0.0) == pytest.approx(1.4016659130257, rel=1e-12)
+    assert mf.chi1(phi, 1.0, sigma_w2=1.0) == pytest.approx(1.4497784354582, rel=1e-11)
+    narrow = act.from_callable(BUMPS["narrow"])
+    assert mf.variance_map(narrow, 1.0, sigma_w2=1.0, sigma_b2=0.0) == pytest.approx(41**-1.5, rel=1e-11)
+    with pytest.raises(ValueError, match="must be straight between its kinks"):
+        act.from_callable(BUMPS["beside 0"], piecewise_linear=True)
+    right = act.from_callable(lambda z: z * (1 + np.exp(-z * z)), lambda z: 1 + np.exp(-z * z) * (1 - 2 * z * z))
+    assert right.piece_slopes is None
+
+
+def test_a_clip_far_outside_a_tiny_scale_is_seen() -> None:
+    with pytest.raises(ValueError, match="derivative of custom"):
+        act.from_callable(lambda z: np.clip(z, -0.5, 0.5), scale=1e-8)
+
+
+@pytest.mark.parametrize("factor", [1 + 9e-8, 1 - 5e-9])
+def test_a_derivative_that_is_slightly_off_is_refused(factor: float) -> None:
+    with pytest.raises(ValueError, match="df must be the derivative of f"):
+        act.from_callable(np.tanh, lambda z: factor / np.cosh(z) ** 2)
+
+
+def test_whatever_f_raises_is_told_with_its_argument() -> None:
+    with pytest.raises(TypeError, match=r"OverflowError: math range error \(arguments up to 1000"):
+        act.from_callable(np.vectorize(lambda z: math.log1p(math.exp(z))))

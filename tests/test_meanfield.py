@@ -625,3 +625,16 @@ def test_a_bias_variance_too_small_for_a_float_is_refused(phi):
 def test_where_there_is_no_fixed_point_the_reason_is_given(build, reason):
     with pytest.raises(NoFixedPointError, match=reason):
         build()
+
+
+def test_rho_star_of_a_nearly_linear_network_has_the_digits_that_it_says_or_none() -> None:
+    """sin at sigma_w2 = 1 + e and sigma_b2 = e^3 / 100: rho* by closed forms at 50 digits."""
+    net = mf.MeanField(act.sin(), sigma_w2=1 + 1e-3, sigma_b2=1e-11)
+    left = 1 - net.correlation_slope(net.correlation_fixed_point())
+    with mpmath.workdps(50):
+        w, b, exp = mpmath.mpf(1 + 1e-3), mpmath.mpf(1e-11), mpmath.exp
+        q = mpmath.findroot(lambda v: w * (1 - exp(-2 * v)) / 2 + b - v, 1e-3)
+        exact = mpmath.findroot(lambda r: (w * exp(-q) * mpmath.sinh(q * r) + b) / q - r, 0.0568)
+    assert abs(net.correlation_fixed_point() - float(exact)) <= 1e-14 / left
+    with pytest.raises(ConvergenceError, match="not known to six digits"):
+        mf.MeanField(act.sin(), sigma_w2=1 + 1e-5, sigma_b2=1e-17).correlation_fixed_point()
