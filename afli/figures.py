@@ -829,7 +829,9 @@ def live_path(
     for label, mark in marks.items():
         x, y = place(mark)
         fixed += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="#D55E00"/>'
-        fixed += f'<text x="{x + 12:.1f}" y="{y - 10:.1f}" fill="currentColor" font-size="15">{label}</text>'
+        aside, anchor = (-12, "end") if x < 320 else (12, "start")  # away from the middle, where the path runs
+        at = f'x="{x + aside:.1f}" y="{y + (-10 if y < 175 else 22):.1f}" text-anchor="{anchor}"'
+        fixed += f'<text {at} fill="currentColor" font-size="15">{label}</text>'
     return _live(
         {value: path(points) for value, points in frames.items()},
         fixed + _tick_labels(*xlim, *ylim, xlabel, ylabel),

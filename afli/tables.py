@@ -25,11 +25,13 @@ __all__ = ["HEADS", "MISSING", "Html", "Table", "table", "use_for_pandas"]
 
 MISSING = "–"  # in place of what a row does not have
 
-# How columns that have a name in the code are headed.
+# How columns that have a name in the code are headed: with a word, since a formula alone is no head to a screen reader.
 HEADS = {
-    "sigma_b2": r"$\sigma_b^2$", "sigma_w2": r"$\sigma_w^2$", "q": "$q^*$", "q*": "$q^*$", "a": "$a$", "rho": r"$\rho$",
-    "chi1": r"$\chi_1$", "V'(q*)": "$V'(q^*)$", "R(0)": "$R(0)$", "a / sqrt(q*)": r"$a/\sqrt{q^*}$",
-    "phi": "activation", "sigma_b2 L / a^2": r"$\sigma_b^2 L/a^2$", "sigma_b2 L / q*": r"$\sigma_b^2 L/q^*$",
+    "sigma_b2": r"bias variance $\sigma_b^2$", "sigma_w2": r"weight variance $\sigma_w^2$", "q": "variance $q^*$",
+    "q*": "variance $q^*$", "a": "radius $a$", "rho": r"correlation $\rho$", "chi1": r"slope $\chi_1$",
+    "V'(q*)": "slope $V'(q^*)$", "R(0)": "correlation $R(0)$", "a / sqrt(q*)": r"ratio $a/\sqrt{q^*}$",
+    "phi": "activation",
+    "sigma_b2 L / a^2": r"ratio $\sigma_b^2 L/a^2$", "sigma_b2 L / q*": r"ratio $\sigma_b^2 L/q^*$",
     "q* there": "$q^*$ there", "lead over a = 1": "lead over $a = 1$", "lead of a = 10": "lead of $a = 10$",
     "ms_per_network_step": "ms for a step of one network",
 }  # fmt: skip
@@ -157,7 +159,7 @@ def use_for_pandas() -> None:
 
 
 def _heading(name: Any) -> str:
-    text = name if isinstance(name, str) else _text(name, None)
+    text = np.format_float_positional(name, trim="-") if isinstance(name, float) else str(name)
     return markup(HEADS.get(text, text.replace("_", " ") if " " not in text and "$" not in text else text))
 
 

@@ -26,9 +26,9 @@ def frame():
     return pd.DataFrame(rows).set_index(["depth", "phi"])
 
 
-def test_headings_are_formulas_and_scoped(frame):
+def test_headings_have_words_and_formulas_and_are_scoped(frame):
     shown = tables.table(frame, "Three $\\phi$.")._repr_html_()
-    assert r'<th scope="col" class="number">\(q^*\)</th>' in shown
+    assert r'<th scope="col" class="number">variance \(q^*\)</th>' in shown
     assert '<th rowspan="2" scope="rowgroup">20</th><th scope="row">ReLU</th>' in shown
     assert r"<caption>Three \(\phi\).</caption>" in shown
     assert "<th></th>" not in shown  # a heading without words cannot be read out
@@ -46,7 +46,7 @@ def test_numbers_of_a_column_have_equally_many_decimals_and_nan_is_a_dash(frame)
 def test_columns_with_a_name_are_headed_by_it():
     wide = pd.DataFrame([[0.5, -0.25]], columns=pd.Index([5, 10], name="sigma_b2"))
     shown = tables.Table(wide)._repr_html_()
-    assert r'<th colspan="2" scope="colgroup">\(\sigma_b^2\)</th>' in shown
+    assert r'<th colspan="2" scope="colgroup">bias variance \(\sigma_b^2\)</th>' in shown
     assert "−0.250" in shown
     assert '<th scope="row">' not in shown  # the rows are only counted
 
