@@ -1,11 +1,13 @@
 """One thread, repeatable property tests, and the worst errors against the oracle at the end of a run."""
 
 import os
+import signal
 
 for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Contended threads are many times slower, and with one thread results are equal bit for bit.
     os.environ.setdefault(name, "1")
 
+from collections.abc import Iterator  # noqa: E402
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
@@ -25,6 +27,18 @@ def pytest_configure(config: pytest.Config) -> None:
 def worst_errors(request: pytest.FixtureRequest) -> dict[tuple[str, str], tuple[float, float]]:
     """(quantity, class of activation) -> (worst error seen, tolerance); printed when the run ends."""
     return request.config.stash[WORST_ERRORS]
+
+
+@pytest.fixture
+def signals_of_a_shell() -> Iterator[None]:
+    """SIGINT and SIGHUP as in a terminal: tests that were started in the background, or by nohup, ignore them."""
+    shell = {signal.SIGINT: signal.default_int_handler}
+    if hasattr(signal, "SIGHUP"):
+        shell[signal.SIGHUP] = signal.SIG_DFL
+    before = {number: signal.signal(number, handler) for number, handler in shell.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

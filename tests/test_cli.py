@@ -55,6 +55,7 @@ def test_check_without_a_claim_lists_them():
     assert "$" not in text  # formulas are plain in a terminal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("written", ["LEMMA-3.3", "Lemma 3.3", "eq-3", "EQ-21"])
 def test_a_claim_is_found_in_capitals_with_a_space_and_by_its_former_id(written):
     code, text = afli("check", written)

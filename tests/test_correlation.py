@@ -127,6 +127,7 @@ def test_kinks_too_close_for_the_variance_are_reported():
         correlation.ChebyshevCurve(phi, 1.0)
 
 
+@pytest.mark.slow
 def test_a_kink_that_was_not_declared_is_reported():
     name = (("name", "clip that hides its kinks"),)
     phi = act.Activation("custom", name, lambda z: np.clip(z, -1, 1), lambda z: (np.abs(z) < 1) * 1.0)

@@ -29,6 +29,7 @@ def test_the_slip_in_the_derivative_of_elu_gives_the_printed_fixed_points() -> N
     assert found == pytest.approx([0.866, 1.506, 2.131, 3.357], abs=5e-4)
 
 
+@pytest.mark.slow
 def test_iterating_until_a_step_is_short_gives_the_printed_fixed_points() -> None:
     numbers = departures.measured()
     assert numbers["stops_1"] == pytest.approx(0.63217251, abs=5e-9)

@@ -78,6 +78,7 @@ def train_with_autograd(network, member: Member, data: Tensors, order: torch.Ten
     return float(np.mean(losses))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("name", EVERY)
 def test_ten_steps_equal_autograd_to_twelve_digits(name, weights):

@@ -139,6 +139,7 @@ def test_the_last_epoch_is_always_recorded():
     assert small(epochs=7, record=(0, 2)).record == (0, 2, 7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("profile", experiments.PROFILES)
 @pytest.mark.parametrize("preset", experiments.PRESETS)
 def test_presets_are_grids_of_different_networks_that_all_have_an_edge_of_chaos(preset, profile):
@@ -169,6 +170,7 @@ def test_shards_are_a_partition():
         grid.shard(4, 3)
 
 
+@pytest.mark.slow
 def test_listing_presets_needs_neither_torch_nor_pandas():
     code = (
         "import sys; from afli import experiments; experiments.grid('fig7', 'paper');"
@@ -194,6 +196,7 @@ def test_a_network_learns_and_its_row_says_so(digits):
     assert (row["a"], row["phi"], row["device"], row["arithmetic"]) == (5.0, "shtanh(a=5)", "cpu", "float32")
 
 
+@pytest.mark.slow
 def test_rows_are_a_function_of_the_settings_whatever_the_chunk(digits):
     grid = small_grid(record=(0, 1, 2))
     together = experiments.train(grid.experiments, digits)
@@ -302,6 +305,7 @@ def test_a_second_run_finds_nothing_to_do(tmp_path):
     assert not list(tmp_path.glob("*.checkpoints/*"))
 
 
+@pytest.mark.slow
 def test_a_limited_run_and_its_continuation_equal_one_run(tmp_path):
     grid = small_grid()
     report = quiet(grid, tmp_path / "parts", limit=5)
@@ -334,6 +338,7 @@ class CountedTests:
 
 
 @pytest.mark.parametrize("how", ["budget", signal.SIGTERM, signal.SIGINT])
+@pytest.mark.usefixtures("signals_of_a_shell")
 def test_a_stop_in_the_middle_of_a_chunk_is_clean_and_resumed(tmp_path, monkeypatch, how):
     grid = Grid("test", "small", tuple(small(trial=i, epochs=4, record=(0, 1, 2, 3)) for i in range(8)))
     quiet(grid, tmp_path / "whole")
@@ -501,6 +506,7 @@ def copy_of_afli(tmp_path):
     return copy
 
 
+@pytest.mark.slow
 def test_the_code_hash_is_of_what_the_training_imports():
     modules = provenance.result_modules()
     imported = subprocess.run(
@@ -513,6 +519,7 @@ def test_the_code_hash_is_of_what_the_training_imports():
         assert {other for other in followed if other in imported} <= {*modules, "afli.data"}, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", provenance.result_modules())
 def test_the_code_hash_is_of_meaning(copy_of_afli, module):
     before = provenance._hash(provenance.result_modules(copy_of_afli))
@@ -607,6 +614,7 @@ def test_a_table_without_a_manifest_is_not_continued(tmp_path):
         quiet(small_grid(), tmp_path)
 
 
+@pytest.mark.slow
 def test_merging_shards_gives_the_table_of_one_machine(tmp_path):
     grid = experiments.grid("fig7", "smoke")
     for index in (1, 2):
@@ -641,6 +649,7 @@ def test_merging_refuses_conflicts_and_writes_nothing(tmp_path):
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_merging_never_loses_a_table_that_is_there_already(tmp_path):
     name = "fig8-smoke-digits"
     grid = experiments.grid("fig8", "smoke")
@@ -674,6 +683,7 @@ def test_merging_waits_for_no_other_writer_for_long(tmp_path, monkeypatch):
     assert (tmp_path / f"{name}.parquet").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_shards_in_one_folder_make_the_table_of_one_run(tmp_path):
     grid, name = experiments.grid("fig7", "smoke"), "fig7-smoke-digits"
     reports = [quiet(grid.shard(index, 2), tmp_path / "shared") for index in (2, 1)]

@@ -87,6 +87,7 @@ def test_the_package_names_every_public_module_and_loads_it_when_it_is_used():
         afli.nothing  # noqa: B018
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("heavy", ["torch", "matplotlib", "pandas", "IPython"])
 @pytest.mark.parametrize("module", ["afli", "afli.claims"])
 def test_theory_loads_nothing_heavy(module: str, heavy: str):

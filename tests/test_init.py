@@ -67,6 +67,7 @@ def test_both_kinds_of_weights_come_from_the_same_normal_numbers():
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize(
     ("phi", "sigma_b2"),
@@ -246,6 +247,7 @@ def test_shortcuts_that_carry_the_sum_on_let_q_and_the_gradient_grow_by_1_over_l
     assert float(gradient.square().mean()) == pytest.approx(variance, rel=0.05)
 
 
+@pytest.mark.slow
 def test_shortcuts_through_a_rectifier_let_q_grow_by_at_most_sigma_w2_over_l_a_block():
     blocks, width = 10, 400
     modules = [nn.Linear(width, width), nn.ReLU(), *[PostActivation(width) for _ in range(blocks)]]

@@ -69,6 +69,7 @@ def test_images_are_a_fixed_shuffle_of_centred_inputs(images: kernel_maps.Images
         kernel_maps.Images(DIGITS, 1438)
 
 
+@pytest.mark.slow
 def test_a_stopped_table_goes_on_and_another_one_is_refused(tmp_path) -> None:
     settings = kernel_maps.Settings(images=60)
     path, missing = kernel_maps.run(DIGITS, settings, tmp_path, depths=[2], budget=0)
@@ -106,6 +107,7 @@ def copied(table, tmp_path) -> Path:
     return tmp_path / table.name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("column", ["q", "sigma_w2", "diagonal"])
 def test_a_row_that_the_theory_does_not_give_is_refused(column, copied) -> None:
     rows, _ = kernel_maps.load(copied)
@@ -115,6 +117,7 @@ def test_a_row_that_the_theory_does_not_give_is_refused(column, copied) -> None:
         kernel_maps.load(copied)
 
 
+@pytest.mark.slow
 def test_a_damaged_table_is_refused_and_never_read_as_other_numbers(copied) -> None:
     rows, _ = kernel_maps.load(copied)
     whole, refused = copied.read_bytes(), 0
@@ -132,6 +135,7 @@ def test_a_damaged_table_is_refused_and_never_read_as_other_numbers(copied) -> N
         kernel_maps.load(copied)
 
 
+@pytest.mark.slow
 def test_the_command_says_what_it_did(tmp_path) -> None:
     arguments = ["kernel", "--images", "40", "--depths", "1", "--out", str(tmp_path)]
     runner = CliRunner()

@@ -80,6 +80,7 @@ def test_erf_is_the_arc_sine_kernel() -> None:
         np.testing.assert_allclose(kernels.ntk(net, rho, depth, **SIZE, parametrisation="ntk"), theta, rtol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("phi", CRITICAL, ids=label)
 def test_the_diagonal_is_the_sum_of_what_each_layer_adds(phi: act.Activation) -> None:
     """On the edge of chaos R'(1) = 1: depth times the mean square of the activations."""
@@ -109,6 +110,7 @@ def test_a_large_linear_radius_gives_an_affine_kernel() -> None:
     assert bends[-1] < 0.01
 
 
+@pytest.mark.slow
 @given(phi=family_members(), sigma_b2=bias_variances, rho=correlations)
 def test_nngp_is_the_correlation_trajectory(phi: act.Activation, sigma_b2: float, rho: float) -> None:
     net = mf.edge_of_chaos(phi, sigma_b2=sigma_b2)
@@ -163,6 +165,7 @@ def sampled_kernels(net: mf.MeanField, x: Any, depth: int, width: int, weights: 
     return nngp, tangent
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", ["orthogonal", "gaussian"])
 @pytest.mark.parametrize("phi", [act.shtanh(a=2.0), act.tanh(), act.relu()], ids=label)
 def test_wide_random_networks_have_these_kernels(phi: act.Activation, weights: str) -> None:

@@ -543,6 +543,7 @@ def test_an_ordered_network_has_its_fixed_point_wherever_it_lies(phi, sigma_b2):
     assert net.q == pytest.approx(sigma_b2 / (1 - sigma_w2 * growth), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_weights_that_leave_the_range_of_a_float_are_no_growth_without_bound():
     for phi in (HARD_TANH, TANH, act.sigmoid()):
         with pytest.raises(ConvergenceError, match=r"sigma_w2 = 1e\+308 leaves the range of a float"):

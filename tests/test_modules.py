@@ -150,6 +150,7 @@ def test_shtanh_has_derivatives_of_first_and_second_order_in_z_and_in_a(module):
     assert torch.autograd.gradgradcheck(lambda z, a: of_both(z, a) ** 2, (z, module.a))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("module", shtanhs(), ids=repr)
 def test_shtanh_compiles_exports_and_maps(module):
     x = torch.randn(4, 5)

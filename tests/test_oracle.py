@@ -264,6 +264,7 @@ RECOMPUTED = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("r", RECOMPUTED, ids=lambda r: "-".join(str(r[k]) for k in ("kind", "act", "y") if k in r))
 def test_records_can_be_recomputed_to_the_digits_stored(generate, r):
     for field, value in generate.KINDS[r["kind"]](r).items():

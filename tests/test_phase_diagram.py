@@ -122,6 +122,7 @@ def test_what_is_out_of_reach_of_the_quadrature_costs_its_cell_and_no_other():
     assert diagram.rho[0, 0] == pytest.approx(alone.correlation_fixed_point(), abs=1e-10)
 
 
+@pytest.mark.slow
 def test_variances_out_of_reach_are_few_failures_and_their_neighbours_have_their_rho(monkeypatch):
     """As if the correlation map of tanh were out of reach above q = 0.9."""
     phi, failures, tables = act.tanh(), [], correlation.chebyshev_coefficients

@@ -27,6 +27,7 @@ def network(phi, sigma_b2, weights, seed=0):
     return model, net, x * data.input_scale("sphere", q=net.q, sigma_w2=net.sigma_w2, sigma_b2=sigma_b2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weights", WEIGHTS)
 @pytest.mark.parametrize("phi", [act.shtanh(2.0), act.tanh(), act.ssine(1.5)], ids=lambda phi: phi.name)
 def test_measured_propagation_follows_the_theory(phi, weights):
@@ -44,6 +45,7 @@ def test_measured_propagation_follows_the_theory(phi, weights):
     np.testing.assert_allclose(table["jacobian_variance"][1:], table["jacobian_variance_theory"][1:], rtol=0.15)
 
 
+@pytest.mark.slow
 def test_the_spread_is_far_smaller_with_orthogonal_weights():
     spread = {
         weights: signal_propagation(*network(act.shtanh(2.0), 0.1, weights)[::2])["jacobian_variance"].iloc[-1]

@@ -62,6 +62,7 @@ def interrupted(out, monkeypatch) -> Grid:
     return chunk
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["empty", "half", "altered", "garbage", "other content", "not a dictionary"])
 def test_a_damaged_checkpoint_is_dropped_with_a_word_and_the_run_goes_on(tmp_path, monkeypatch, how):
     chunk = interrupted(tmp_path / "parts", monkeypatch)
@@ -148,6 +149,7 @@ def test_a_full_disk_is_one_line_and_leaves_no_draft(tmp_path):
 # --- Tables ---
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_of_a_table_is_read_as_other_numbers(tmp_path):
     quiet(grid(), tmp_path)
     path = tmp_path / f"{NAME}.parquet"
@@ -272,6 +274,7 @@ def test_show_has_a_line_for_every_combination_that_varies(tmp_path):
 # --- Several processes, signals, limits ---
 
 
+@pytest.mark.slow
 def test_shards_in_one_folder_at_the_same_time(tmp_path):
     command = [sys.executable, "-m", "afli", "run", "fig7", "--out", str(tmp_path / "shared"), "--shard"]
     started = [
@@ -296,6 +299,7 @@ def test_one_grid_is_trained_by_one_process(tmp_path):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has none")
+@pytest.mark.usefixtures("signals_of_a_shell")
 def test_a_closed_terminal_stops_a_run_unless_it_was_started_with_nohup():
     stop = runner._Stop(None, time.monotonic())
     with stop:
@@ -381,6 +385,7 @@ def own(c: float, **settings) -> Experiment:
     return small(**({"activation": "bent", "parameters": (("c", c),), "sigma_b2": 0.1} | settings))
 
 
+@pytest.mark.slow
 def test_an_own_activation_is_trained_by_name_and_known_by_its_values(tmp_path, bent):
     mine = Grid("test", "runs", tuple(own(c, trial=trial) for c in (1.0, 2.0) for trial in (0, 1)))
     quiet(mine, tmp_path, limit=3)
@@ -486,6 +491,7 @@ def test_a_budget_of_centuries_is_not_a_traceback(tmp_path):
     assert "budget must look like" in text
 
 
+@pytest.mark.slow
 def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(tmp_path):
     quiet(grid(1), tmp_path)
     show = f"{sys.executable} -m afli show {tmp_path} | true"

@@ -100,6 +100,7 @@ def test_a_map_with_a_ridge_is_no_chance():
     assert statistics.chance_of_ridges(with_ridge, draws=99) <= 0.03
 
 
+@pytest.mark.slow
 def test_rows_that_share_draws_are_judged_together():
     """Without an effect, like rows show many ridges about as often as one: the product rule would not say so."""
     rng = np.random.default_rng(0)
@@ -127,6 +128,7 @@ def copy(tmp_path):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_table_as_committed_is_loaded(copy):
     assert len(statistics.load(NAME, copy)) == 4000
 
@@ -183,6 +185,7 @@ def test_a_wrong_theory_is_refused_by_every_table(copy, monkeypatch):
     spec.edge_of_chaos.cache_clear()
 
 
+@pytest.mark.slow
 def test_an_incomplete_table_is_refused_unless_the_part_is_named(copy):
     frame = Table(copy / NAME).frame
     gone = (frame["trial"] == 4) & (frame["depth"] == 50) & (frame["a"] == 30.0)
@@ -207,6 +210,7 @@ def test_stages_of_unfinished_experiments_are_a_part(copy):
         statistics.load(NAME, copy, part={"trial": 4, "epoch": [0, 5]})
 
 
+@pytest.mark.slow
 def test_reading_a_table_loads_no_torch():
     code = (
         "import sys; from afli.experiments import statistics; statistics.load('fig8-laptop-digits');"
@@ -232,6 +236,7 @@ def test_without_the_repository_the_message_says_where_tables_are(tmp_path):
         statistics.load(NAME, tmp_path / "results")
 
 
+@pytest.mark.slow
 def test_a_stored_row_can_be_trained_again_and_a_false_one_is_found_out(copy):
     cell = {"depth": 20, "a": 12.0, "sigma_b2": 1.0}
     compared = statistics.train_again(NAME, folder=copy, **cell)

@@ -69,6 +69,7 @@ def test_a_step_size_that_is_half_as_large_again_is_refused(table, monkeypatch, 
     assert "verified" not in Table(table).manifest or not Table(table).manifest["verified"]
 
 
+@pytest.mark.slow
 def test_another_machine_may_round_differently_and_this_one_may_not(table):
     frame = pd.read_parquet(table)
     frame.loc[frame["epoch"] > 0, "test_loss"] *= 1 + 1e-6
