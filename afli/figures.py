@@ -269,7 +269,7 @@ def legend(ax: Axes, *, columns: int = 3) -> None:
             break
     rows = -(-entries // wide)
     if ax.get_title():
-        ax.set_title(ax.get_title(), pad=8 + 16 * rows)
+        ax.set_title(ax.get_title(), pad=8 + 18 * rows)
 
 
 def curves(
