@@ -122,10 +122,26 @@ FORMULAS: dict[str, Formula] = {
 class Elementwise(nn.Module):
     """An activation of the theory as a torch module; or E of one family, one for each slice along dimension 0.
 
-    phi: one activation, or a sequence of E that differ in their parameters only.
-    Calling it: any shape for one activation, (E, batch, width) for E of them. `slope(z)` is phi'(z), same shapes.
+    It is called on any shape for one activation, (E, batch, width) for E of them; `slope(z)` is phi'(z), same shapes.
     The parameters are buffers of shape () or (E, 1, 1), see `params`; `.to(...)` moves them.
-    Raises TypeError for anything else, ValueError if the activations are of different families.
+
+    Parameters
+    ----------
+    phi
+        One activation, or a sequence of E that differ in their parameters only.
+    dtype
+        Of the parameters.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If phi is none of afli.activations, or of different families.
+
+    Examples
+    --------
+    >>> from afli import activations as act
+    >>> Elementwise(act.shtanh(2.0))(torch.tensor([-3.0, 0.5, 3.0]))
+    tensor([-2.0000,  0.5000,  2.0000])
     """
 
     def __init__(self, phi: Activation | Sequence[Activation], dtype: torch.dtype = torch.float64) -> None:

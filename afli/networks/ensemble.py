@@ -73,7 +73,20 @@ class Tensors(NamedTuple):
 def initial_layers(sizes: Sequence[int], members: Sequence[Member]) -> Iterator[tuple[Tensor, Tensor]]:
     """Layer by layer, the weights (E, n_in, n_out) and biases (E, 1, n_out), float64, on the CPU.
 
-    sizes: input features, hidden widths, classes. Members of one trial and kind of weights share the standardised draw.
+    Parameters
+    ----------
+    sizes
+        Input features, hidden widths, classes.
+    members
+        E of them. Those of one trial and kind of weights share the standardised draw.
+
+    Examples
+    --------
+    >>> from afli import activations as act
+    >>> members = [Member(act.tanh(), sigma_w2, 0.1, learning_rate=0.01) for sigma_w2 in (1.0, 4.0)]
+    >>> weights, biases = next(initial_layers([5, 8, 3], members))
+    >>> weights.shape, bool(torch.equal(weights[1], 2 * weights[0]))
+    (torch.Size([2, 5, 8]), True)
     """
     generators = {(m.trial, m.weights): torch.Generator().manual_seed(m.trial) for m in members}
     for layer, (n_in, n_out) in enumerate(itertools.pairwise(sizes)):
@@ -95,14 +108,44 @@ def _variances(member: Member, head: bool) -> tuple[float, float]:
 
 
 class Ensemble:
-    """E networks with `depth` hidden layers of `width` units and a softmax head.
+    """E networks with `depth` hidden layers of `width` units and a softmax head, trained together.
 
-    members: E of them, activations of one family. data: on `device`, images of `dtype`. batch: images per step.
-    optimiser: one of OPTIMISERS, "sgd", "momentum" or "adam".
-    After construction: `train`, `training_means`, `evaluate`, `set_scale`, `state`, `restore`.
-    diverged_at: (E,), the step (from 0) at which a member's loss first passed DIVERGED_LOSS or became NaN: the loss of
-    its mini-batch or, after it, that of the test set; -1 if never.
-    Raises ValueError for an empty ensemble, mixed families, or a batch larger than the training set.
+    Parameters
+    ----------
+    members
+        E of them, activations of one family.
+    data
+        On one device, images of `dtype`.
+    depth, width
+        Hidden layers, and units of each.
+    batch
+        Images per step.
+    dtype
+        Of weights and images.
+    optimiser
+        One of OPTIMISERS, "sgd", "momentum" or "adam".
+
+    Raises
+    ------
+    ValueError
+        For an empty ensemble, mixed families, or a batch larger than the training set.
+
+    Notes
+    -----
+    After construction: `train`, `training_means`, `evaluate`, `set_scale`, `state`, `restore`. The attribute
+    diverged_at, (E,), is the step (from 0) at which a member's loss first passed DIVERGED_LOSS or became NaN: the loss
+    of its mini-batch or, after it, that of the test set; -1 if never.
+
+    Examples
+    --------
+    >>> from afli import activations as act
+    >>> x, y = torch.eye(4), torch.tensor([0, 0, 1, 1])
+    >>> members = [Member(act.tanh(), 1.5, 0.01, learning_rate=rate) for rate in (0.01, 0.3)]
+    >>> networks = Ensemble(members, Tensors(x, y, x, y), depth=2, width=8, batch=4)
+    >>> networks.train(torch.arange(4).expand(2, 50, 4))  # 50 steps of each network on all four images
+    >>> losses, accuracies = networks.evaluate()
+    >>> bool(losses[1] < losses[0])
+    True
     """
 
     def __init__(

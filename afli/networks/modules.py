@@ -56,15 +56,15 @@ class Shtanh(nn.Module):
         """z clipped to [-a, a]."""
         if not isinstance(self.a, Tensor):
             return F.hardtanh(z, -self.a, self.a)
+        a = self.a if self.a.dtype == z.dtype else self.a.to(z.dtype)
         clipped: Tensor
-        a = self.a.to(z.dtype)
-        if torch.compiler.is_compiling() or a.device.type != "cpu" or a.dim() > 0:
-            clipped = _Clip.apply(z, a)  # reading one number would wait for a GPU, and has no place in a graph
-            return clipped
-        try:
-            clipped = _ClipToNumber.apply(z, a, float(a.detach()))
-        except RuntimeError:  # the radius is not one number: vmap over networks
-            clipped = _Clip.apply(z, a)
+        if a.dim() == 0 and a.device.type == "cpu" and not torch.compiler.is_compiling():
+            try:
+                clipped = _ClipToNumber.apply(z, a)
+                return clipped
+            except RuntimeError:  # under vmap and the other transforms of torch.func
+                pass
+        clipped = _Clip.apply(z, a)  # reading one number would wait for a GPU, and has no place in a graph
         return clipped
 
     def get_extra_state(self) -> dict[str, float]:
@@ -113,27 +113,26 @@ class _Clip(torch.autograd.Function):
 
 
 class _ClipToNumber(torch.autograd.Function):
-    """`_Clip` where a is one number that can be read: torch's own Hardtanh, and two dot products for a."""
+    """`_Clip` where a is one number that can be read: torch's own Hardtanh, and a dot product for a.
 
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(z: Tensor, a: Tensor, number: float) -> Tensor:
-        return F.hardtanh(z, -number, number)
+    Written in torch's older form, which takes half the time for small inputs and knows no torch.func.
+    """
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor, float], output: Tensor) -> None:
-        ctx.number = inputs[2]
-        ctx.save_for_backward(output)
+    def forward(ctx: Any, z: Tensor, a: Tensor) -> Tensor:
+        ctx.number, ctx.radius = a.item(), a.detach()
+        clipped = F.hardtanh(z, -ctx.number, ctx.number)
+        ctx.save_for_backward(clipped)
+        return clipped
 
     @staticmethod
-    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+    def backward(ctx: Any, *grad: Tensor) -> tuple[Tensor, Tensor | None]:
         clipped = ctx.saved_tensors[0].detach()  # piecewise constant derivatives: nothing flows to z or a again
-        to_z = torch.ops.aten.hardtanh_backward(grad[0], clipped, -ctx.number, ctx.number)
+        to_z = torch.ops.aten.hardtanh_backward.default(grad[0], clipped, -ctx.number, ctx.number)
         if not ctx.needs_input_grad[1]:
-            return to_z, None, None
-        flat = clipped.flatten()
-        return to_z, (torch.dot(grad[0].flatten(), flat) - torch.dot(to_z.flatten(), flat)) / ctx.number, None
+            return to_z, None
+        outside = grad[0] - to_z  # where clipped is +-a
+        return to_z, torch.dot(outside.reshape(-1), clipped.reshape(-1)) / ctx.radius
 
 
 class InputScale(nn.Module):

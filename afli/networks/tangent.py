@@ -29,6 +29,13 @@ def tangent_kernel(model: nn.Module, inputs: Tensor, *, output: int = 0) -> Tens
     -------
     Tensor
         Shape (n, n). It takes n times the memory of the parameters.
+
+    Examples
+    --------
+    >>> x = torch.tensor([[1.0, 0.0], [0.0, 2.0]])
+    >>> tangent_kernel(nn.Linear(2, 1), x)  # <x, x'> from the weights, and 1 from the bias
+    tensor([[2., 1.],
+            [1., 5.]])
     """
     parameters = {name: parameter.detach() for name, parameter in model.named_parameters()}
 
@@ -69,6 +76,18 @@ def descend(
         Inputs drawn for each step, without replacement; None: all of them.
     generator : torch.Generator, optional
         Of the batches.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If loss, rate or steps is not as described.
+
+    Examples
+    --------
+    >>> x = torch.eye(2)
+    >>> losses = descend(nn.Linear(2, 1), x, x.sum(1, keepdim=True), rate=0.5, steps=50)
+    >>> len(losses), losses[-1] < 1e-6
+    (51, True)
     """
     if loss not in LOSSES:
         raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
