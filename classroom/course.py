@@ -33,13 +33,26 @@ METADATA = {
 }
 
 
-INSTALL = """# Where the package of this course is missing, on Colab or Binder, this installs it.
+INSTALL = """# Run this first on Colab or Binder. Where the package of this course is missing, it is installed now; that needs
+# a network, and Python 3.11 or newer. Everywhere else this cell does nothing.
 import importlib.util
 import subprocess
 import sys
 
 if importlib.util.find_spec("afli") is None:
-    subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", {0!r}], check=True)"""
+    way_out = "Work on a machine of yours with the kit, as its INSTALL.txt says, or ask your teacher."
+    if sys.version_info < (3, 11):
+        raise RuntimeError(f"This is Python {{sys.version.split()[0]}}, and the package needs 3.11. {{way_out}}")
+    if subprocess.run([sys.executable, "-m", "pip", "install", "--quiet", {0!r}]).returncode:
+        raise RuntimeError(f"The package could not be installed; the lines above say why. {{way_out}}")
+    importlib.invalidate_caches()"""
+
+
+def requirement(address: str, notebook: NotebookNode) -> str:
+    """What pip is told: the package at that address, with what networks need if the notebook trains some."""
+    trains = any("import torch" in cell.source for cell in notebook.cells)
+    extra = "[networks]" if trains else ""
+    return f"afli{extra} @ {address}" if "://" in address else f"{address}{extra}"
 
 
 def check_set(name: str) -> str:
@@ -156,7 +169,9 @@ def release(root: Path = BUILD, install_from: str = "") -> None:
         notebook = read_source(set_name)
         if install_from:
             place = next(i for i, cell in enumerate(notebook.cells) if cell.cell_type == "code")
-            notebook.cells.insert(place, new_code_cell(INSTALL.format(install_from), id="install"))
+            notebook.cells.insert(
+                place, new_code_cell(INSTALL.format(requirement(install_from, notebook)), id="install")
+            )
         write(notebook, root / "source" / set_name / f"{set_name}.ipynb")
     settings = (
         f"load_subconfig('nbgrader_config.py', path={str(HERE)!r})\nc.CourseDirectory.root = {str(root.resolve())!r}\n"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import ast
 import base64
 import html
+import importlib
 import itertools
 import json
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -35,6 +37,7 @@ import roster
 import samples
 import slides
 import submissions
+import timing
 import torch
 import variant
 from hypothesis import given, settings
@@ -1220,14 +1223,52 @@ def test_the_students_kit_holds_what_they_need_and_no_solution(root: Path, tmp_p
         assert "{solution}" not in page.read_text(encoding="utf-8"), page.name
 
 
-def test_a_set_can_bring_the_cell_that_installs_the_package(tmp_path: Path) -> None:
+def test_a_set_can_bring_the_cell_that_installs_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plain = "afli @ git+https://example.org/afli"
     course.release(tmp_path, "git+https://example.org/afli")
-    notebook = course.released(tmp_path, "ps0")
-    (cell,) = (cell for cell in notebook.cells if "pip" in cell.source)
-    assert "'git+https://example.org/afli'" in cell.source
+    for set_name in course.SETS:
+        notebook = course.released(tmp_path, set_name)
+        cell = next(cell for cell in notebook.cells if cell.cell_type == "code")
+        assert repr(plain.replace("afli", "afli[networks]", 1) if set_name == "ps3" else plain) in cell.source
+    assert course.requirement("/drive/kit.zip", notebook) == "/drive/kit.zip"
+    assert course.requirement("/drive/kit.zip", course.read_source("ps3")) == "/drive/kit.zip[networks]"
     exec(cell.source, {})  # afli is here: nothing happens
     result = submissions.normalised(notebook, notebook)
     assert [c.source for c in result.cells] == [c.source for c in notebook.cells]
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    asked: list[list[str]] = []
+    monkeypatch.setattr(subprocess, "run", lambda words: asked.append(words) or types.SimpleNamespace(returncode=0))
+    exec(cell.source, {})
+    assert asked == [[sys.executable, "-m", "pip", "install", "--quiet", plain]]
+    monkeypatch.setattr(subprocess, "run", lambda words: types.SimpleNamespace(returncode=1))
+    with pytest.raises(RuntimeError, match=r"could not be installed.*INSTALL\.txt"):
+        exec(cell.source, {})
+    monkeypatch.setattr(sys, "version_info", (3, 10, 2))
+    with pytest.raises(RuntimeError, match=r"needs 3\.11.*INSTALL\.txt"):
+        exec(cell.source, {})
+
+
+def test_a_class_is_timed_and_every_copy_gets_its_points(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[str] = []
+    monkeypatch.setattr(timing, "release", lambda course: shutil.copytree(root / "release", course / "release"))
+    monkeypatch.setattr(timing, "run_samples", lambda root, jobs, names: dict.fromkeys(samples.samples(*names)))
+
+    def graded(root: Path, found: list[Any], jobs: int, kind: str) -> list[grading.Mark]:
+        made.extend(submission.student for submission in found)
+        return [grading.Mark(submission.student, "ps0", worth, 10, 0) for submission in found]
+
+    monkeypatch.setattr(timing, "grade_folder", graded)
+    worth, table = 10.0, tmp_path / "times.csv"
+    words = ["--students", "3", "--set", "ps0", "--table", str(table)]
+    assert timing.main(words) == 0
+    rows = roster.read_table(table)[1]
+    assert made == ["s001", "s002", "s003"]
+    assert [int(row["notebooks"]) for row in rows] == [len(course.SETS), 3, 3, len(samples.samples("ps0"))]
+    worth = 9.0
+    with pytest.raises(SystemExit):
+        timing.main(words)
 
 
 def test_every_figure_on_the_slides_is_on_its_page() -> None:
