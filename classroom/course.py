@@ -33,8 +33,8 @@ METADATA = {
 }
 
 
-INSTALL = """# Run this first on Colab or Binder. Where the package of this course is missing, it is installed now; that needs
-# a network, and Python 3.11 or newer. Everywhere else this cell does nothing.
+INSTALL = """# On Colab or Binder run this first. Where the package of this course is missing, it is installed now;
+# that needs a network, and Python 3.11 or newer. Everywhere else this cell does nothing.
 import importlib.util
 import subprocess
 import sys
