@@ -34,11 +34,16 @@ from afli.experiments.provenance import machine
 TABLE = HERE.parent / "book" / "class_times.csv"
 
 
-def timed(step: Callable[..., Any], *words: Any, **settings: Any) -> tuple[Any, float]:
-    """What a step returns, and its minutes on the clock."""
-    start = time.perf_counter()
-    result = step(*words, **settings)
-    return result, (time.perf_counter() - start) / 60
+def used() -> tuple[float, float]:
+    """The clock, and what this process and the ended ones that it started have used of processors; seconds."""
+    return time.perf_counter(), sum(os.times()[:4])
+
+
+def timed(step: Callable[..., Any], *words: Any) -> tuple[Any, tuple[float, float]]:
+    """What a step returns, and its minutes on the clock and of processors."""
+    start = used()
+    result = step(*words)
+    return result, tuple((now - before) / 60 for now, before in zip(used(), start, strict=True))
 
 
 def copies(root: Path, students: int, set_names: Sequence[str]) -> None:
@@ -70,8 +75,10 @@ def grade_all(root: Path, folder: Path, set_name: str, jobs: int) -> int:
     return len(marks)
 
 
-def measure(root: Path, students: int, set_names: Sequence[str], jobs: int) -> list[tuple[str, int, float]]:
-    """What was done, with how many notebooks, in how many minutes."""
+def measure(
+    root: Path, students: int, set_names: Sequence[str], jobs: int
+) -> list[tuple[str, int, tuple[float, float]]]:
+    """What was done, with how many notebooks, in how many minutes on the clock and of processors."""
     _, minutes = timed(release, root)
     found = [("release of the sets", len(SETS), minutes)]
     _, minutes = timed(copies, root, students, set_names)
@@ -99,13 +106,14 @@ def main(words: Sequence[str] | None = None) -> int:
             parser.error(str(error))
     where = f"{machine('cpu')}, {os.cpu_count()} cores"
     busy = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
+    made = {"at a time": given.jobs, "load at the end": busy, "machine": where, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
     with given.table.open("w", newline="", encoding="utf-8") as file:
         table = csv.writer(file, lineterminator="\n")
-        table.writerow(["what", "notebooks", "minutes", "at a time", "load at the end", "machine", "date"])
+        table.writerow(["what", "notebooks", "minutes", "of processors", *made])
         for what, notebooks, minutes in found:
-            row = [what, notebooks, f"{minutes:.1f}", given.jobs, busy, where, f"{datetime.now(UTC):%Y-%m-%d}"]
-            table.writerow(row)
-            print(*row[:3], sep="   ")
+            row = [what, notebooks, *(f"{each:.1f}" for each in minutes)]
+            table.writerow([*row, *made.values()])
+            print(*row, sep="   ")
     return 0
 
 
