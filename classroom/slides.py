@@ -22,6 +22,15 @@ from nbformat.v4 import new_markdown_cell, new_notebook
 PAGES = HERE.parent / "notebooks"
 FIGURE = re.compile(r"^\{figure\} (?P<page>\S+) (?P<name>\S+)$", re.MULTILINE)
 SHOWN = ("image/png", "image/svg+xml")
+# A slide of reveal.js is 960 by 700: a title in one line, a formula or a sentence, a figure, a question.
+STYLE = """<style>
+.reveal .slides h1 { font-size: 42px; margin: 0 0 18px; }
+.reveal .slides p, .reveal .slides li { font-size: 26px; line-height: 1.35; }
+.reveal .slides img { display: block; height: 430px; max-width: 100%; margin: 8px auto; object-fit: contain; }
+.reveal .slides .jp-Cell, .reveal .slides .jp-RenderedHTMLCommon { padding: 0; max-width: 100%; }
+.reveal .slides .jp-InputPrompt, .reveal .slides .jp-InputCollapser { display: none; }
+</style>
+"""
 
 
 def wanted(text: str) -> dict[str, list[str]]:
@@ -81,5 +90,5 @@ def build(root: Path) -> Path:
         cells.append(cell)
     page, _ = SlidesExporter().from_notebook_node(new_notebook(cells=cells))
     root.mkdir(parents=True, exist_ok=True)
-    (root / "slides.html").write_text(page, encoding="utf-8")
+    (root / "slides.html").write_text(page.replace("</head>", f"{STYLE}</head>", 1), encoding="utf-8")
     return root / "slides.html"

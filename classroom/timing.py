@@ -41,9 +41,10 @@ def used() -> tuple[float, float]:
 
 def timed(step: Callable[..., Any], *words: Any) -> tuple[Any, tuple[float, float]]:
     """What a step returns, and its minutes on the clock and of processors."""
-    start = used()
+    clock, processors = used()
     result = step(*words)
-    return result, tuple((now - before) / 60 for now, before in zip(used(), start, strict=True))
+    then, more = used()
+    return result, ((then - clock) / 60, (more - processors) / 60)
 
 
 def copies(root: Path, students: int, set_names: Sequence[str]) -> None:
