@@ -93,7 +93,12 @@ def _rate(activations: Sequence[Activation], power: float, per_layer: Callable[[
     },
 )
 def smooth_rate(activations: Sequence[Activation] = SMOOTH, power: float = 1.0, stretch: float = 1.0) -> Evidence:
-    return _rate(activations, power, lambda net: rates.curvature(mf.critical_at(net.phi, q=stretch * net.q)) / 2)
+    def per_layer(net: mf.MeanField) -> float:
+        if rates.slope_jumps(net.phi).any():
+            return np.inf
+        return rates.curvature(mf.critical_at(net.phi, q=stretch * net.q)) / 2
+
+    return _rate(activations, power, per_layer)
 
 
 @claim(
