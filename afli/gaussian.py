@@ -7,6 +7,7 @@ own 16-point Gauss-Legendre rule. Piecewise-linear functions need no quadrature:
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from functools import partial
 from typing import Any, NamedTuple, overload
@@ -37,7 +38,8 @@ def expectation(f: Function, q: float | Many, *, kinks: Sequence[float] = (), sc
     Parameters
     ----------
     f
-        Vectorised function of a float64 array, smooth between the kinks on lengths of `scale`.
+        Vectorised function of a float64 array, smooth between the kinks on lengths of `scale`: a narrower spike may be
+        missed beside larger values.
     q
         Variances >= 0, any shape.
     kinks
@@ -53,18 +55,53 @@ def expectation(f: Function, q: float | Many, *, kinks: Sequence[float] = (), sc
     Raises
     ------
     ConvergenceError
-        If they do not (a kink not declared, a scale too long), or if the integral diverges.
+        If they do not (a kink not declared, a scale too long), if the integral diverges, or f(0) at q = 0 is not
+        finite.
     ValueError, TypeError
-        For bad input.
+        For bad input, and for an f that does not return one real number for each of its argument.
 
     Examples
     --------
     >>> round(expectation(lambda u: u**4, 2.0), 12)
     12.0
     """
-    f, q, kinks, scale = function("f", f), real("q", q, low=0.0), points("kinks", kinks), _length(scale)
-    values = [settled(f, float(np.sqrt(v)), kinks, scale)[0] for v in q.ravel()]
+    f, q, kinks, scale = _checked("f", f), real("q", q, low=0.0), points("kinks", kinks), _length(scale)
+    values = [_seen(f, float(np.sqrt(v)), kinks, scale) for v in q.ravel()]
     return like(np.array(values).reshape(q.shape))
+
+
+def _seen(f: Function, root_q: float, kinks: Sequence[float], scale: float) -> float:
+    value, size = settled(f, root_q, kinks, scale)
+    if size == 0 < root_q and _narrow(f, root_q, kinks, scale):
+        raise ConvergenceError(_why_unsettled(f, root_q, kinks, scale, size, _REACHES[0]))
+    return value
+
+
+def _narrow(f: Function, root_q: float, kinks: Sequence[float], scale: float) -> bool:
+    """Whether f is 0 at all nodes of the coarsest rule and not at those of the finest."""
+    with np.errstate(all="ignore"):
+        coarse, fine = (_line(f, root_q, kinks, scale, _NOWHERE, _REACHES[0], halvings)[1] for halvings in (0, 8))
+    return coarse == 0 != fine
+
+
+def _checked(name: str, f: Function) -> Function:
+    """f, and an error if it returns anything but real numbers in the shape of its argument, or one of them."""
+    function(name, f)
+
+    def values(u: Array) -> Array:
+        returned = f(u)
+        if np.ma.is_masked(returned):
+            raise ValueError(f"{name} must not return masked entries, got {reprlib.repr(returned)}")
+        found = np.asarray(returned)
+        if found.dtype.kind not in "biuf":
+            raise TypeError(f"{name} must return real numbers, got {reprlib.repr(returned)} from an array of numbers")
+        if found.shape not in ((), np.shape(u)):
+            raise ValueError(
+                f"{name} must return an array of its argument's shape, got {found.shape} from {np.shape(u)}"
+            )
+        return found
+
+    return values
 
 
 Straight = tuple[float, float]  # f is linear to rounding left of the first number and right of the second
@@ -93,7 +130,10 @@ def settled(
         Where f needs no fine panels.
     """
     if root_q == 0.0:
-        value = float(np.ravel(f(np.zeros(1)))[0])
+        with np.errstate(all="ignore"):
+            value = float(np.ravel(f(np.zeros(1)))[0])
+        if not np.isfinite(value):
+            raise ConvergenceError(f"E f(sqrt(q) Z) at q = 0 is f(0), which is {value}")
         return value, abs(value)
     with np.errstate(all="ignore"):  # an f that overflows does not settle, which is reported below
         for reach in _REACHES:
@@ -189,7 +229,7 @@ def _length(scale: Any) -> float:
 
 def normal_density(z: Array) -> Array:
     """The standard normal density."""
-    with np.errstate(under="ignore"):  # far out it is 0, whatever the caller thinks of underflow
+    with np.errstate(under="ignore", over="ignore"):  # far out it is 0, whatever the caller thinks of that
         return np.asarray(np.exp(-0.5 * z * z) / np.sqrt(2 * np.pi))
 
 
@@ -264,9 +304,12 @@ def expectation2(
     ValueError, TypeError
         For bad input.
     """
-    f, g, rho, scale = function("f", f), function("g", g), real("rho", rho, low=-1.0, high=1.0), _length(scale)
+    f, g, rho, scale = _checked("f", f), _checked("g", g), real("rho", rho, low=-1.0, high=1.0), _length(scale)
     root1, root2 = (np.sqrt(scalar(n, v, low=0.0, open_low=True)) for n, v in (("q1", q1), ("q2", q2)))
     kinks_f, kinks_g = points("kinks_f", kinks_f), points("kinks_g", kinks_g)
+
+    def missed() -> bool:
+        return _narrow(f, root1, kinks_f, scale) or _narrow(g, root2, kinks_g, scale)
 
     def one(r: float) -> float:
         s = float(np.sqrt((1 - r) * (1 + r)))
@@ -278,7 +321,7 @@ def expectation2(
                 )
                 if not np.isfinite(size) or rim > 1e-12 * size:  # what lies beyond the rim is far less than on it
                     break
-                if abs(value - previous) <= 1e-13 * size:
+                if abs(value - previous) <= 1e-13 * size and not (size == 0 and missed()):
                     return value
                 previous = value
             else:
@@ -513,6 +556,17 @@ def piece_moments(q: Array, kinks: Sequence[float]) -> tuple[Array, Array, Array
         mass[narrow], first[narrow], second[narrow] = (np.sum(weight * z**n, axis=-1) for n in range(3))
         shortfall[narrow] = np.sum(weight * (1 - z) * (1 + z), axis=-1)
     return mass, root * first, root**2 * second, root**2 * shortfall
+
+
+def log_masses(q: Array, kinks: Sequence[float]) -> Array:
+    """The logarithms of P(U in piece), also of a piece so far out that its mass is nothing in floats."""
+    root = np.sqrt(q)[..., None]
+    ends = np.full(root.shape, np.inf)
+    x = np.concatenate([-ends, np.asarray(kinks, dtype=float) / root, ends], axis=-1)
+    right_tail = x[..., :-1] > 0
+    more = special.log_ndtr(np.where(right_tail, -x[..., :-1], x[..., 1:]))
+    less = special.log_ndtr(np.where(right_tail, -x[..., 1:], x[..., :-1]))
+    return np.asarray(np.where(more > -np.inf, more + np.log1p(-np.exp(less - more)), -np.inf))
 
 
 _PRICE_RULE = np.polynomial.legendre.leggauss(48)

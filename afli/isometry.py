@@ -13,6 +13,7 @@ import numpy as np
 from afli import moments
 from afli._activation import Activation, require
 from afli._inputs import WEIGHTS, Array, Many, integer, like, quiet_underflow, real, word
+from afli.errors import ConvergenceError
 from afli.meanfield import MeanField
 
 __all__ = ["backward_variance", "derivative_moment", "jacobian_moments", "jacobian_variance", "moment_ratio"]
@@ -35,7 +36,8 @@ def derivative_moment(phi: Activation, q: float | Many, k: int) -> Any:
     q
         Variances > 0, any shape.
     k
-        At least 1.
+        From 1 to 10^6. Unless phi' is piecewise constant its powers lose k units of rounding, so that from some
+        thousands on the integral may not settle.
 
     Returns
     -------
@@ -45,13 +47,16 @@ def derivative_moment(phi: Activation, q: float | Many, k: int) -> Any:
     Raises
     ------
     ConvergenceError
-        If the integral does not settle.
+        If the integral does not settle, or mu_k leaves the range of a float.
     ValueError, TypeError
         For bad input.
     """
     require(phi)
-    q = real("q", q, low=0.0, open_low=True)
-    return like(moments.slope_power(phi, q, 2 * integer("k", k, low=1)))
+    q, k = real("q", q, low=0.0, open_low=True), integer("k", k, low=1, high=10**6)
+    mu = np.asarray(moments.slope_power(phi, q, 2 * k))
+    if not np.isfinite(mu).all():
+        raise ConvergenceError(f"mu_k of {phi.name} leaves the range of a float at k={k}")
+    return like(mu)
 
 
 @overload
@@ -144,7 +149,7 @@ def backward_variance(net: MeanField, depth: int) -> Array:
     net
         The network.
     depth
-        At least 0.
+        From 0 to 10^7: an array of 80 MB.
 
     Returns
     -------
@@ -158,7 +163,7 @@ def backward_variance(net: MeanField, depth: int) -> Array:
     TypeError
         Unless net is a MeanField and depth an integer.
     """
-    _gain(net, max(1, integer("depth", depth, low=0)))
+    _gain(net, max(1, integer("depth", depth, low=0, high=10**7)))
     return np.asarray(net.chi1 ** np.arange(depth + 1))
 
 

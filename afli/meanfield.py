@@ -36,12 +36,14 @@ __all__ = [
 
 # --- Maps ---
 
+_quiet = np.errstate(all="ignore")  # underflow means 0, and whether all is finite is looked at in the end
+
 
 @overload
 def variance_map(phi: Activation, q: float, *, sigma_w2: float, sigma_b2: float) -> float: ...
 @overload
 def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, sigma_b2: float | Many) -> Any: ...
-@quiet_underflow
+@_quiet
 def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, sigma_b2: float | Many) -> Any:
     """V(q) = sigma_w2 E[phi(sqrt(q) Z)^2] + sigma_b2, eq. (3).
 
@@ -60,20 +62,21 @@ def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, si
     Raises
     ------
     ConvergenceError
-        If the integral does not settle.
+        If the integral does not settle, or V(q) leaves the range of a float.
     ValueError, TypeError
         For bad input.
     """
     require(phi)
     q, sigma_w2, sigma_b2 = _variances(q=q, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
-    return like(sigma_w2 * np.where(q > 0, moments.square(phi, _positive(q)), _at_zero(phi.function)) + sigma_b2)
+    square = np.where(q > 0, moments.square(phi, _positive(q)), _at_zero(phi.function))
+    return like(_in_range("V(q)", phi, q, sigma_w2 * square + sigma_b2))
 
 
 @overload
 def chi1(phi: Activation, q: float, *, sigma_w2: float) -> float: ...
 @overload
 def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any: ...
-@quiet_underflow
+@_quiet
 def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any:
     """chi_1 = sigma_w2 E[phi'(sqrt(q) Z)^2], eq. (7): the slope of the correlation map at rho = 1.
 
@@ -91,14 +94,15 @@ def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any:
     """
     require(phi)
     q, sigma_w2 = _variances(q=q, sigma_w2=sigma_w2)
-    return like(sigma_w2 * np.where(q > 0, moments.slope_power(phi, _positive(q), 2), _at_zero(phi.derivative)))
+    square = np.where(q > 0, moments.slope_power(phi, _positive(q), 2), _at_zero(phi.derivative))
+    return like(_in_range("chi_1", phi, q, sigma_w2 * square))
 
 
 @overload
 def critical_map(phi: Activation, q: float, *, sigma_b2: float) -> float: ...
 @overload
 def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) -> Any: ...
-@quiet_underflow
+@_quiet
 def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) -> Any:
     """W(q) = E[phi(sqrt(q) Z)^2] / E[phi'(sqrt(q) Z)^2] + sigma_b2, eq. (18).
 
@@ -126,14 +130,14 @@ def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) ->
     require(phi)
     q = real("q", q, low=0.0, open_low=True)
     q, sigma_b2 = together(q=q, sigma_b2=real("sigma_b2", sigma_b2, low=0.0))
-    return like(q - bias_variance_at(phi, q) + sigma_b2)
+    return like(_in_range("W(q)", phi, q, q - bias_variance_at(phi, q) + sigma_b2))
 
 
 @overload
 def covariance_map(phi: Activation, rho: float, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> float: ...
 @overload
 def covariance_map(phi: Activation, rho: Many, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> Array: ...
-@quiet_underflow
+@_quiet
 def covariance_map(
     phi: Activation, rho: float | Many, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float
 ) -> Any:
@@ -158,7 +162,7 @@ def covariance_map(
     Raises
     ------
     ConvergenceError
-        For a variance out of reach of the quadrature.
+        For a variance out of reach of the quadrature, or if the covariance leaves the range of a float.
     ValueError, TypeError
         For bad input.
     """
@@ -168,7 +172,16 @@ def covariance_map(
     inner = gaussian.expectation2(
         f, f, rho, q1=q1, q2=q2, kinks_f=phi.kinks, kinks_g=phi.kinks, scale=phi.scale, straight=phi.straight
     )
-    return sigma_w2 * inner + sigma_b2
+    covariance = sigma_w2 * np.asarray(inner) + sigma_b2
+    return like(_in_range("the covariance", phi, np.broadcast_to(q1, covariance.shape), covariance))
+
+
+def _in_range(name: str, phi: Activation, q: Array, values: Array) -> Array:
+    """The values; ConvergenceError if one of them is not a finite float."""
+    if not np.isfinite(values).all():
+        index = tuple(np.argwhere(~np.isfinite(values))[0])
+        raise ConvergenceError(f"{name} of {phi.name} leaves the range of a float at q = {float(q[index]):g}")
+    return values
 
 
 def _positive(q: Array) -> Array:

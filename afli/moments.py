@@ -36,8 +36,20 @@ def square(phi: Activation, q: Array) -> Array:
 def slope_power(phi: Activation, q: Array, power: int) -> Array:
     """E phi'(U)^power, eqs. (7), (12)."""
     if phi.piece_slopes is None:
-        return _expectation(phi, _slope2 if power == 2 else lambda phi, u: phi.gradient(u) ** power, q)
-    return np.asarray(np.sum(pieces(phi)[0] ** power * gaussian.piece_moments(q, phi.kinks)[0], axis=-1))
+        if power <= 4:
+            return _expectation(phi, _slope2 if power == 2 else lambda phi, u: phi.gradient(u) ** power, q)
+        scale = phi.scale / np.sqrt(0.25 * power)  # the higher the power, the narrower its peak
+        high = [_at(phi, lambda phi, u: phi.gradient(u) ** power, float(v), scale) for v in np.ravel(q)]
+        return np.array(high).reshape(np.shape(q))
+    slope, mass = pieces(phi)[0], gaussian.piece_moments(q, phi.kinks)[0]
+    with np.errstate(over="ignore", invalid="ignore"):
+        value = np.asarray(np.sum(slope**power * mass, axis=-1))
+    if np.isfinite(value).all():
+        return value
+    # A power may be too large for a float where its mass is too small for one. Such powers are even.
+    with np.errstate(all="ignore"):
+        log_mass = np.where(mass > 0, np.log(mass), gaussian.log_masses(q, phi.kinks))
+        return np.asarray(np.sum(np.exp(power * np.log(np.abs(slope)) + log_mass), axis=-1))
 
 
 def radial(phi: Activation, q: Array) -> Array:
@@ -142,9 +154,9 @@ def _expectation(phi: Activation, f: Integrand, q: Array) -> Array:
     return values.reshape(np.shape(q))
 
 
-def _at(phi: Activation, f: Integrand, q: float) -> float:
+def _at(phi: Activation, f: Integrand, q: float, scale: float | None = None) -> float:
     root, rounding = float(np.sqrt(q)), 0.1 * phi.rounding
-    return gaussian.settled(partial(f, phi), root, phi.kinks, phi.scale, rounding, phi.straight)[0]
+    return gaussian.settled(partial(f, phi), root, phi.kinks, scale or phi.scale, rounding, phi.straight)[0]
 
 
 @lru_cache(maxsize=1024)

@@ -147,6 +147,49 @@ def test_two_dimensions_have_a_reach():
         expectation2(np.sin, np.sin, 0.5, q1=1e6, q2=1e6)
 
 
+def test_a_spike_that_all_coarse_nodes_miss_is_noticed():
+    def spike(u):
+        return 1.0 * (np.abs(u - 3.3) < 1e-3)
+
+    with pytest.raises(ConvergenceError, match="did not settle"):
+        expectation(spike, 1.0)
+    with pytest.raises(ConvergenceError, match="did not settle"):
+        expectation2(spike, np.cos, 0.3, q1=1.0, q2=1.0)
+    assert expectation(spike, 1.0, kinks=[3.299, 3.301]) == near(special.ndtr(-3.299) - special.ndtr(-3.301))
+    assert expectation(lambda u: 0 * u, 1.0) == expectation2(lambda u: 0 * u, np.cos, 0.3, q1=1.0, q2=1.0) == 0.0
+
+
+@pytest.mark.parametrize("f", [lambda u: u * np.nan, lambda u: 1 / u, np.log])
+def test_at_variance_zero_the_value_at_zero_must_be_finite(f):
+    with pytest.raises(ConvergenceError, match="at q = 0"):
+        expectation(f, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("f", "error"),
+    [
+        (lambda u: 1j * u**2, TypeError),
+        (lambda u: None, TypeError),
+        (lambda u: "u", TypeError),
+        (lambda u: u.astype(object), TypeError),
+        (lambda u: u[:1] if len(u) > 1 else np.ones(2), ValueError),
+        (lambda u: u[:, None], ValueError),
+        (lambda u: [1.0, 2.0], ValueError),
+        (lambda u: np.ma.masked_array(u, u <= 0), ValueError),
+    ],
+)
+def test_what_is_no_real_function_is_named(f, error):
+    for call in (
+        lambda: expectation(f, 0.0),
+        lambda: expectation(f, 1.0),
+        lambda: expectation2(f, np.cos, 0.3, q1=1.0, q2=1.0),
+    ):
+        with pytest.raises(error, match=r"^f must"):
+            call()
+    with pytest.raises(error, match=r"^g must"):
+        expectation2(np.cos, f, 0.3, q1=1.0, q2=1.0)
+
+
 # --- Two dimensions ---
 
 

@@ -12,6 +12,8 @@ from zoo import CRITICAL, HOMOGENEOUS, ZOO, bias_variances, label, piecewise_sca
 from afli import activations as act
 from afli import isometry
 from afli import meanfield as mf
+from afli.errors import ConvergenceError
+from afli.pieces import piecewise_linear
 
 HARD_TANH = act.shtanh(1.0)
 
@@ -168,3 +170,32 @@ def test_a_depth_that_leaves_the_range_of_a_float_is_refused():
     assert isometry.jacobian_moments(
         mf.MeanField(HARD_TANH, sigma_w2=0.5, sigma_b2=0.1), 10**6, weights="gaussian"
     ) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("d", "exact"),
+    [(50.0, 0.5), (40.0, 629489278289.877)],  # 1/2 + (2^1200 - 1) P(Z > d), from mpmath
+)
+def test_a_high_power_of_a_slope_may_meet_a_mass_too_small_for_a_float(d, exact):
+    phi = piecewise_linear([0.0, d], [0.0, 1.0, 2.0])
+    assert isometry.derivative_moment(phi, 1.0, 600) == pytest.approx(exact, rel=1e-11)
+
+
+def test_a_moment_beyond_the_floats_is_refused():
+    assert isometry.derivative_moment(act.leaky_relu(2.0), 1.0, 500) == pytest.approx(2.0**999, rel=1e-11)
+    for phi in (act.leaky_relu(2.0), act.snake()):
+        with pytest.raises(ConvergenceError):
+            isometry.derivative_moment(phi, [1.0, 2.0], 600)
+
+
+@pytest.mark.parametrize(("k", "exact"), [(10, 0.157104742168015), (1000, 0.0158103998729681)])
+def test_a_high_power_of_a_smooth_slope_is_a_peak_that_is_seen(k, exact):
+    """E sech(Z)^(4 k), from mpmath; at 10^9 a peak of width 1e-5, which no rule sees, is refused."""
+    assert isometry.derivative_moment(act.tanh(), 1.0, k) == pytest.approx(exact, rel=1e-12)
+    with pytest.raises(ValueError, match=r"^k must be at most 1000000"):
+        isometry.derivative_moment(act.tanh(), 1.0, 10**9)
+
+
+def test_backward_variances_have_a_longest_array():
+    with pytest.raises(ValueError, match=r"^depth must be at most 10000000"):
+        isometry.backward_variance(mf.edge_of_chaos(HARD_TANH, sigma_b2=0.1), 10**12)

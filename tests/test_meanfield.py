@@ -639,3 +639,20 @@ def test_rho_star_of_a_nearly_linear_network_has_the_digits_that_it_says_or_none
     assert abs(net.correlation_fixed_point() - float(exact)) <= 1e-14 / left
     with pytest.raises(ConvergenceError, match="not known to six digits"):
         mf.MeanField(act.sin(), sigma_w2=1 + 1e-5, sigma_b2=1e-17).correlation_fixed_point()
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: mf.chi1(act.leaky_relu(1e70), [1.0, 2.0], sigma_w2=1e200),
+        lambda: mf.chi1(act.leaky_relu(1e70), 0.0, sigma_w2=1e200),
+        lambda: mf.variance_map(act.relu(), [1.0, 1e300], sigma_w2=1e200, sigma_b2=0.0),
+        lambda: mf.variance_map(act.tanh(), 1.0, sigma_w2=1e308, sigma_b2=1.79e308),
+        lambda: mf.critical_map(act.shtanh(1.0), 1e308, sigma_b2=1e308),
+        lambda: mf.covariance_map(act.tanh(), [0.1, 0.2], q1=1.0, q2=1.0, sigma_w2=1e308, sigma_b2=1.79e308),
+        lambda: mf.covariance_map(act.relu(), 0.1, q1=1e300, q2=1.0, sigma_w2=1e300, sigma_b2=1.0),
+    ],
+)  # fmt: skip
+def test_a_map_that_leaves_the_range_of_a_float_is_refused(call):
+    with np.errstate(all="raise"), pytest.raises(ConvergenceError, match=r"range of a float|not finite"):
+        call()
