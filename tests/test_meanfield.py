@@ -648,7 +648,7 @@ def test_rho_star_of_a_nearly_linear_network_has_the_digits_that_it_says_or_none
         lambda: mf.chi1(act.leaky_relu(1e70), 0.0, sigma_w2=1e200),
         lambda: mf.variance_map(act.relu(), [1.0, 1e300], sigma_w2=1e200, sigma_b2=0.0),
         lambda: mf.variance_map(act.tanh(), 1.0, sigma_w2=1e308, sigma_b2=1.79e308),
-        lambda: mf.critical_map(act.shtanh(1.0), 1e308, sigma_b2=1e308),
+        lambda: mf.critical_map(act.relu(), 1e308, sigma_b2=1.79e308),
         lambda: mf.covariance_map(act.tanh(), [0.1, 0.2], q1=1.0, q2=1.0, sigma_w2=1e308, sigma_b2=1.79e308),
         lambda: mf.covariance_map(act.relu(), 0.1, q1=1e300, q2=1.0, sigma_w2=1e300, sigma_b2=1.0),
     ],
