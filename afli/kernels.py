@@ -21,7 +21,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
-from afli._inputs import Array, integer, like, real
+from afli._inputs import Array, integer, like, quiet_underflow, real
 from afli.correlation import divided
 from afli.errors import ConvergenceError
 from afli.meanfield import MeanField, variance_map
@@ -61,7 +61,8 @@ def nngp(net: MeanField, rho: ArrayLike, depth: int) -> float | NDArray[np.float
     rho : array_like
         Cosine of the two inputs, in [-1, 1], any shape. The inputs are scaled so that layer 1 has variance ``net.q``.
     depth : int
-        Hidden layers, at least 1. The head is drawn as every other layer.
+        Hidden layers, at least 1, and as many as take about ten seconds, or 100: for one cosine some 7 * 10^4 of tanh
+        and 4 * 10^4 of hard tanh, and ten times fewer for 3000. The head is drawn as every other layer.
 
     Returns
     -------
@@ -79,6 +80,7 @@ def nngp(net: MeanField, rho: ArrayLike, depth: int) -> float | NDArray[np.float
     ((q* - sigma_b2) rho + sigma_b2) / q* and rho_{l+1} = R(rho_l).
     """
     net, rho, depth = _checked(net, rho, depth)
+    _require_affordable(net, depth, rho.size)
     return like(_nngp(net, np.arccos(rho), depth))
 
 
@@ -126,9 +128,11 @@ def ntk(
     parametrisation sigma_w2 A_l + sigma_b2 is added instead.
     """
     net, rho, depth = _checked(net, rho, depth)
+    _require_affordable(net, depth, rho.size)
     return like(_ntk(net, np.arccos(rho), depth, *_layer_gain(net, width, in_features, parametrisation)))
 
 
+@quiet_underflow
 def cosines(x: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
     """Cosines of the rows of `x` with the rows of `y`, or with each other: all that the kernels see of the inputs.
 
@@ -159,16 +163,28 @@ def _rows(name: str, value: ArrayLike) -> Array:
     rows = real(name, value)
     if rows.ndim != 2:
         raise ValueError(f"{name} must have shape (rows, features), got {rows.shape}")
-    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    if not (lengths > 0).all():
-        raise ValueError(f"{name} must have no zero row, got one at index {int(np.argmin(lengths))}")
-    return np.asarray(rows / lengths)
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+    if not (largest > 0).all():
+        raise ValueError(f"{name} must have no zero row, got one at index {int(np.argmin(largest))}")
+    # By a power of two, which rounds nothing: squares of very long or short rows are no floats.
+    rows = np.ldexp(rows, -np.frexp(largest)[1])
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def _checked(net: MeanField, rho: ArrayLike, depth: int) -> tuple[MeanField, Array, int]:
     if not isinstance(net, MeanField):
         raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
     return net, real("rho", rho, low=-1.0, high=1.0), integer("depth", depth, low=1)
+
+
+# Layers times terms of the layer map times cosines, with 320 for what a layer costs beside them: about ten seconds.
+_MOST_WORK = 1.5e9
+
+
+def _require_affordable(net: MeanField, depth: int, cosines: int) -> None:
+    most = max(100, int(_MOST_WORK / (_layer_map(net).terms * (320 + cosines))))
+    if depth > most:
+        raise ValueError(f"depth must be at most {most} for {cosines} cosines of {net!r}, for time, got {depth}")
 
 
 def _layer_gain(net: MeanField, width: int, in_features: int, parametrisation: str) -> tuple[float, float, float]:
@@ -207,6 +223,7 @@ class _LayerMap:
         # (2 psi / pi) times the divided series is chi_1 - R'; exactly 0 at psi = 0.
         fall = np.append(divided(slope), [0.0]) if len(slope) > 2 else np.zeros_like(slope)
         self._series = _trimmed(np.stack([kept, 2 / np.pi * fall], axis=1))
+        self.terms = len(self._series)
 
     def __call__(self, psi: Array) -> tuple[Array, Array]:
         """1 - R(cos psi), and R'(cos psi); psi in [0, pi]."""
@@ -345,20 +362,34 @@ class KernelFunction:
         rho : array_like
             In [-1, 1], any shape, float32 or float64. See `cosines`.
         out : ndarray, optional
-            C-contiguous float64 of the shape of `rho`, where the values go; it may be `rho` itself. Beside it about
-            2 MB are used, whatever the size.
+            C-contiguous float64 of the shape of `rho`, where the values go; it may be `rho` itself, but not otherwise
+            overlap it. Beside it about 2 MB are used, whatever the size.
 
         Returns
         -------
         ndarray
             `out`, or a new array of the shape of `rho`.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If `rho` or `out` is not as said.
         """
-        rho = np.ascontiguousarray(rho)
+        if np.ma.is_masked(rho):
+            raise ValueError("rho must not have masked entries")
+        rho = np.asarray(rho, order="C")
         if rho.dtype.kind not in "iuf":
             raise TypeError(f"rho must be an array of real numbers, got dtype {rho.dtype}")
         values = np.empty(rho.shape) if out is None else out
-        if values.shape != rho.shape or not values.flags.c_contiguous:
-            raise ValueError(f"out must be C-contiguous and of shape {rho.shape}, got shape {values.shape}")
+        if not isinstance(values, np.ndarray) or np.ma.isMaskedArray(values) or values.dtype != np.float64:
+            raise TypeError(
+                f"out must be a float64 array, got a {type(values).__name__} {getattr(values, 'dtype', '')}"
+            )
+        if values.shape != rho.shape or not (values.flags.c_contiguous and values.flags.writeable):
+            raise ValueError(f"out must be writeable, C-contiguous and of shape {rho.shape}, got shape {values.shape}")
+        same = values.ctypes.data == rho.ctypes.data and values.dtype == rho.dtype
+        if np.may_share_memory(values, rho) and not same:
+            raise ValueError("out must be rho itself or not overlap it")
         source, target = rho.reshape(-1), values.reshape(-1)
         for start in range(0, len(source), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -385,14 +416,17 @@ class KernelFunction:
 
 _BLOCK = 1 << 15  # entries at once: the work arrays stay in the cache
 _MAX_COMPOSED_DEGREE = 4096
+_USUAL_NODES = 2000  # at which a function is composed and checked; the deepest need five times as many
 
 
 def nngp_function(net: MeanField, depth: int) -> KernelFunction:
     """`nngp` as a function of the cosine, for Gram matrices.
 
-    Raises ConvergenceError where no table reaches 1e-10, as in deep chaos; TypeError or ValueError for bad input.
+    Raises ConvergenceError where no table reaches 1e-10, as in deep chaos; TypeError or ValueError for bad input, such
+    as a depth that takes long: as for `nngp` at 2000 cosines.
     """
     net, _, depth = _checked(net, 1.0, depth)
+    _require_affordable(net, depth, _USUAL_NODES)
     return KernelFunction(lambda psi: _nngp(net, psi, depth), f"the NNGP kernel of {net!r} at depth {depth}")
 
 
@@ -402,6 +436,7 @@ def ntk_function(
     """`ntk` as a function of the cosine, for Gram matrices. Errors as for `nngp_function`."""
     net, _, depth = _checked(net, 1.0, depth)
     gain = _layer_gain(net, width, in_features, parametrisation)
+    _require_affordable(net, depth, _USUAL_NODES)
     return KernelFunction(lambda psi: _ntk(net, psi, depth, *gain), f"the tangent kernel of {net!r} at depth {depth}")
 
 

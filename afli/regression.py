@@ -13,6 +13,9 @@ from afli.errors import ConvergenceError
 
 __all__ = ["KernelRegression", "after_steps", "leave_one_out", "stable_rate"]
 
+_quiet = np.errstate(all="ignore")  # underflow means 0, and whether all is finite is looked at in the end
+_ROUNDING = 10 * np.finfo(float).eps  # of an eigenvalue, as a share of the largest: 5 were seen at N = 300
+
 
 def stable_rate(theta: ArrayLike) -> float:
     """The learning rate below which full-batch gradient descent on squared error is stable: 2 N / lambda_max.
@@ -27,14 +30,35 @@ def stable_rate(theta: ArrayLike) -> float:
     float
         For the loss sum((f - y)^2) / (2 N), whose gradient moves the outputs f by -rate theta (f - y) / N in each step.
         The largest eigenvalue comes from the Lanczos iteration.
+
+    Raises
+    ------
+    ValueError
+        If theta is not symmetric, has a negative eigenvalue (seen on the diagonal, or anywhere for N <= 100), or is 0:
+        then no rate is unstable.
+    ConvergenceError
+        If the Lanczos iteration does not converge, or the rate leaves the range of a float.
+    TypeError
+        If theta does not hold real numbers.
     """
-    from scipy.sparse.linalg import eigsh
+    from scipy.sparse.linalg import ArpackError, eigsh
 
     gram = _gram("theta", theta)
-    if len(gram) < 3:
-        return 2 * len(gram) / float(np.linalg.eigvalsh(gram)[-1])
-    start = np.random.default_rng(0).standard_normal(len(gram))  # any start will do; this one is repeatable
-    return 2 * len(gram) / float(eigsh(gram, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
+    if not gram.any():
+        raise ValueError("theta must not be 0: every rate is stable")
+    if len(gram) <= 100:
+        values = np.linalg.eigvalsh(gram)
+        least, largest = float(values[0]), float(values[-1])
+    else:
+        start = np.random.default_rng(0).standard_normal(len(gram))  # any start will do; this one is repeatable
+        try:
+            largest = float(eigsh(gram, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
+        except ArpackError as error:
+            raise ConvergenceError(f"the largest eigenvalue of theta was not found: {error}") from error
+        least = float(gram.diagonal().min())
+    _finite("eigenvalues of theta", np.array([least, largest]))
+    _require_semidefinite("theta", least, largest)
+    return float(_finite("the stable rate", np.array(2 * len(gram) / largest)))
 
 
 def after_steps(
@@ -60,6 +84,13 @@ def after_steps(
     ndarray
         Shape ``steps.shape + (M, outputs)``: the mean prediction over random networks, whose outputs start at mean 0.
         The residual on the training inputs is (I - rate theta / N)^s targets after s steps.
+
+    Raises
+    ------
+    ConvergenceError
+        If predictions leave the range of a float, as above the stable rate after many steps.
+    ValueError, TypeError
+        For bad input.
     """
     return KernelRegression(theta).after_steps(cross, targets, rate=rate, steps=steps)
 
@@ -81,12 +112,15 @@ def leave_one_out(gram: ArrayLike, targets: ArrayLike, ridge: float) -> tuple[ND
     weights, predictions : ndarray
         Both (N, outputs). A prediction elsewhere is the kernel to the training inputs times `weights`. By one Cholesky
         factor: with alpha = (gram + ridge)^-1 targets, the left-out residual is alpha_i / [(gram + ridge)^-1]_ii. For
-        many ridges of one matrix `KernelRegression` is cheaper.
+        many ridges of one matrix `KernelRegression` is cheaper; it also takes over where gram + ridge is not positive
+        definite in floating point.
 
     Raises
     ------
     ConvergenceError
-        If gram + ridge is not positive definite in floating point.
+        If weights or predictions leave the range of a float.
+    ValueError, TypeError
+        For bad input, such as a matrix that is not positive semidefinite.
     """
     from scipy.linalg import lapack
 
@@ -96,11 +130,13 @@ def leave_one_out(gram: ArrayLike, targets: ArrayLike, ridge: float) -> tuple[ND
     # Upper triangle of the C-ordered matrix = lower triangle of its transpose, which is itself: no copy.
     factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
     if failed:
-        raise ConvergenceError(f"the Gram matrix with ridge {ridge:g} is not positive definite in floating point")
+        spectral = KernelRegression(gram)
+        return spectral.weights(values, ridge), spectral.leave_one_out(values, ridge)[0]
     weights, _ = lapack.dpotrs(factor, values, lower=1)
     inverse, _ = lapack.dtrtri(factor, lower=1, overwrite_c=1)
     inverse_diagonal = np.einsum("ij,ij->j", inverse, inverse)
-    return weights, values - weights / inverse_diagonal[:, None]
+    predictions = values - weights / inverse_diagonal[:, None]
+    return _finite("weights", weights), _finite("predictions", predictions)
 
 
 class KernelRegression:
@@ -114,16 +150,17 @@ class KernelRegression:
     Attributes
     ----------
     values, vectors : ndarray
-        Eigenvalues in increasing order (rounding below 0 set to 0), and eigenvectors as columns.
+        Eigenvalues in increasing order, and eigenvectors as columns. Eigenvalues within their rounding of 0 are 0, so
+        that a ridge of whatever size decides where the matrix is singular.
     """
 
     def __init__(self, gram: ArrayLike) -> None:
         from scipy.linalg import eigh
 
         values, self.vectors = eigh(_gram("gram", gram), driver="evr")
-        if values[0] < -1e-8 * max(values[-1], 0.0) or values[-1] <= 0:
-            raise ValueError(f"gram must be positive semidefinite, got an eigenvalue {values[0]:g}")
-        self.values = np.maximum(values, 0.0)
+        _finite("eigenvalues of gram", values)
+        _require_semidefinite("gram", values[0], values[-1])
+        self.values = np.where(values > _ROUNDING * values[-1], values, 0.0)
 
     def leave_one_out(self, targets: ArrayLike, ridges: ArrayLike) -> NDArray[np.float64]:
         """What ridge regression says of every training input without having seen it.
@@ -145,16 +182,18 @@ class KernelRegression:
         coefficients, squares = self.vectors.T @ targets, self.vectors**2
         found = np.empty((len(ridges), *targets.shape))
         for out, ridge in zip(found, ridges, strict=True):
-            inverse = 1 / (self.values + ridge)
+            inverse = ridge / (self.values + ridge)  # times ridge, which drops out
             out[:] = targets - (self.vectors * inverse) @ coefficients / (squares @ inverse)[:, None]
-        return found
+        return _finite("predictions", found)
 
+    @_quiet
     def weights(self, targets: ArrayLike, ridge: float) -> NDArray[np.float64]:
         """(gram + ridge)^-1 targets, shape (N, outputs); a prediction is the kernel to the training inputs times it."""
         targets = _targets(targets, len(self.values))
         ridge = scalar("ridge", ridge, low=0.0, open_low=True)
-        return np.asarray((self.vectors / (self.values + ridge)) @ (self.vectors.T @ targets))
+        return _finite("weights", (self.vectors / (self.values + ridge)) @ (self.vectors.T @ targets))
 
+    @_quiet
     def after_steps(
         self, cross: ArrayLike, targets: ArrayLike, *, rate: float, steps: ArrayLike
     ) -> NDArray[np.float64]:
@@ -170,8 +209,9 @@ class KernelRegression:
         coefficients = self.vectors.T @ targets
         projected = cross @ self.vectors
         learned = [_learned(step, int(s), rate / len(self.values))[:, None] for s in counts.flat]
-        found = [projected @ (shares * coefficients) for shares in learned]
-        return np.array(found).reshape(*counts.shape, len(cross), targets.shape[1])
+        found = np.array([projected @ (shares * coefficients) for shares in learned])
+        name = f"predictions at rate={rate:g}, stable below {2 * len(step) / self.values[-1]:g}"
+        return _finite(name, found).reshape(*counts.shape, len(cross), targets.shape[1])
 
 
 def _learned(step: Array, steps: int, limit: float) -> Array:
@@ -186,9 +226,26 @@ def _gram(name: str, value: ArrayLike) -> Array:
     gram = real(name, value)
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or gram.size == 0:
         raise ValueError(f"{name} must be a square matrix, got shape {gram.shape}")
-    if not np.allclose(gram[0], gram[:, 0], rtol=1e-6) or not np.allclose(gram[-1], gram[:, -1], rtol=1e-6):
-        raise ValueError(f"{name} must be symmetric")
+    slack = 1e-8 * max(gram.max(), -gram.min())  # of a matrix in float32, whose rounding is 6e-8
+    for i in range(0, len(gram), 512):  # row blocks, to need no second matrix
+        row, column = gram[i : i + 512], gram[:, i : i + 512].T
+        if not np.allclose(row, column, rtol=1e-6, atol=slack):
+            j, k = np.argwhere(~np.isclose(row, column, rtol=1e-6, atol=slack))[0]
+            raise ValueError(
+                f"{name} must be symmetric, got {row[j, k]:g} at ({i + j}, {k}) and {column[j, k]:g} across"
+            )
     return gram
+
+
+def _require_semidefinite(name: str, least: float, largest: float) -> None:
+    if least < -1e-8 * max(largest, 0.0) or largest <= 0:
+        raise ValueError(f"{name} must be positive semidefinite and not 0, got an eigenvalue {least:g}")
+
+
+def _finite(name: str, values: Array) -> Array:
+    if not np.isfinite(values).all():
+        raise ConvergenceError(f"{name}: beyond the range of a float")
+    return values
 
 
 def _targets(value: ArrayLike, rows: int) -> Array:

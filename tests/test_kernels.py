@@ -287,10 +287,65 @@ def test_training_to_the_end_is_regression_without_ridge(problem: tuple[Any, Any
     np.testing.assert_allclose(end, cross @ np.linalg.solve(gram, y), rtol=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-100, 1.0, 1e100])
+def test_a_singular_matrix_is_what_its_ridge_makes_of_it(scale: float) -> None:
+    """(J + r I)^-1 e_1 = (e_1 - 1 / (3 + r)) / r for the matrix J of ones, N = 3; left out, the mean of the others."""
+    ones, y = scale * np.ones((3, 3)), np.eye(3)[:, :1]
+    for ridge in (1e-18, 1e-3, 10.0):
+        exact = (y - 1 / (3 + ridge)) / ridge
+        weights, left_out = kernels.leave_one_out(ones, y, scale * ridge)
+        np.testing.assert_allclose(scale * weights, exact, rtol=1e-11)
+        np.testing.assert_allclose(scale * kernels.KernelRegression(ones).weights(y, scale * ridge), exact, rtol=1e-11)
+        np.testing.assert_allclose(left_out, np.array([[0], [1], [1]]) / (2 + ridge), atol=1e-11)
+        others = kernels.KernelRegression(ones).leave_one_out(y, [scale * ridge])[0]
+        np.testing.assert_allclose(others, left_out, atol=1e-11)
+
+
+def test_what_leaves_the_range_of_a_float_is_refused_and_what_underflows_is_nothing() -> None:
+    theta, y = np.array([[2.0, 1.0], [1.0, 2.0]]), np.array([[1.0], [0.0]])
+    with np.errstate(all="raise"):
+        end = kernels.after_steps(theta, theta, y, rate=0.5, steps=[10**6, 2**60])
+        np.testing.assert_allclose(end, [y, y], atol=1e-14)
+        with pytest.raises(ConvergenceError, match=r"predictions at rate=10, stable below 1\.33333"):
+            kernels.after_steps(theta, theta, y, rate=10.0, steps=[10**4])
+        with pytest.raises(ConvergenceError, match="weights"):
+            kernels.KernelRegression(np.ones((2, 2))).weights(y, 1e-310)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 150])
+def test_the_stable_rate_of_simple_matrices(n: int) -> None:
+    assert kernels.stable_rate(np.eye(n)) == pytest.approx(2 * n, rel=1e-12)
+    assert kernels.stable_rate(np.ones((n, n))) == pytest.approx(2.0, rel=1e-12)
+    for wrong in (np.zeros((n, n)), -np.eye(n)):
+        with pytest.raises(ValueError, match=r"^theta must"):
+            kernels.stable_rate(wrong)
+
+
+def test_cosines_do_not_see_the_lengths_of_the_rows() -> None:
+    with np.errstate(all="raise"):
+        for scale in (1e-162, 1e155, 1e308):
+            rows = [[0.3 * scale, 0.4 * scale], [0.0, 1.0]]
+            np.testing.assert_allclose(kernels.cosines(rows), [[1.0, 0.8], [0.8, 1.0]], rtol=1e-15)
+
+
+def test_a_depth_that_takes_long_is_refused_with_the_one_that_does_not() -> None:
+    for call in (
+        lambda: kernels.nngp(NET, 0.5, 10**9),
+        lambda: kernels.ntk(NET, 0.5, 2**53, **SIZE),
+        lambda: kernels.nngp_function(NET, 10**9),
+        lambda: kernels.ntk_function(NET, 10**9, **SIZE),
+        lambda: NET.correlation_trajectory(0.5, 10**7),
+    ):
+        with pytest.raises(ValueError, match=r"depth must be at most [0-9]{4,5}"):
+            call()
+
+
 # --- Bad input ---
 
 
 NET = mf.edge_of_chaos(act.tanh(), sigma_b2=0.1)
+BUFFER = np.zeros(5)
+SKEW = np.array([[1, 0, 0, 0], [0, 1, 0.5, 0], [0, -0.5, 1, 0], [0, 0, 0, 1]])  # symmetric in its first and last row
 
 
 @pytest.mark.parametrize(
@@ -310,11 +365,23 @@ NET = mf.edge_of_chaos(act.tanh(), sigma_b2=0.1)
         (lambda: kernels.nngp_function(NET, 3)([0.0, np.nan]), ValueError, "rho"),
         (lambda: kernels.nngp_function(NET, 3)(["a"]), TypeError, "rho"),
         (lambda: kernels.nngp_function(NET, 3)(np.zeros(3), out=np.zeros(4)), ValueError, "out"),
+        (lambda: kernels.nngp_function(NET, 3)(np.zeros(3), out=np.zeros(3, int)), TypeError, "out"),
+        (lambda: kernels.nngp_function(NET, 3)(np.zeros(3), out=np.zeros(3, np.float32)), TypeError, "out"),
+        (lambda: kernels.nngp_function(NET, 3)(np.zeros(3), out=[0.0, 0.0, 0.0]), TypeError, "out"),
+        (lambda: kernels.nngp_function(NET, 3)(BUFFER[1:], out=BUFFER[:-1]), ValueError, "out"),
+        (lambda: kernels.nngp_function(NET, 3)(BUFFER.view(np.float32)[:5], out=BUFFER), ValueError, "out"),
+        (lambda: kernels.nngp_function(NET, 3)(np.ma.masked_array([0.0, 0.1], [0, 1])), ValueError, "rho"),
         (lambda: kernels.cosines(np.zeros((2, 3))), ValueError, "x"),
+        (lambda: kernels.cosines(np.zeros((2, 0))), ValueError, "x"),
         (lambda: kernels.cosines(np.ones(3)), ValueError, "x"),
         (lambda: kernels.cosines(np.ones((2, 3)), np.ones((2, 4))), ValueError, "x and y"),
         (lambda: kernels.stable_rate(np.ones((2, 3))), ValueError, "theta"),
         (lambda: kernels.stable_rate(np.triu(np.ones((4, 4)))), ValueError, "theta"),
+        (lambda: kernels.KernelRegression(SKEW), ValueError, "gram"),
+        (lambda: kernels.KernelRegression(1e-12 * SKEW), ValueError, "gram"),
+        (lambda: kernels.stable_rate(SKEW), ValueError, "theta"),
+        (lambda: kernels.stable_rate(np.array([[0, 1], [1, 0]])), ValueError, "theta"),
+        (lambda: kernels.leave_one_out(-np.eye(3), np.ones((3, 1)), 1e-3), ValueError, "gram"),
         (lambda: kernels.leave_one_out(np.eye(3), np.ones(3), 1.0), ValueError, "targets"),
         (lambda: kernels.leave_one_out(np.eye(3), np.ones((3, 1)), 0.0), ValueError, "ridge"),
         (lambda: kernels.KernelRegression(-np.eye(3)), ValueError, "gram"),
