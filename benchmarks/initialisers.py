@@ -1,16 +1,22 @@
-"""Initialisers on two small real networks of digits, each at its best learning rate.
+"""Initialisers on small real networks, each at its best learning rate.
 
-    python benchmarks/initialisers.py      # writes benchmarks/initialisers.csv; a few minutes of one core
+    python benchmarks/initialisers.py                              # digits: a few minutes of one core
+    python benchmarks/initialisers.py npz:/path/to/cifar10.npz     # or cifar10: half an hour, for the first network
 
 A convolutional network of 20 layers, and one of 20 residual blocks whose shortcuts carry the sum on unchanged, both
-with tanh, trained by plain SGD with every initialiser, every rate and every seed. The best rate is the one with the
-lowest training loss over the last 20 steps, mean over the seeds: test images choose nothing. AnyInit and dks take part
-where they can be imported (`pip install anyinit==0.4.0 dks==0.1.2 absl-py`).
+with tanh, trained by plain SGD with every initialiser and every seed. Rates are a ladder of steps of about 3: the
+search starts at 0.1 and goes up and down until the best is inside the rates tried, or at an end of the ladder. The best
+has the lowest training loss over the last 20 steps, mean over the seeds; a run that diverged has an infinite one. Test
+images choose nothing. Of other images than digits, the first 10,000 to train and 2,000 to test take part, once.
+
+Every rate is a row of initialisers.csv. What is there already is not run again: to do so, delete the rows.
+AnyInit and dks take part where they can be imported (`pip install anyinit==0.4.0 dks==0.1.2 absl-py`).
 """
 
 from __future__ import annotations
 
 import math
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -21,16 +27,16 @@ import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from afli import data
 from afli.experiments.provenance import machine
-from afli.networks import lessons
 from afli.networks.init import edge_of_chaos_
 from afli.networks.modules import InputScale
 
-HERE = Path(__file__).parent
+TABLE = Path(__file__).parent / "initialisers.csv"
 DEPTH, CHANNELS, WIDTH = 20, 16, 64
-RATES, SEEDS, EPOCHS, BATCH = (0.01, 0.03, 0.1), (0, 1, 2), 3, 64
+LADDER, FIRST, SEEDS, BATCH = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0), 4, (0, 1, 2), 64
 SIGMA_B2 = 0.001
 
 
@@ -45,16 +51,19 @@ class Block(nn.Module):
         return h + self.inner(self.activation(h))
 
 
-def convolutional(activation: Callable[[], nn.Module]) -> nn.Module:
-    layers: list[nn.Module] = [nn.Unflatten(1, (1, 8, 8))]
+def convolutional(activation: Callable[[], nn.Module], features: int) -> nn.Module:
+    """19 convolutions, then a dense layer; images are halved until they are 4 x 4 (digits) or 8 x 8 (CIFAR-10)."""
+    (colours, size), halvings = ((1, 8), 1) if features == 64 else ((3, 32), 2)
+    layers: list[nn.Module] = [nn.Unflatten(1, (colours, size, size))]
     for i in range(DEPTH - 1):
-        layers += [nn.Conv2d(CHANNELS if i else 1, CHANNELS, 3, padding=1, stride=1 if i else 2), activation()]
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16 * CHANNELS, 10))
+        stride = 2 if i < halvings else 1
+        layers += [nn.Conv2d(CHANNELS if i else colours, CHANNELS, 3, padding=1, stride=stride), activation()]
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear((size >> halvings) ** 2 * CHANNELS, 10))
 
 
-def residual(activation: Callable[[], nn.Module]) -> nn.Module:
+def residual(activation: Callable[[], nn.Module], features: int) -> nn.Module:
     blocks = [Block(activation) for _ in range(DEPTH)]
-    return nn.Sequential(nn.Linear(64, WIDTH), *blocks, activation(), nn.Linear(WIDTH, 10))
+    return nn.Sequential(nn.Linear(features, WIDTH), *blocks, activation(), nn.Linear(WIDTH, 10))
 
 
 NETWORKS = {f"convolutional, {DEPTH} layers": convolutional, f"residual, {DEPTH} blocks": residual}
@@ -138,46 +147,85 @@ def dks_tanh() -> Callable[[], nn.Module]:
 # --- The runs ---
 
 
-def trained(build: Build, start: Start, digits: data.Dataset, rate: float, seed: int) -> tuple[float, float]:
-    """The mean loss of the last 20 steps, infinite if it diverged, and the test accuracy."""
+def trained(build: Build, start: Start, images: data.Dataset, rate: float, seed: int, epochs: int) -> list[float]:
+    """The mean loss of the last 20 steps, infinite if the run diverged, and the test accuracy."""
     torch.manual_seed(seed)
-    model = start(build, torch.from_numpy(digits.x_train[:256]))
-    run = lessons.fit(model, digits, learning_rate=rate, epochs=EPOCHS, batch=BATCH, seed=seed)
-    loss = float(np.mean(run.loss[-20:]))
-    return (loss if math.isfinite(loss) else math.inf), float(run.test_accuracy[-1])
+    x, y = torch.from_numpy(images.x_train), torch.from_numpy(images.y_train)
+    model = start(build, x[:256])
+    optimiser, order, losses = torch.optim.SGD(model.parameters(), lr=rate), np.random.default_rng(seed), []
+    for _ in range(epochs):
+        rows = torch.from_numpy(order.permutation(len(x)))
+        for chosen in rows[: len(x) // BATCH * BATCH].split(BATCH):
+            loss = F.cross_entropy(model(x[chosen]), y[chosen])
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            losses.append(float(loss.detach()))
+            if not math.isfinite(losses[-1]):
+                return [math.inf, math.nan]
+    with torch.no_grad():
+        right = model(torch.from_numpy(images.x_test)).argmax(1) == torch.from_numpy(images.y_test)
+    return [float(np.mean(losses[-20:])), float(right.double().mean())]
+
+
+def row(network: str, initialiser: str, build: Build, start: Start, images: data.Dataset, rate: float) -> dict:
+    before, epochs = time.process_time(), 3 if images.features == 64 else 1
+    losses, accuracies = zip(*(trained(build, start, images, rate, seed, epochs) for seed in SEEDS), strict=True)
+    return {
+        "network": network,
+        "images": images.name,
+        "initialiser": initialiser,
+        "rate": rate,
+        "loss": round(float(np.mean(losses)), 4),
+        "accuracy": round(float(np.mean(accuracies)), 4),
+        "lowest": round(min(accuracies), 4),
+        "highest": round(max(accuracies), 4),
+        "seeds": len(SEEDS),
+        "training images": len(images.x_train),
+        "epochs": epochs,
+        "batch": BATCH,
+        "seconds": round(time.process_time() - before, 1),
+        "machine": machine("cpu"),
+        "date": datetime.now(UTC).date().isoformat(),
+        "torch": torch.__version__,
+    }
+
+
+def climb(network: str, name: str, build: Build, start: Start, images: data.Dataset) -> None:
+    """Try rates from `FIRST` on until the best has a worse one on either side; the table is written after each."""
+    tried: dict[int, float] = {}
+    if TABLE.exists():
+        known = pd.read_csv(TABLE)
+        same = known[(known["network"] == network) & (known["images"] == images.name) & (known["initialiser"] == name)]
+        tried = {LADDER.index(rate): loss for rate, loss in zip(same["rate"], same["loss"], strict=True)}
+    while True:
+        best = min(tried, key=lambda i: tried[i], default=FIRST)
+        missing = [i for i in (best, best + 1, best - 1) if 0 <= i < len(LADDER) and i not in tried]
+        if not missing:
+            return
+        found = row(network, name, build, start, images, LADDER[missing[0]])
+        tried[missing[0]] = found["loss"]
+        pd.DataFrame([found]).to_csv(TABLE, mode="a", header=not TABLE.exists(), index=False)
+        print(*(found[key] for key in ("network", "images", "initialiser", "rate", "loss", "accuracy", "seconds")))
+        sys.stdout.flush()
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    digits, rows = data.normalised(data.load("digits")), []
+    source = sys.argv[1] if len(sys.argv) > 1 else "digits"
+    images = data.load(source)
+    if source != "digits":
+        parts = [part[:n] for n, part in ((10_000, images.x_train), (10_000, images.y_train))]
+        parts += [part[:2_000] for part in (images.x_test, images.y_test)]
+        images = data.Dataset(images.name, *parts, source=images.source, classes=images.classes)
+    images = data.normalised(images)
     for network, build in NETWORKS.items():
+        if source != "digits" and build is residual:
+            continue
         for name, start in initialisers().items():
             if name.startswith("dks") and build is residual:
                 continue  # its shortcuts have weights whose squares add up to 1: another network
-            before = time.process_time()
-            runs = {rate: [trained(build, start, digits, rate, seed) for seed in SEEDS] for rate in RATES}
-            best = min(RATES, key=lambda rate: float(np.mean([loss for loss, _ in runs[rate]])))
-            accuracy = [a for _, a in runs[best]]
-            rows.append(
-                {
-                    "network": network,
-                    "initialiser": name,
-                    "rate": best,
-                    "accuracy": round(float(np.mean(accuracy)), 4),
-                    "lowest": round(min(accuracy), 4),
-                    "highest": round(max(accuracy), 4),
-                    "seeds": len(SEEDS),
-                    "rates": " ".join(f"{rate:g}" for rate in RATES),
-                    "epochs": EPOCHS,
-                    "batch": BATCH,
-                    "seconds": round(time.process_time() - before, 1),
-                    "machine": machine("cpu"),
-                    "date": datetime.now(UTC).date().isoformat(),
-                    "torch": torch.__version__,
-                }
-            )
-            print(network, name, best, accuracy, rows[-1]["seconds"], flush=True)
-    pd.DataFrame(rows).to_csv(HERE / "initialisers.csv", index=False)
+            climb(network, name, lambda activation, build=build: build(activation, images.features), start, images)
 
 
 if __name__ == "__main__":
