@@ -13,7 +13,7 @@ from afli import activations as act
 from afli import kernels
 from afli.claims.vocabulary import Evidence, at_most, critical, on
 
-_MAP = "CIFAR-10 (JPEG copy), Shtanh, tangent kernel, 2,000 training and 10,000 test images, ridge by leave-one-out"
+_MAP = "CIFAR-10 (JPEG copy), Shtanh, tangent kernel, 5,000 training and 10,000 test images, ridge by leave-one-out"
 
 _map = on("III_1_figure_7_without_training", "")
 _rate = on("III_2_which_learning_rate", "")
@@ -76,6 +76,22 @@ def crest_constant(factor: float = 2.0, power: float = 1.0) -> Evidence:
     spread = float(np.exp(np.abs(logs - logs.mean()).max()))
     return at_most(spread, factor, domain=f"{_MAP}; {len(inside)} crests, a from smallest to largest "
                    f"{inside['place'].max() / inside['place'].min():.1f} times")  # fmt: skip
+
+
+@_map(
+    "infinite-width.nngp",
+    "Where both kernels have a crest inside the grid, that of the NNGP kernel lies at a smaller a.",
+    found="Over {pairs:.0f} rows of the maps its place is at most {measured:.2f} times that of the tangent kernel.",
+    ours="criterion written before",
+    mutants={"the other way round": {"left": "ntk", "right": "nngp"}},
+)
+def nngp(left: str = "nngp", right: str = "ntk") -> Evidence:
+    from afli.experiments import infinite_width as wide
+
+    both = wide.crests_of_both_kernels()
+    domain = f"{_MAP.replace('tangent kernel', 'both kernels')}; NNGP's place over the tangent kernel's"
+    values = {"pairs": float(len(both))}
+    return at_most(both[left] / both[right], 1.0, strict=True, domain=domain, values=values)
 
 
 @_map(
