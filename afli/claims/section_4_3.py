@@ -162,26 +162,49 @@ def leaves_the_edge(drawn_at: float = 10.0) -> Evidence:
     return at_most(net.chi1, 0.85, strict=True, domain="Shtanh, sigma_b2 = 1; chi_1 at the new fixed point")
 
 
+_PAPER = (
+    "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 300, orthogonal, sigma_b2 = 1, rate 1e-4, batch 64, 100 epochs, one"
+    " trial, CPU; 1.4 points are 1.96 standard errors of a difference on 10,000 test images"
+)
+
+
 @claim(
     "section-4.2.schedule-paper",
-    "STATEMENT",
+    "CIFAR-10 (JPEG copy), depth 20, width 300, sigma_b2 = 1, rate 1e-4, 100 epochs, n = 1: no fall of a ends above the"
+    " best of the constants 2, 5 and 10 by more than 1.4 points, what test images leave to chance.",
     claimed="Lowering $a$ over the first few epochs is promising.",
-    found="The best constant ends at {bound:.1%}, the best fall at {measured:.1%}.",
+    found="The best fall ends at {measured:.1%}, the best constant, with the 1.4 points added, at {bound:.1%}.",
     at="Figure 8; the paper's protocol, but for a JPEG copy of CIFAR-10 and one trial",
     status="not reproduced",
-    mutants={"of the constants a = 2 only": {"constants": ("a = 2",)}},
+    mutants={"above a constant 2": {"constants": ("a = 2",)}},
 )
 def schedule_paper(constants: tuple[str, ...] = ("a = 2", "a = 5", "a = 10")) -> Evidence:
     from afli.experiments import analysis
 
     last = analysis.only(analysis.paper_falls(), epoch=100).set_index("curve")["test_accuracy"]
     falls = last[last.index.str.startswith("10 to")]
-    domain = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 300, sigma_b2 = 1, rate 1e-4, 100 epochs, 1 trial, CPU"
-    return at_most(falls, last[list(constants)].max() + analysis.PAPER_MARGIN, domain=domain)
+    return at_most(falls.max(), last[list(constants)].max() + analysis.PAPER_MARGIN, domain=_PAPER)
+
+
+@claim(
+    "section-4.2.schedule-paper-early",
+    "CIFAR-10 (JPEG copy), depth 20, width 300, sigma_b2 = 1, rate 1e-4, n = 1: a fall from 10 to 2 in the first five"
+    " epochs costs test accuracy, which is below that of a constant 2 at epoch 10, and above it at epoch 100.",
+    found="At epoch 10 it is {behind:points} behind, at epoch 100 {ahead:points} ahead.",
+    ours="looked at after the table was made",
+    mutants={"a fall to 5": {"fall": "10 to 5 in 5 epochs"}, "at epoch 40": {"early": 40}},
+)
+def schedule_paper_early(fall: str = "10 to 2 in 5 epochs", early: int = 10) -> Evidence:
+    from afli.experiments import analysis
+
+    means = analysis.paper_falls().pivot_table(index="epoch", columns="curve", values="test_accuracy")
+    behind = float(means.loc[early, "a = 2"] - means.loc[early, fall])
+    ahead = float(means.loc[100, fall] - means.loc[100, "a = 2"])
+    return at_most(analysis.PAPER_MARGIN, [behind, ahead], domain=_PAPER, values={"behind": behind, "ahead": ahead})
 
 
 on("4_2_figure_8", "Section 4.2, Figure 8").untested(
     "section-4.2.schedule-paper-scale",
     "Lowering a over the first few epochs is promising for many depths and hyperparameters: on CIFAR-10, 100 epochs.",
-    "no network of Figure 8 was trained at the paper's protocol; `afli run fig8 --profile paper` does it",
+    "of the paper's protocol one trial at depth 20, sigma_b2 = 1 is there; `afli run fig8 --profile paper` goes on",
 )
