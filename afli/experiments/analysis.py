@@ -210,10 +210,11 @@ def family_maps(depth: int) -> dict[str, pd.DataFrame]:
 
 
 def family_maps_of_photographs() -> dict[str, pd.DataFrame]:
-    """The same on CIFAR-10 (JPEG copy), width 100, depth 20, one epoch, one trial: Shtanh and Ssine."""
-    shtanh = final_rows("fig7-small-cifar-10-jpeg-copy", weights="orthogonal", trial=0)
-    ssine = final_rows("families-small-cifar-10-jpeg-copy", part={"activation": "ssine", "trial": 0})
-    return {"Shtanh": shtanh, "Ssine": ssine}
+    """The same on CIFAR-10 (JPEG copy), width 100, depth 20, one epoch, two trials."""
+    shtanh = final_rows("fig7-small-cifar-10-jpeg-copy", weights="orthogonal")
+    shtanh = shtanh[shtanh["trial"].isin((0, 1))]
+    others = final_rows("families-small-cifar-10-jpeg-copy", part={"trial": [0, 1]})
+    return {"Shtanh": shtanh} | {name.capitalize(): rows for name, rows in others.groupby("activation")}
 
 
 # The cells of Figure 7 that are trained at the paper's protocol.
