@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from afli.claims.ledger import Evidence, at_most, on
 from afli.claims.tables import DIGITS_MAP, SMALL_BIAS_VARIANCES, clearly_ahead
 
