@@ -234,7 +234,8 @@ def _shade(colour: str, share: float) -> str:
     """A colour nearer to black by a share, or to white if it is dark already."""
     rgb = np.array(mpl.colors.to_rgb(colour))
     end = 0.0 if rgb @ (0.2126, 0.7152, 0.0722) > 0.25 else 1.0
-    return mpl.colors.to_hex(rgb + min(share, 0.75) * (end - rgb))
+    red, green, blue = rgb + min(share, 0.75) * (end - rgb)
+    return mpl.colors.to_hex((float(red), float(green), float(blue)))
 
 
 def identity(ax: Axes, low: float, high: float) -> None:
