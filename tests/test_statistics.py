@@ -252,3 +252,20 @@ def test_a_stored_row_can_be_trained_again_and_a_false_one_is_found_out(copy):
 def test_a_cell_that_is_not_in_the_table_is_named(copy):
     with pytest.raises(TableError, match="has no experiment with"):
         statistics.train_again(NAME, folder=copy, depth=21)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda rows: pd.concat([rows, rows.tail(1)]), "holds a row twice"),
+        (lambda rows: rows.assign(test_accuracy=rows["test_accuracy"].where(rows.index != 3, 1.5)), "above 1"),
+        (lambda rows: rows.drop(index=rows.index[rows["epoch"] == 2][0]), "lacks a stage of training of 1 exp"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(tmp_path, change, message):
+    name = "fig8-laptop-digits"
+    for ending in ("json", "parquet"):
+        shutil.copy(statistics.RESULTS / f"{name}.{ending}", tmp_path)
+    change(pd.read_parquet(tmp_path / f"{name}.parquet")).to_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(TableError, match=message):
+        statistics.load(name, tmp_path)

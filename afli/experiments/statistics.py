@@ -111,7 +111,22 @@ def load(name: str, folder: Path = RESULTS, *, part: Mapping[str, object] | None
     if wrong:
         raise TableError(f"{table.path} says other settings than its preset in {', '.join(wrong)}")
     require_theory(frame, grid, table.path)
+    _require_sense(frame, table.path)
     return _complete(frame, known, dict(part or {}), table.path)
+
+
+def _require_sense(frame: pd.DataFrame, path: Path) -> None:
+    """Raise TableError where a row is there twice, an accuracy is none, or an experiment lacks a stage."""
+    if frame.duplicated(["experiment", "epoch"]).any():
+        raise TableError(f"{path} holds a row twice")
+    accuracies = frame.filter(regex="accuracy$")
+    if ((accuracies < 0) | (accuracies > 1)).to_numpy().any():
+        raise TableError(f"{path} holds an accuracy below 0 or above 1")
+    ended = frame[frame["experiment"].isin(frame.loc[frame["epoch"] == frame["epochs"], "experiment"])]
+    stages = ended.groupby(["epochs", "experiment"])["epoch"].nunique()
+    short = stages < stages.groupby("epochs").transform("max")  # networks of equal length are tested at equal stages
+    if short.any():
+        raise TableError(f"{path} lacks a stage of training of {short.sum()} experiments")
 
 
 @lru_cache(maxsize=32)
