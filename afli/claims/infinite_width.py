@@ -81,7 +81,7 @@ def crest_constant(factor: float = 2.0, power: float = 1.0) -> Evidence:
 @_map(
     "infinite-width.nngp",
     "Where both kernels have a crest inside the grid, that of the NNGP kernel lies at a smaller a.",
-    found="Rows of the maps where both are inside: {pairs:.0f}. There its place is {measured:.2f} times that of the other.",
+    found="Rows with both inside: {pairs:.0f}. There its place is {measured:.2f} times that of the other.",
     ours="criterion written before",
     mutants={"the other way round": {"left": "ntk", "right": "nngp"}},
 )
