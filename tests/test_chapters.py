@@ -41,7 +41,7 @@ def test_a_chapter_begins_with_its_objectives_and_ends_with_key_points_and_quest
         assert verdicts.count("**Right.**") == 1
         places.append(verdicts.index("**Right.**"))
         assert all(len(answer["reason"].split()) >= 4 for answer in answers)
-        source = re.findall(r"\]\(\.\./(notebooks/\w+)\.md\)", answers[places[-1]]["reason"])
+        source = re.findall(r"\]\(\.\./(notebooks/\w+)\)", answers[places[-1]]["reason"])
         assert source
         assert set(source) <= set(CHAPTERS[caption])
     assert set(places) == {0, 1, 2}  # where the right answer stands tells nothing
