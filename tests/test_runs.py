@@ -164,7 +164,7 @@ def test_no_flipped_bit_of_a_table_is_read_as_other_numbers(tmp_path):
             refused += path.name in str(error)
         else:
             pd.testing.assert_frame_equal(frame, sound)
-    assert refused > 40  # the others hit what is not read: names that pandas adds, and statistics
+    assert refused > 75
 
 
 def test_a_table_without_checksums_and_versions_is_read_and_continued(tmp_path):

@@ -241,12 +241,13 @@ def _on_dask(
         slots = _Slots(client, executor, echo)
         deadline = float("inf")
         while time.monotonic() < deadline and (running or (waiting and not stop_file.exists())):
-            if should_stop() and not stop_file.exists():
-                stop_file.touch()
-                deadline = time.monotonic() + SECONDS_TO_SAVE
             while waiting and not stop_file.exists() and len(running) < slots.count():
                 chunk = waiting.popleft()
                 running[client.submit(_train_there, chunk, work, stop_file, pure=False)] = chunk
+            # After the first chunks are handed out: a budget that the workers' start uses up still brings some steps.
+            if should_stop() and not stop_file.exists():
+                stop_file.touch()
+                deadline = time.monotonic() + SECONDS_TO_SAVE
             for future in [future for future in running if future.done()]:
                 chunk = running.pop(future)
                 try:

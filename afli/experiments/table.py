@@ -200,8 +200,10 @@ def read_rows(path: Path) -> pd.DataFrame:
         rows = parquet.read_table(path, page_checksum_verification=True)
         if (rows.schema.metadata or {}).get(COLUMNS, b"") not in (b"", _columns(rows.schema)):
             raise ValueError("its columns are not those that were written")
-        # Without what pandas adds: it names the columns again, and no checksum covers that.
-        return rows.replace_schema_metadata(None).to_pandas()
+        frame = rows.to_pandas()
+        if list(frame.columns) != rows.schema.names:  # pandas adds the names again, and no checksum covers that
+            raise ValueError("its columns are not those that were written")
+        return frame
     except Exception as error:  # what is raised depends on where the damage is: OSError, ArrowInvalid, UnicodeError...
         raise TableError(f"{path} is no table, or damaged: {str(error).partition(chr(10))[0]}") from error
 
