@@ -17,6 +17,8 @@ Layer = tuple[NDArray[Any], NDArray[Any]]  # W (n_out, n_in) and b (n_out,)
 
 # Underflow means 0 here, also in a session in which numpy raises. A decorator of what is called from outside.
 quiet_underflow = np.errstate(under="ignore")
+# Where in the end it is looked at whether all is finite.
+quiet = np.errstate(all="ignore")
 
 WEIGHTS = ("gaussian", "orthogonal")  # the two kinds of random weights: independent normal entries, Haar matrices
 

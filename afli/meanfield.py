@@ -15,7 +15,7 @@ import numpy as np
 
 from afli import correlation, gaussian, moments
 from afli._activation import Activation, require
-from afli._inputs import Array, Many, integer, like, quiet_underflow, real, scalar, together
+from afli._inputs import Array, Many, integer, like, quiet, quiet_underflow, real, scalar, together
 from afli.errors import ConvergenceError, NoFixedPointError, RepellingPointWarning
 from afli.fixed_points import ROUNDING, bias_variance_at, critical_variance, fixed_variance, newton_from_the_left
 from afli.iteration import steps_until
@@ -36,14 +36,12 @@ __all__ = [
 
 # --- Maps ---
 
-_quiet = np.errstate(all="ignore")  # underflow means 0, and whether all is finite is looked at in the end
-
 
 @overload
 def variance_map(phi: Activation, q: float, *, sigma_w2: float, sigma_b2: float) -> float: ...
 @overload
 def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, sigma_b2: float | Many) -> Any: ...
-@_quiet
+@quiet
 def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, sigma_b2: float | Many) -> Any:
     """V(q) = sigma_w2 E[phi(sqrt(q) Z)^2] + sigma_b2, eq. (3).
 
@@ -76,7 +74,7 @@ def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, si
 def chi1(phi: Activation, q: float, *, sigma_w2: float) -> float: ...
 @overload
 def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any: ...
-@_quiet
+@quiet
 def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any:
     """chi_1 = sigma_w2 E[phi'(sqrt(q) Z)^2], eq. (7): the slope of the correlation map at rho = 1.
 
@@ -102,7 +100,7 @@ def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any:
 def critical_map(phi: Activation, q: float, *, sigma_b2: float) -> float: ...
 @overload
 def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) -> Any: ...
-@_quiet
+@quiet
 def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) -> Any:
     """W(q) = E[phi(sqrt(q) Z)^2] / E[phi'(sqrt(q) Z)^2] + sigma_b2, eq. (18).
 
@@ -137,7 +135,7 @@ def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) ->
 def covariance_map(phi: Activation, rho: float, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> float: ...
 @overload
 def covariance_map(phi: Activation, rho: Many, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float) -> Array: ...
-@_quiet
+@quiet
 def covariance_map(
     phi: Activation, rho: float | Many, *, q1: float, q2: float, sigma_w2: float, sigma_b2: float
 ) -> Any:

@@ -8,12 +8,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from afli._inputs import Array, real, scalar
+from afli._inputs import Array, quiet, real, scalar
 from afli.errors import ConvergenceError
 
 __all__ = ["KernelRegression", "after_steps", "leave_one_out", "stable_rate"]
 
-_quiet = np.errstate(all="ignore")  # underflow means 0, and whether all is finite is looked at in the end
 _ROUNDING = 10 * np.finfo(float).eps  # of an eigenvalue, as a share of the largest: 5 were seen at N = 300
 
 
@@ -186,14 +185,14 @@ class KernelRegression:
             out[:] = targets - (self.vectors * inverse) @ coefficients / (squares @ inverse)[:, None]
         return _finite("predictions", found)
 
-    @_quiet
+    @quiet
     def weights(self, targets: ArrayLike, ridge: float) -> NDArray[np.float64]:
         """(gram + ridge)^-1 targets, shape (N, outputs); a prediction is the kernel to the training inputs times it."""
         targets = _targets(targets, len(self.values))
         ridge = scalar("ridge", ridge, low=0.0, open_low=True)
         return _finite("weights", (self.vectors / (self.values + ridge)) @ (self.vectors.T @ targets))
 
-    @_quiet
+    @quiet
     def after_steps(
         self, cross: ArrayLike, targets: ArrayLike, *, rate: float, steps: ArrayLike
     ) -> NDArray[np.float64]:
