@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from afli import gaussian
-from afli._inputs import Array, Function, Many, function, like, quiet_underflow, real
+from afli._inputs import Array, Function, Many, function, like, quiet, real
 
 
 @dataclass(frozen=True)
@@ -115,16 +115,20 @@ class Activation:
     def __call__(self, z: float) -> float: ...
     @overload
     def __call__(self, z: ArrayLike) -> Any: ...
-    @quiet_underflow
+    @quiet
     def __call__(self, z: ArrayLike) -> Any:
-        """phi(z), for a number or an array of any shape. Raises TypeError or ValueError if z is not real and finite."""
-        return like(self.function(real("z", z)))
+        """phi(z), for a number or an array of any shape.
+
+        Raises TypeError or ValueError if z is not real and finite, or so large that the formula has no value there.
+        """
+        z = real("z", z)
+        return like(self._defined(z, self.function(z)))
 
     @overload
     def derivative(self, z: float) -> float: ...
     @overload
     def derivative(self, z: ArrayLike) -> Any: ...
-    @quiet_underflow
+    @quiet
     def derivative(self, z: ArrayLike) -> Any:
         """phi'(z); at a kink the mean of the two one-sided slopes, eq. (17). Input as for a call."""
         z = real("z", z)
@@ -135,7 +139,13 @@ class Activation:
                 # Several units in the last place, because `scaled` rounds z / a; at 0, not so few that it underflows.
                 step = max(8 * float(np.spacing(abs(kink))), 1e-150)
                 slope = np.where(at_kink, np.mean(self.gradient(np.array([kink - step, kink + step]))), slope)
-        return like(slope)
+        return like(self._defined(z, slope))
+
+    def _defined(self, z: Array, values: Array) -> Array:
+        if np.isnan(values).any():
+            at = float(np.ravel(z)[np.isnan(values).ravel().argmax()])
+            raise ValueError(f"z must be in the range of the formula of {self.name}, got {at:g}")
+        return values
 
     @overload
     def mean(self, f: Function, q: float) -> float: ...

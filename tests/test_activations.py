@@ -366,3 +366,18 @@ def test_what_was_made_of_ones_own_function_survives_pickling():
         again = pickle.loads(pickle.dumps(phi))
         assert again == phi
         assert again(0.3) == phi(0.3)
+
+
+@pytest.mark.parametrize("phi", ZOO, ids=label)
+def test_far_out_a_value_is_a_number_whatever_numpy_was_told(phi):
+    z = np.array([1e300, -1e300, 1e-300, 800.0, -800.0])
+    if phi.name.startswith("snake"):
+        z = z[2:]  # z^2 is no float
+    with np.errstate(all="raise"):
+        assert not np.isnan(phi(z)).any()
+        assert not np.isnan(phi.derivative(z)).any()
+
+
+def test_where_a_formula_has_no_value_that_is_said():
+    with pytest.raises(ValueError, match=r"z must be in the range of the formula of .*, got 1e\+300"):
+        act.scaled(act.sin(), 1e-100)(1e300)
