@@ -198,10 +198,10 @@ def read_rows(path: Path) -> pd.DataFrame:
     """The rows of a Parquet file; raises TableError if it is damaged. One without checksums is read as it is."""
     try:
         rows = parquet.read_table(path, page_checksum_verification=True)
-        if (rows.schema.metadata or {}).get(COLUMNS, b"") not in (b"", _columns(rows.schema)):
-            raise ValueError("its columns are not those that were written")
         frame = rows.to_pandas()
-        if list(frame.columns) != rows.schema.names:  # pandas adds the names again, and no checksum covers that
+        written = (rows.schema.metadata or {}).get(COLUMNS)
+        # pandas adds the names again, and no checksum covers that.
+        if written and (written != _columns(rows.schema) or list(frame.columns) != rows.schema.names):
             raise ValueError("its columns are not those that were written")
         return frame
     except Exception as error:  # what is raised depends on where the damage is: OSError, ArrowInvalid, UnicodeError...
