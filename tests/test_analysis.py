@@ -65,3 +65,19 @@ def test_flanks_of_a_map_are_counted():
     found = analysis.flank_counts(last.assign(test_accuracy=last["test_accuracy"] + noise))
     assert (found["right"], found["left"], found["both"]) == (2, 1, 1)
     assert found["best a, by falling bias variance"] == "8, 1"
+
+
+def test_a_report_of_a_race_points_to_rates_that_were_not_tried_and_counts_epochs_over_trials():
+    def contestant(rate: float, epochs: list[float]) -> pd.DataFrame:
+        return pd.DataFrame({
+            "learning_rate": rate, "rates": [[0.1, 0.3, 1.0]] * len(epochs), "epochs_to_90": epochs,
+            "test_accuracy": 0.9, "train_accuracy": 1.0, "diverged_runs": 2, "all_runs": 9,
+        })  # fmt: skip
+
+    keys = [("sgd", "tanh", 0.1), ("sgd", "elu", 0.1), ("adam", "tanh", 0.1)]
+    found = [contestant(0.1, [5, 2, 5]), contestant(1.0, [math.inf, 10, 20, 20]), contestant(0.3, [math.inf] * 4)]
+    report = analysis.race_report(dict(zip(keys, found, strict=True)))
+    assert list(report["rate"]) == ["0.1 ↓", "1 ↑", "0.3"]
+    assert list(report["epochs to 90%"]) == ["2, 5, 5", "10 to never", "never"]
+    assert list(report["diverged"]) == ["2 of 9"] * 3
+    assert list(report.index) == keys

@@ -130,26 +130,23 @@ def race_report(found: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
     rows = []
     for runs in found.values():
         first = runs.iloc[0]
-        epochs = [f"{e:.0f}" if e < float("inf") else "-" for e in runs["epochs_to_90"].sort_values()]
+        epochs = [f"{e:.0f}" if e < float("inf") else "never" for e in runs["epochs_to_90"].sort_values()]
         ends = dict.fromkeys((epochs[0], epochs[-1]))
-        row = {
+        fitted = (  # the first tables did not record the training accuracy
+            {"training accuracy": _percent(statistics.mean_interval(runs["train_accuracy"]))}
+            if "train_accuracy" in runs
+            else {"training loss": round(float(runs["train_loss"].mean()), 2)}
+        )
+        rows.append({
             "rate": _rate(first["learning_rate"], first["rates"]),
             "test accuracy": _percent(statistics.mean_interval(runs["test_accuracy"])),
-            "training loss": round(float(runs["train_loss"].mean()), 2),
+            **fitted,
             "epochs to 90%": ", ".join(epochs) if len(epochs) < 4 else " to ".join(ends),
             "diverged": f"{first['diverged_runs']} of {first['all_runs']}",
-        }
-        if "train_accuracy" in runs:  # the first tables did not record it
-            row["training accuracy"] = _percent(statistics.mean_interval(runs["train_accuracy"]))
-        rows.append(row)
-    index = pd.Index([_contestant(key) for key in found], name="network")
+        })  # fmt: skip
+    names = ["optimiser", "activation", "bias variance"]
+    index = pd.MultiIndex.from_tuples(list(found), names=names[-len(next(iter(found))) :])
     return pd.DataFrame(rows, index=index)
-
-
-def _contestant(key: tuple[Any, ...]) -> str:
-    """("adam", "tanh", 0.1) is "tanh, 0.1, adam"."""
-    *optimiser, phi, sigma_b2 = key
-    return ", ".join([phi, f"{sigma_b2:g}", *optimiser])
 
 
 def _rate(rate: float, tried: Any) -> str:
