@@ -280,7 +280,7 @@ def _layers(net: MeanField, psi: Array, depth: int) -> Iterator[tuple[Array, Arr
     """
     layer = _layer_map(net)
     ends = float(net.correlation_map(-1.0))
-    even, odd = ends > 1 - _PARITY, ends < -1 + _PARITY
+    even, odd = ends > 1 - _PARITY, net.sigma_b2 == 0 and ends < -1 + _PARITY  # a bias, however small, is no odd part
     if net.sigma_b2 > 0:  # to layer 1: 1 - rho_1 = (1 - rho_0) (q* - sigma_b2) / q*
         psi = _angle(_distance(psi) * _mean_square(net) * net.sigma_w2 / net.q)
     sign = np.ones_like(psi)
@@ -390,6 +390,10 @@ class KernelFunction:
         same = values.ctypes.data == rho.ctypes.data and values.dtype == rho.dtype
         if np.may_share_memory(values, rho) and not same:
             raise ValueError("out must be rho itself or not overlap it")
+        # Before the first block is written: rho may be out, and is whole if this raises.
+        least, largest = rho.min(initial=1.0), rho.max(initial=-1.0)
+        if not (least >= -1.0 and largest <= 1.0):
+            raise ValueError(f"rho must be in [-1, 1], got values from {least!r} to {largest!r}")
         source, target = rho.reshape(-1), values.reshape(-1)
         for start in range(0, len(source), _BLOCK):
             block = slice(start, start + _BLOCK)
@@ -397,8 +401,6 @@ class KernelFunction:
         return values
 
     def _at(self, rho: Array) -> Array:
-        if not (rho.min() >= -1.0 and rho.max() <= 1.0):
-            raise ValueError(f"rho must be in [-1, 1], got values from {rho.min()!r} to {rho.max()!r}")
         cells = self._table.shape[1]
         at = np.arccos(rho, out=rho)
         np.sqrt(at, out=at)

@@ -119,15 +119,22 @@ def leave_one_out(gram: ArrayLike, targets: ArrayLike, ridge: float) -> tuple[ND
     ConvergenceError
         If weights or predictions leave the range of a float.
     ValueError, TypeError
-        For bad input, such as a matrix that is not positive semidefinite.
+        For bad input, such as an entry larger than its row's and its column's diagonal allow. A matrix that is not
+        positive semidefinite is found out for certain only where gram + ridge is not positive definite.
+
+    Notes
+    -----
+    Where gram is singular, a ridge within the rounding of its largest eigenvalue has no meaning of its own: there
+    `KernelRegression` takes over, which knows what is rounding.
     """
     from scipy.linalg import lapack
 
     matrix, ridge = _gram("gram", gram).copy(), scalar("ridge", ridge, low=0.0, open_low=True)
     values = _targets(targets, len(matrix))
+    rounding = ridge < _ROUNDING * np.trace(matrix)  # the trace is no less than the largest eigenvalue
     matrix[np.diag_indices_from(matrix)] += ridge
     # Upper triangle of the C-ordered matrix = lower triangle of its transpose, which is itself: no copy.
-    factor, failed = lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
+    factor, failed = (None, True) if rounding else lapack.dpotrf(matrix.T, lower=1, overwrite_a=1)
     if failed:
         spectral = KernelRegression(gram)
         return spectral.weights(values, ridge), spectral.leave_one_out(values, ridge)[0]
@@ -178,6 +185,8 @@ class KernelRegression:
         """
         targets = _targets(targets, len(self.values))
         ridges = np.atleast_1d(real("ridges", ridges, low=0.0, open_low=True))
+        if ridges.ndim > 1:
+            raise ValueError(f"ridges must be numbers in a row, got shape {ridges.shape}")
         coefficients, squares = self.vectors.T @ targets, self.vectors**2
         found = np.empty((len(ridges), *targets.shape))
         for out, ridge in zip(found, ridges, strict=True):
@@ -202,7 +211,7 @@ class KernelRegression:
             raise ValueError(f"cross must have shape (M, {len(self.values)}), got {cross.shape}")
         rate = scalar("rate", rate, low=0.0, open_low=True)
         counts = np.asarray(steps)
-        if counts.dtype.kind not in "iu" or counts.min(initial=0) < 0:
+        if counts.size and (counts.dtype.kind not in "iu" or counts.min() < 0):
             raise ValueError(f"steps must be integers >= 0, got {steps!r}")
         step = rate * self.values / len(self.values)
         coefficients = self.vectors.T @ targets
@@ -226,8 +235,16 @@ def _gram(name: str, value: ArrayLike) -> Array:
     if gram.ndim != 2 or gram.shape[0] != gram.shape[1] or gram.size == 0:
         raise ValueError(f"{name} must be a square matrix, got shape {gram.shape}")
     slack = 1e-8 * max(gram.max(), -gram.min())  # of a matrix in float32, whose rounding is 6e-8
+    size = np.sqrt(np.maximum(gram.diagonal(), 0.0))
     for i in range(0, len(gram), 512):  # row blocks, to need no second matrix
         row, column = gram[i : i + 512], gram[:, i : i + 512].T
+        beyond = np.abs(row) > (1 + 1e-6) * np.outer(size[i : i + 512], size) + slack
+        if beyond.any():
+            j, k = np.argwhere(beyond)[0]
+            raise ValueError(
+                f"{name} must be positive semidefinite, got {row[j, k]:g} at ({i + j}, {k}), where the diagonal has "
+                f"{gram[i + j, i + j]:g} and {gram[k, k]:g}"
+            )
         if not np.allclose(row, column, rtol=1e-6, atol=slack):
             j, k = np.argwhere(~np.isclose(row, column, rtol=1e-6, atol=slack))[0]
             raise ValueError(

@@ -221,6 +221,20 @@ def test_values_may_replace_the_cosines_they_come_from() -> None:
     assert function(rho, out=rho) is rho
     np.testing.assert_array_equal(rho, expected)
     assert function(np.float32([0.5, 1.0])).dtype == np.float64
+    long = np.zeros(100_000)
+    long[-1] = 1.5
+    with pytest.raises(ValueError, match="rho"):
+        function(long, out=long)
+    assert not long[:-1].any()  # nothing was written before all was read
+
+
+def test_a_bias_that_hardly_counts_is_not_lost_at_opposite_inputs() -> None:
+    """Of an odd activation K(-1) / q* + 1 is 2 sigma_b2 / q* after the first layer; chaos then multiplies it."""
+    found = []
+    for sigma_b2 in (2e-12, 5e-13):
+        net = mf.MeanField(act.shtanh(a=1.0), sigma_w2=3.0, sigma_b2=sigma_b2)
+        found.append([(kernels.nngp(net, -1.0, depth) / net.q + 1) / sigma_b2 for depth in (1, 3)])
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-2)  # 2^-52 / 5e-13 is 4e-4, and there are several layers
 
 
 def test_deep_chaos_is_refused_by_the_table_and_then_by_the_floats() -> None:
@@ -299,6 +313,20 @@ def test_a_singular_matrix_is_what_its_ridge_makes_of_it(scale: float) -> None:
         np.testing.assert_allclose(left_out, np.array([[0], [1], [1]]) / (2 + ridge), atol=1e-11)
         others = kernels.KernelRegression(ones).leave_one_out(y, [scale * ridge])[0]
         np.testing.assert_allclose(others, left_out, atol=1e-11)
+
+
+def test_a_ridge_within_rounding_is_the_same_by_both_ways() -> None:
+    x = np.random.default_rng(0).normal(size=(20, 5))
+    gram, y = x @ x.T, np.eye(20)[:, :2]
+    for ridge in (1e-15, 1e-14):
+        weights, left_out = kernels.leave_one_out(gram, y, ridge)
+        spectral = kernels.KernelRegression(gram)
+        np.testing.assert_array_equal(weights, spectral.weights(y, ridge))
+        np.testing.assert_array_equal(left_out, spectral.leave_one_out(y, ridge)[0])
+
+
+def test_no_steps_at_all_give_no_predictions() -> None:
+    assert kernels.after_steps(np.eye(3), np.ones((2, 3)), np.ones((3, 1)), rate=1.0, steps=[]).shape == (0, 2, 1)
 
 
 def test_what_leaves_the_range_of_a_float_is_refused_and_what_underflows_is_nothing() -> None:
@@ -382,10 +410,13 @@ SKEW = np.array([[1, 0, 0, 0], [0, 1, 0.5, 0], [0, -0.5, 1, 0], [0, 0, 0, 1]])  
         (lambda: kernels.stable_rate(SKEW), ValueError, "theta"),
         (lambda: kernels.stable_rate(np.array([[0, 1], [1, 0]])), ValueError, "theta"),
         (lambda: kernels.leave_one_out(-np.eye(3), np.ones((3, 1)), 1e-3), ValueError, "gram"),
+        (lambda: kernels.leave_one_out(-np.eye(3), np.ones((3, 1)), 10.0), ValueError, "gram"),
+        (lambda: kernels.leave_one_out([[0, 1], [1, 0]], np.ones((2, 1)), 2.0), ValueError, "gram"),
         (lambda: kernels.leave_one_out(np.eye(3), np.ones(3), 1.0), ValueError, "targets"),
         (lambda: kernels.leave_one_out(np.eye(3), np.ones((3, 1)), 0.0), ValueError, "ridge"),
         (lambda: kernels.KernelRegression(-np.eye(3)), ValueError, "gram"),
         (lambda: kernels.KernelRegression(np.eye(3)).leave_one_out(np.ones((3, 1)), [0.0]), ValueError, "ridges"),
+        (lambda: kernels.KernelRegression(np.eye(3)).leave_one_out(np.ones((3, 1)), [[1.0]]), ValueError, "ridges"),
         (lambda: kernels.after_steps(np.eye(3), np.eye(2), np.ones((3, 1)), rate=1.0, steps=1), ValueError, "cross"),
         (lambda: kernels.after_steps(np.eye(3), np.eye(3), np.ones((3, 1)), rate=0.0, steps=1), ValueError, "rate"),
         (lambda: kernels.after_steps(np.eye(3), np.eye(3), np.ones((3, 1)), rate=1.0, steps=-1), ValueError, "steps"),
