@@ -3,13 +3,15 @@
     python classroom/make.py slides --root COURSE          (make slides)
 
 A line `{figure} PAGE NAME` stands for the figure of that name on that page; the page is run as far as the last figure
-that is wanted of it. The pictures are in the file; reveal.js itself comes from the network when the slides are shown.
+that is wanted of it. A last paragraph that begins with `Note:` is for the speaker's view, which the key S opens. The
+pictures are in the file; reveal.js itself comes from the network when the slides are shown.
 """
 
 from __future__ import annotations
 
 import base64
 import re
+import sys
 from pathlib import Path
 
 import jupytext
@@ -18,6 +20,9 @@ from nbclient import NotebookClient
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
+
+sys.path.append(str(HERE.parent / "tools"))
+from captions import fill
 
 PAGES = HERE.parent / "notebooks"
 FIGURE = re.compile(r"^\{figure\} (?P<page>\S+) (?P<name>\S+)$", re.MULTILINE)
@@ -48,23 +53,22 @@ def read_page(page: str) -> tuple[NotebookNode, dict[str, int]]:
     return notebook, {name: place for place, name in enumerate(names) if name}
 
 
-def described(page: str) -> dict[str, str]:
-    """The words that stand for a page's figures where they cannot be seen, by name."""
-    notebook, places = read_page(page)
-    return {name: notebook.cells[place].metadata["mystnb"]["image"]["alt"] for name, place in places.items()}
+def drawn(page: str, names: list[str]) -> dict[str, tuple[str, dict[str, str]]]:
+    """Some figures of a page: the words for whoever cannot see it, and the picture by its media type.
 
-
-def pictures(page: str, names: list[str]) -> dict[str, dict[str, str]]:
-    """The pictures of some figures of a page, each by its media type. Raises ValueError for a name it does not have."""
+    Raises ValueError for a name that the page does not have.
+    """
     notebook, places = read_page(page)
     if missing := set(names) - set(places):
         raise ValueError(f"{page} has no figure {', '.join(sorted(missing))}")
     notebook.cells = notebook.cells[: max(places[name] for name in names) + 1]
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(PAGES))
+    fill(notebook)
     found = {}
-    for name in names:
-        shown = [output.data for output in notebook.cells[places[name]].outputs if "data" in output]
-        found[name] = next({kind: encoded(kind, data[kind])} for data in shown for kind in SHOWN if kind in data)
+    for cell in (notebook.cells[places[name]] for name in names):
+        shown = [output.data for output in cell.outputs if "data" in output]
+        picture = next({kind: encoded(kind, data[kind])} for data in shown for kind in SHOWN if kind in data)
+        found[cell.metadata["mystnb"]["figure"]["name"]] = (cell.metadata["mystnb"]["image"]["alt"], picture)
     return found
 
 
@@ -76,18 +80,17 @@ def encoded(kind: str, data: str) -> str:
 def build(root: Path) -> Path:
     """Write root/slides.html."""
     text = (HERE / "slides.md").read_text(encoding="utf-8")
-    found = {page: pictures(page, names) for page, names in wanted(text).items()}
-    alternatives = {name: alternative for page in found for name, alternative in described(page).items()}
+    figures = {name: figure for page, names in wanted(text).items() for name, figure in drawn(page, names).items()}
     cells = []
     for slide in re.split(r"^---$", text, flags=re.MULTILINE):
-        held = {match["name"]: found[match["page"]][match["name"]] for match in FIGURE.finditer(slide)}
-        source = FIGURE.sub(
-            lambda match: f"![{alternatives[match['name']]}](attachment:{match['name']})", slide
-        ).strip()
-        cell = new_markdown_cell(source, metadata={"slideshow": {"slide_type": "slide"}})
-        if held:
+        source = FIGURE.sub(lambda match: f"![{figures[match['name']][0]}](attachment:{match['name']})", slide)
+        source, _, note = source.partition("\nNote: ")
+        cell = new_markdown_cell(source.strip(), metadata={"slideshow": {"slide_type": "slide"}})
+        if held := {match["name"]: figures[match["name"]][1] for match in FIGURE.finditer(slide)}:
             cell.attachments = held
         cells.append(cell)
+        if note:
+            cells.append(new_markdown_cell(note.strip(), metadata={"slideshow": {"slide_type": "notes"}}))
     page, _ = SlidesExporter().from_notebook_node(new_notebook(cells=cells))
     root.mkdir(parents=True, exist_ok=True)
     (root / "slides.html").write_text(page.replace("</head>", f"{STYLE}</head>", 1), encoding="utf-8")
