@@ -1,7 +1,9 @@
 """How long a class takes: a list, a copy and a zip for everybody, all filled in, graded; and `make classroom`.
 
-    python classroom/timing.py                                     50 students, into book/class_times.csv
-    python classroom/timing.py --students 5 --set ps1 --table mine.csv
+    python classroom/timing.py                                     50 students, into book/class_times.txt
+    python classroom/timing.py --students 5 --set ps1 --table mine.txt
+
+The table is in Markdown, and *For teachers* shows it.
 
 Every copy is filled in with the answers to its own numbers and its own question, so that each must get all points that
 the computer gives: one that does not ends the command. Everything happens in a folder that is removed at the end.
@@ -10,7 +12,6 @@ the computer gives: one that does not ends the command. Everything happens in a 
 from __future__ import annotations
 
 import argparse
-import csv
 import os
 import sys
 import tempfile
@@ -31,7 +32,7 @@ from variant import course_name, hand_out
 
 from afli.experiments.provenance import machine
 
-TABLE = HERE.parent / "book" / "class_times.csv"
+TABLE = HERE.parent / "book" / "class_times.txt"
 
 
 def used() -> tuple[float, float]:
@@ -105,17 +106,20 @@ def main(words: Sequence[str] | None = None) -> int:
             found = measure(Path(folder), given.students, given.set or SETS, given.jobs)
         except ValueError as error:
             parser.error(str(error))
-    where = f"{machine('cpu')}, {os.cpu_count()} cores"
-    busy = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else ""
-    made = {"at a time": given.jobs, "load at the end": busy, "machine": where, "date": f"{datetime.now(UTC):%Y-%m-%d}"}
-    with given.table.open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(["what", "notebooks", "minutes", "of processors", *made])
-        for what, notebooks, minutes in found:
-            row = [what, notebooks, *(f"{each:.1f}" for each in minutes)]
-            table.writerow([*row, *made.values()])
-            print(*row, sep="   ")
+    rows = [(what, str(notebooks), *(f"{each:.1f}" for each in minutes)) for what, notebooks, minutes in found]
+    load = f", load {os.getloadavg()[0]:.1f} at the end" if hasattr(os, "getloadavg") else ""
+    where = f"{machine('cpu')}, {os.cpu_count()} cores, {given.jobs} notebooks at a time{load}"
+    text = as_markdown(rows, f"{given.students} students; {where}; {datetime.now(UTC):%Y-%m-%d}.")
+    given.table.write_text(text, encoding="utf-8")
+    print(text)
     return 0
+
+
+def as_markdown(rows: Sequence[Sequence[str]], where: str) -> str:
+    """The table, with where it was measured under it."""
+    head = ["what", "notebooks", "minutes", "minutes of processors"]
+    lines = [head, ["---", "---:", "---:", "---:"], *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + f"\n\n{where}\n"
 
 
 if __name__ == "__main__":

@@ -1258,12 +1258,12 @@ def test_a_class_is_timed_and_every_copy_gets_its_points(tmp_path: Path, monkeyp
         return [grading.Mark(submission.student, "ps0", worth, 10, 0) for submission in found]
 
     monkeypatch.setattr(timing, "grade_folder", graded)
-    worth, table = 10.0, tmp_path / "times.csv"
+    worth, table = 10.0, tmp_path / "times.txt"
     words = ["--students", "3", "--set", "ps0", "--table", str(table)]
     assert timing.main(words) == 0
-    rows = roster.read_table(table)[1]
+    _, _, *rows = (line.strip("| ").split(" | ") for line in table.read_text().splitlines() if line.startswith("|"))
     assert made == ["s001", "s002", "s003"]
-    assert [int(row["notebooks"]) for row in rows] == [len(course.SETS), 3, 3, len(samples.samples("ps0"))]
+    assert [int(row[1]) for row in rows] == [len(course.SETS), 3, 3, len(samples.samples("ps0"))]
     worth = 9.0
     with pytest.raises(SystemExit):
         timing.main(words)
