@@ -14,8 +14,8 @@ Modules load when they are first used: `import afli; afli.meanfield.edge_of_chao
     sampling, toy                       finite networks in numpy; the blackboard experiments of Part I
     claims, departures, data, errors    the ledger; where paper and code differ; images; what is raised
 
-With extras: networks (torch), experiments (torch, pandas), figures (matplotlib), tables (pandas), cli
-(typer).
+With extras: networks (torch), experiments (torch, pandas), figures and live (matplotlib, ipython), tables (pandas),
+cli (typer).
 """
 
 from importlib import import_module
@@ -28,7 +28,7 @@ __all__ = [
     "phase_diagram", "pieces", "rates", "rectifiers", "regression", "sampling", "slope", "spectrum", "toy",
 ]  # fmt: skip
 # Not in __all__: `from afli import *` needs no extra.
-_WITH_EXTRAS = ["cli", "experiments", "figures", "networks", "tables"]
+_WITH_EXTRAS = ["cli", "experiments", "figures", "live", "networks", "tables"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""One style for every figure of the book, the shared plots, and figures that move with a slider.
+"""One style for every figure of the book, the shared plots, and what must not happen in a figure.
 
 Colours are those of Okabe and Ito and two more, ordered so that neighbours differ in lightness; every curve also has
 its own dash, so that a figure can be read in grey. A column is 6 inches wide, with 11-point type. The functions return
@@ -8,7 +8,6 @@ a `matplotlib.figure.Figure` that was never shown, so a notebook displays it onc
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import re
 import sys
@@ -73,13 +72,13 @@ def use_style() -> None:
 
 
 def _draw_for_the_book(shell: Any) -> None:
-    """Show a figure with its drawing for a phone beside it; write overlaps to stderr, where the build finds them."""
+    """Show a figure with its drawing for a phone beside it; write overlaps to stderr, where they fail the build."""
     formatter = shell.display_formatter.formatters["image/svg+xml"]
     draw = formatter.lookup_by_type(Figure)
 
     def both(fig: Figure) -> tuple[str, dict[str, str]]:
         for line in overlaps(fig):
-            print(f"overlap: {line}", file=sys.stderr)
+            print(f"a figure cannot be read: {line}", file=sys.stderr)
         wide = draw(fig)
         return wide, {"phone": draw(fig)} if for_a_phone(fig) else {}
 
@@ -691,199 +690,3 @@ def _along(points: Any, *, joined: bool) -> Any:
         return points
     steps = np.linspace(0, 1, 16)[:, None]
     return np.concatenate([start + steps * (end - start) for start, end in itertools.pairwise(points)])
-
-
-# --- Figures that move: plain SVG and a range slider, no library, readable without JavaScript ---
-
-_LIVE = """<figure class="live" id="{key}">
-<svg viewBox="0 0 600 380" role="img" aria-label="{alt}">
-<path class="frame" stroke="currentColor" fill="none" stroke-width="1" d="M60 20L60 330L580 330"/>
-{fixed}
-<path class="curve" fill="none" stroke="currentColor" stroke-width="3" d="{first}"/>
-</svg>
-<label>{name} = <output>{start}</output>
-<input type="range" min="0" max="{last}" value="{index}" aria-label="{name}" aria-valuetext="{start}"></label>
-<p class="caption">{readout}<span class="readout">{start_readout}</span></p>
-</figure>
-<script>(() => {{
-const figure = document.getElementById("{key}"), values = {values}, paths = {paths}, readouts = {readouts};
-const curve = figure.querySelector(".curve"), slider = figure.querySelector("input");
-const show = () => {{
-  curve.setAttribute("d", paths[slider.value]);
-  figure.querySelector("output").textContent = values[slider.value];
-  slider.setAttribute("aria-valuetext", values[slider.value]);
-  figure.querySelector(".readout").textContent = readouts[slider.value];
-}};
-slider.addEventListener("input", show); show();
-}})();</script>"""
-
-
-def live_curve(
-    x: ArrayLike,
-    frames: Mapping[str, ArrayLike],
-    *,
-    key: str,
-    name: str,
-    xlabel: str,
-    ylabel: str,
-    alt: str,
-    ylim: tuple[float, float],
-    start: int = 0,
-    diagonal: bool = False,
-    readout: str = "",
-    readouts: Sequence[str] | None = None,
-) -> Any:
-    """A curve that a slider moves through `frames`, as an object that a notebook displays.
-
-    Parameters
-    ----------
-    x
-        Shape (n,).
-    frames
-        Value of the parameter, as text -> values, shape (n,).
-    key
-        A unique HTML id.
-    name
-        The parameter.
-    xlabel, ylabel
-        Plain texts.
-    alt
-        What the figure shows, for a screen reader.
-    ylim
-        Limits of the values.
-    start
-        Index of the frame seen first, and without JavaScript.
-    diagonal
-        Draw the identity.
-    readout, readouts
-        A sentence, and one number per frame to put after it.
-    """
-    x = np.asarray(x, dtype=float)
-    (left, right), (low, high) = (float(x[0]), float(x[-1])), ylim
-
-    def point(u: float, v: float) -> str:
-        across, up = (u - left) / (right - left), (np.clip(v, low, high) - low) / (high - low)
-        return f"{60 + 520 * across:.1f} {330 - 310 * up:.1f}"
-
-    def path(y: ArrayLike) -> str:
-        return "M" + "L".join(point(u, v) for u, v in zip(x, np.asarray(y, dtype=float), strict=True))
-
-    fixed = (
-        f'<path d="M{point(left, left)}L{point(right, right)}" stroke="#888888" stroke-dasharray="5 4" fill="none"/>'
-        if diagonal
-        else ""
-    )
-    return _live(
-        {value: path(y) for value, y in frames.items()},
-        fixed + _tick_labels(left, right, low, high, xlabel, ylabel),
-        key=key, name=name, alt=alt, start=start, readout=readout, readouts=readouts,
-    )  # fmt: skip
-
-
-def live_path(
-    frames: Mapping[str, ArrayLike],
-    *,
-    key: str,
-    name: str,
-    xlabel: str,
-    ylabel: str,
-    alt: str,
-    xlim: tuple[float, float],
-    ylim: tuple[float, float],
-    marks: Mapping[str, tuple[float, float]],
-    shade: Sequence[tuple[float, float, float, float]] = (),
-    start: int = 0,
-    readout: str = "",
-    readouts: Sequence[str] | None = None,
-) -> Any:
-    """A path in the plane that a slider moves through `frames`, as an object that a notebook displays.
-
-    Points outside the limits are drawn on the border.
-
-    Parameters
-    ----------
-    frames
-        Value of the parameter, as text -> points, shape (n, 2).
-    xlim, ylim
-        Limits of the plane.
-    marks
-        Label -> a point.
-    shade
-        Rectangles (left, bottom, right, top) drawn in grey.
-    key, name, xlabel, ylabel, alt, start, readout, readouts
-        As for `live_curve`.
-    """
-
-    def place(points: ArrayLike) -> Any:
-        low, high = np.array([xlim[0], ylim[0]]), np.array([xlim[1], ylim[1]])
-        share = (np.clip(np.asarray(points, dtype=float), low, high) - low) / (high - low)
-        return np.array([60, 330]) + share * np.array([520, -310])
-
-    def path(points: ArrayLike) -> str:
-        return "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in place(points))
-
-    boxes = [place([[left, top], [right, bottom]]) for left, bottom, right, top in shade]
-    fixed = "".join(
-        f'<rect x="{a:.1f}" y="{b:.1f}" width="{c - a:.1f}" height="{d - b:.1f}" fill="#888888" fill-opacity="0.18"/>'
-        for (a, b), (c, d) in boxes
-    )
-    for label, mark in marks.items():
-        x, y = place(mark)
-        fixed += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="7" fill="#D55E00"/>'
-        aside, anchor = (-12, "end") if x < 320 else (12, "start")  # away from the middle, where the path runs
-        at = f'x="{x + aside:.1f}" y="{y + (-10 if y < 175 else 22):.1f}" text-anchor="{anchor}"'
-        fixed += f'<text {at} fill="currentColor" font-size="15">{label}</text>'
-    return _live(
-        {value: path(points) for value, points in frames.items()},
-        fixed + _tick_labels(*xlim, *ylim, xlabel, ylabel),
-        key=key, name=name, alt=alt, start=start, readout=readout, readouts=readouts,
-    )  # fmt: skip
-
-
-def _live(
-    paths: Mapping[str, str],
-    fixed: str,
-    *,
-    key: str,
-    name: str,
-    alt: str,
-    start: int,
-    readout: str,
-    readouts: Sequence[str] | None,
-) -> Any:
-    """The page element of a live figure. paths: value of the parameter, as text -> SVG path. fixed: what stays."""
-    from IPython.display import HTML
-
-    values, texts = list(paths), list(readouts) if readouts is not None else [""] * len(paths)
-    return HTML(
-        _LIVE.format(
-            key=key,
-            alt=alt,
-            name=name,
-            fixed=fixed,
-            first=paths[values[start]],
-            start=values[start],
-            index=start,
-            last=len(values) - 1,
-            values=json.dumps(values),
-            paths=json.dumps(list(paths.values())),
-            readout=readout,
-            readouts=json.dumps(texts),
-            start_readout=texts[start],
-        )
-    )
-
-
-def _tick_labels(left: float, right: float, low: float, high: float, xlabel: str, ylabel: str) -> str:
-    horizontal = [
-        f'<text x="{60 + 520 * t:.0f}" y="350" text-anchor="middle">{left + t * (right - left):g}</text>'
-        for t in (0, 0.5, 1)
-    ]
-    vertical = [
-        f'<text x="52" y="{335 - 310 * t:.0f}" text-anchor="end">{low + t * (high - low):g}</text>' for t in (0, 0.5, 1)
-    ]
-    names = [
-        f'<text x="320" y="374" text-anchor="middle">{xlabel}</text>',
-        f'<text x="18" y="175" text-anchor="middle" transform="rotate(-90 18 175)">{ylabel}</text>',
-    ]
-    return f'<g fill="currentColor" font-size="15">{"".join(horizontal + vertical + names)}</g>'

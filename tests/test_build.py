@@ -200,6 +200,7 @@ def test_an_unknown_page_is_an_error(run):
         ("page.py:1: RepellingPointWarning: q* repels\n  net = f()\n", ""),
         ("page.py:1: RuntimeWarning: overflow\n  f()\n", "page.py:1: RuntimeWarning: overflow\n  f()"),
         ("Killed\n", "Killed"),
+        ("a figure cannot be read: 'one' lies on 'two'\n", "a figure cannot be read: 'one' lies on 'two'"),
     ],
 )
 def test_a_page_may_write_known_warnings_and_nothing_else(written, left):

@@ -1,8 +1,7 @@
-"""The figure style and the slider: every curve distinguishable in grey, and readable without JavaScript."""
+"""The figure style: every curve distinguishable in grey, every axis named."""
 
 from __future__ import annotations
 
-import re
 import sys
 from types import SimpleNamespace
 
@@ -81,33 +80,6 @@ def test_bands_draw_the_spread_around_the_theory() -> None:
     samples = {"a": np.stack([X, X + 0.1, X - 0.1])}
     fig = figures.bands(X, samples, {"a": X}, xlabel="layer", ylabel="value")
     assert len(fig.axes[0].collections) == 1
-
-
-def test_the_slider_shows_its_first_frame_without_javascript() -> None:
-    frames = {f"{a}": a * X for a in (1, 2)}
-    html = figures.live_curve(
-        X, frames, key="live-test", name="a", xlabel="x", ylabel="y", alt="A line.", ylim=(0, 2), start=1
-    ).data
-    path = re.search(r'class="curve"[^>]* d="([^"]+)"', html)
-    assert path is not None
-    first, last = re.findall(r"[\d.]+ [\d.]+", path.group(1))[:: len(X) - 1]
-    assert first == "60.0 330.0"  # the corner (0, 0)
-    assert last == "580.0 20.0"  # the corner (1, 2)
-    assert "<output>2</output>" in html
-    assert 'aria-valuetext="2"' in html  # a reader hears the value, not the index of the frame
-    assert 'aria-label="A line."' in html
-    assert "http" not in html  # offline
-
-
-def test_a_live_path_marks_its_points_and_stays_inside_its_frame() -> None:
-    frames = {"1": [[0.0, 0.0], [1.0, 1.0]], "2": [[0.0, 0.0], [9.0, 9.0]]}
-    html = figures.live_path(
-        frames, key="path-test", name="m", xlabel="x", ylabel="y", alt="A path.", xlim=(0, 1), ylim=(0, 1), start=1,
-        marks={"goal": (0.5, 0.5)}, shade=[(0.0, 0.0, 1.0, 0.5)],
-    ).data  # fmt: skip
-    assert 'd="M60.0 330.0L580.0 20.0"' in html
-    assert '<circle cx="320.0" cy="175.0"' in html
-    assert '<rect x="60.0" y="175.0" width="520.0" height="155.0"' in html
 
 
 def test_numbers_are_kept_as_numbers_and_nothing_else_is(monkeypatch):

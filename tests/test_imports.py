@@ -30,7 +30,7 @@ NAMES = {dotted(path) for path in MODULES}
 def layer(name: str) -> int:
     """Height of a module's layer; what has no layer of its own is theory, and so is the package itself."""
     part = [*name.split("."), ""][1]
-    part = "figures" if part == "tables" else part  # they are of one layer
+    part = "figures" if part in ("live", "tables") else part  # they are of one layer
     return LAYERS.index(part) if part in LAYERS else 0
 
 

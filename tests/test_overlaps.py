@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -44,6 +46,20 @@ def test_overlapping_texts_and_a_legend_on_a_curve_are_found():
     found = figures.overlaps(fig)
     assert any("lies on 'another'" in line for line in found)
     assert any("legend lies on 'a curve'" in line for line in found)
+
+
+def test_the_build_is_told_of_a_figure_that_cannot_be_read(capsys):
+    from IPython.core.formatters import DisplayFormatter
+    from IPython.core.pylabtools import select_figure_formats
+
+    shell = SimpleNamespace(display_formatter=DisplayFormatter())
+    select_figure_formats(shell, {"svg"})
+    figures._draw_for_the_book(shell)
+    fig, ax = figures.figure()
+    for x, text in ((0.5, "one"), (0.51, "other")):
+        ax.text(x, 0.2, text)
+    shell.display_formatter.formatters["image/svg+xml"](fig)
+    assert capsys.readouterr().err == "a figure cannot be read: 'one' lies on 'other'\n"
 
 
 def test_two_series_of_one_colour_are_found():

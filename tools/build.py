@@ -43,7 +43,7 @@ from finish import add_phone_figures, finish
 from front import figure_list, with_facts
 from kernel import execute, prepare_environment
 from nbformat import NotebookNode
-from outputs import complaints, overlaps, phone_figures, without_ledger_calls, without_phone_figures
+from outputs import complaints, phone_figures, without_ledger_calls, without_phone_figures
 from pairs import read_source
 from provenance import Run, commit, device, table
 from tqdm import tqdm
@@ -54,8 +54,8 @@ LEDGER_PAGES = ("verdict", "claims")  # read the evidence that the other pages h
 PDF_LINE = f'<a href="../{pdf.NAME}">The whole book as one PDF</a>, with contents and links.\n'
 NO_PDF_LINE = "This copy of the book was built where there is no Chromium, so it has no PDF of the whole.\n"
 CELL_LIMIT_SECONDS = 600  # a cell that hangs must end the build, not hold it
-# Pages show these on purpose and say so in their text; they are not printed there. Any other warning fails its page.
-NOTE = re.compile(r"^overlap: .*\n?", re.MULTILINE)  # what afli.figures says to the build
+# Pages show these on purpose and say so in their text; they are not printed there. Anything else on stderr fails its
+# page: another warning, or texts of a figure that lie on each other, which afli.figures reports there.
 KNOWN_WARNINGS = ("RepellingPointWarning: ", "UserWarning: theory holds for inputs of mean square")
 WARNING = re.compile(r"^\S.*: (\w+: .*)\n(?:  .*\n?)?", re.MULTILINE)  # with the line of code that Python adds
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -171,8 +171,6 @@ def run_page(book: Book, page: str, key: str) -> Run:
         )
     if found := list(complaints(notebook)):
         raise BuildError(f"notebooks/{page}.md shows what no page may show:\n" + "\n".join(found))
-    for line in overlaps(notebook):
-        print(f"note    {page}, {line}", flush=True)
     if unexpected := warnings_of(notebook):
         raise BuildError(f"notebooks/{page}.md warned:\n{unexpected}")
     clock = notebook.metadata.pop("papermill")  # holds paths of this machine, which are not published
@@ -194,7 +192,7 @@ def warnings_of(notebook: NotebookNode) -> str:
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     written = "".join(output["text"] for output in outputs if output.get("name") == "stderr")
     left = WARNING.sub(lambda found: "" if found[1].startswith(KNOWN_WARNINGS) else found[0], written)
-    return NOTE.sub("", left).strip()
+    return left.strip()
 
 
 def run_pages(book: Book, keys: dict[str, str], jobs: int) -> None:

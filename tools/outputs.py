@@ -34,16 +34,6 @@ def complaints(notebook: NotebookNode) -> Iterator[str]:
                 yield f"cell {number}: an object as Python writes it, {raw[0]!r}"
 
 
-def overlaps(notebook: NotebookNode) -> Iterator[str]:
-    """Texts and legends that lie on something in the figures of an executed page, as afli.figures has noted them."""
-    for number, cell in enumerate(notebook.cells):
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream" and output.name == "stderr":
-                for line in output.text.splitlines():
-                    if line.startswith("overlap: "):
-                        yield f"cell {number}: {line.removeprefix('overlap: ')}"
-
-
 def phone_figures(notebook: NotebookNode) -> dict[str, str]:
     """Figures of an executed page that were drawn for a phone as well: the drawing, and that for a phone, as SVG."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]

@@ -42,7 +42,8 @@ table { border-collapse: collapse; font-size: 8.5pt; } th, td { padding: 0.2em 0
 .highlight .k, .highlight .kn, .highlight .ow { color: #7a1fa2; } .highlight .s1, .highlight .s2 { color: #20662b; }
 .highlight .c1 { color: #666; } .highlight .mi, .highlight .mf { color: #9a3b00; }
 .eqno { float: right; } mjx-container { font-size: 100% !important; } .sd-card { margin: 0.5em 0; }
-.page-facts, .source { color: #555; } .status { font-weight: bold; } input, form, .filters, .search { display: none; }
+.page-facts, .source { color: #555; } .status { font-weight: bold; }
+input, form, .filters, .search, .live fieldset { display: none; } .live svg { width: 75%; }
 details > *:not(summary) { display: block; } .sr-only, .visually-hidden { display: none; }
 """
 
