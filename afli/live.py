@@ -58,7 +58,7 @@ class _Axes:
         return f'<path fill="none" {style} d="{self.path(points)}"/>'
 
     def dot(self, point: ArrayLike, radius: float = 7) -> str:
-        ((x, y),) = self.at([point])
+        ((x, y),) = self.at(np.asarray(point)[None])
         return f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="{radius:g}" fill="{MARK}"/>'
 
     def frame(self, xlabel: str, ylabel: str) -> str:
@@ -341,7 +341,7 @@ def cell_maps(
     """
     import matplotlib as mpl
 
-    left, top, high_cell, gap = 84, 30, 36, 42
+    left, top, high_cell, gap = 84, 30, 36, 62
     wide_cell = (WIDTH - left - 6) / len(columns)
     panel = high_cell * len(rows) + gap
     colours, scale = mpl.colormaps["cividis"], mpl.colors.Normalize(low, high, clip=True)
@@ -360,7 +360,7 @@ def cell_maps(
         return drawn
 
     titles = list(next(iter(maps.values())))
-    fixed = _text(left + wide_cell * len(columns) / 2, top + panel * len(titles) + 8, xlabel)
+    fixed = _text(left + wide_cell * len(columns) / 2, top + panel * len(titles) - 18, xlabel)
     for n, title in enumerate(titles):
         above = top + n * panel
         fixed += _text(left + wide_cell * len(columns) / 2, above - 10, title)
@@ -374,7 +374,7 @@ def cell_maps(
         for shown in maps.values()
     ]
     return stack(
-        {"": _read(list(maps), frames, readouts)}, key=key, name=name, alt=alt, height=top + panel * len(titles) + 16,
+        {"": _read(list(maps), frames, readouts)}, key=key, name=name, alt=alt, height=top + panel * len(titles) - 8,
         fixed=fixed, start=start, readout=readout,
     )  # fmt: skip
 
@@ -409,7 +409,8 @@ def pairs(
         As for `stack`; the images themselves have index 0.
     """
     side, lefts, top = 210, (66, 296), 30
-    depth = len(next(iter(correlations.values())))
+    courses = {name: np.asarray(values, dtype=float) for name, values in correlations.items()}
+    depth = len(next(iter(courses.values())))
     axes = _Axes((66, 288, 580, 448), (0, depth), (-1, 1))
     every = np.arange(1, depth + 1)
 
@@ -425,20 +426,17 @@ def pairs(
         shown = _text(548, 146, number, style='font-size="30"')
         return Frame(pair(two) + shown + axes.dot((layer, correlation)), number)
 
-    def line(values: ArrayLike, style: str) -> str:
-        return axes.curve(np.column_stack([every, np.asarray(values)]), style)
+    def line(course: Array, style: str) -> str:
+        return axes.curve(np.column_stack([every, course]), style)
 
     frames = {}
     for name, shown in patterns.items():
-        course = np.asarray(correlations[name], dtype=float)
         frames[_plain(name)] = {"the images": Frame(pair(images), "–, these are the images")} | {
-            str(layer): at_layer(layer, two, course[layer - 1])
+            str(layer): at_layer(layer, two, courses[name][layer - 1])
             for layer, two in zip(layers, np.asarray(shown), strict=True)
         }
-    faint = "".join(line(values, 'stroke="currentColor" opacity="0.35"') for values in correlations.values())
-    strong = {
-        _plain(name): line(values, 'stroke="currentColor" stroke-width="3"') for name, values in correlations.items()
-    }
+    faint = "".join(line(course, 'stroke="currentColor" opacity="0.35"') for course in courses.values())
+    strong = {_plain(name): line(course, 'stroke="currentColor" stroke-width="3"') for name, course in courses.items()}
     titles = "".join(_text(left + side / 2, top - 10, title) for left, title in zip(lefts, sides, strict=True))
     return stack(
         frames, key=key, name="layer", alt=alt, height=500, start=start, legend="activation", behind=strong,
@@ -497,10 +495,10 @@ def phase_plane(activations: Mapping[str, Activation], *, key: str, alt: str, st
         "weights": _WEIGHTS, "biases": _BIASES, "box": _PLACE.box, "variances": _VARIANCES,
         "rho": rho.round(5).tolist(), "activations": [_tables(name, phi, rho) for name, phi in activations.items()],
     }  # fmt: skip
-    (name, phi), first = next(iter(activations.items())), data["activations"][0]  # type: ignore[index]
+    (name, phi), first = next(iter(activations.items())), data["activations"][0]
     net = mf.MeanField(phi, sigma_w2=start[0], sigma_b2=start[1])
     place = (
-        _PLACE.frame("weight variance σ_w²", "bias variance σ_b²")
+        _PLACE.frame("weight variance", "bias variance")
         + f'<path class="edge" fill="none" stroke="currentColor" stroke-width="3" d="{first["edge"]}"/>'
         + _text(76, 40, "order", "start")
         + _text(302, 220, first["right"], "end", 'class="right"')

@@ -760,7 +760,7 @@ def test_code_on_a_page_fits_its_column_and_means_the_same():
 
 
 # Lines of code that no layout makes short enough: strings and comments. Only ever lower it.
-MOST_WIDE_LINES = 24
+MOST_WIDE_LINES = 19
 
 
 def test_pages_gain_no_code_that_is_wider_than_their_column():
