@@ -222,3 +222,40 @@ def test_the_scale_of_inputs_needs_a_network_and_numbers():
         InputScale(act.tanh(), torch.ones(4, 3))
     with pytest.raises(TypeError, match=r"activation must be an activation of afli\.activations, got Tanh"):
         mlp(2, 3, in_features=3, out_features=1, activation=torch.nn.Tanh())
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("units", [None, 6])
+def test_a_radius_takes_the_gradient_of_what_is_outside_and_of_nothing_inside(dtype, units):
+    for a in (1.0, 0.7, 1.9999, 3e-3, float(torch.finfo(dtype).tiny) / 4):
+        module = Shtanh(1.0, learnable=True, units=units).to(dtype)
+        a = module.a.data.fill_(a).flatten()[0]
+        zero = torch.zeros((), dtype=dtype)
+        below = torch.nextafter(a, zero) if dtype != torch.float16 else (a.view(torch.int16) - 1).view(dtype)
+        z = torch.stack([a, -a, 2 * a, below, -below, zero]).repeat(4, 1).requires_grad_()
+        grad = torch.arange(1, 25, dtype=dtype).reshape(4, 6)
+        for direction in (grad, grad.T.contiguous().T, grad[:1].expand(4, 6)):
+            to_z, to_a = torch.autograd.grad(module(z), (z, module.a), direction)
+            again = torch.autograd.grad(module(z), (z, module.a), direction, create_graph=True)
+            assert torch.equal(to_z, direction * torch.tensor([0, 0, 0, 1, 1, 1], dtype=dtype))
+            wanted = (direction * torch.tensor([1, -1, 1, 0, 0, 0], dtype=dtype)).sum(0)
+            torch.testing.assert_close(to_a, wanted if units else wanted.sum())
+            for one, other in zip((to_z, to_a), again, strict=True):
+                torch.testing.assert_close(one, other)
+
+
+@pytest.mark.parametrize("units", [None, 3])
+def test_a_learned_radius_that_is_no_longer_positive_is_refused(units):
+    module = Shtanh(1.0, learnable=True, units=units)
+    for value in (0.0, -0.5, float("nan")):
+        module.a.data.fill_(value)
+        with pytest.raises(ValueError, match=f"a must be > 0, got {value}"):
+            module(torch.ones(2, 3))
+
+
+def test_a_radius_for_each_unit_needs_the_units():
+    module = Shtanh(1.0, learnable=True, units=3)
+    for shape in ((), (1,), (4, 1), (3, 4)):
+        with pytest.raises(ValueError, match="z must have 3 units in its last dimension, got shape"):
+            module(torch.zeros(shape))
+    assert module(torch.zeros(0, 3)).shape == (0, 3)

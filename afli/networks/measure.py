@@ -7,7 +7,6 @@ measured in evaluation mode, and left as it was.
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from afli import isometry
 from afli.meanfield import MeanField
 from afli.networks.jacobians import block, derivatives, vjp
 from afli.networks.running import (
+    Unregistered,
     call,
     is_weight_layer,
     is_whole,
@@ -87,16 +87,14 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
         return h.reshape(output.shape).clone()  # so that nothing in place overwrites what was kept
 
     with torch.inference_mode(False), torch.enable_grad():
-        if any(parameter.is_inference() for parameter in model.parameters()):
-            model = copy.deepcopy(model)  # autograd cannot use tensors that were made in inference mode
-            names = {id(module): name for name, module in model.named_modules()}
         x = mapped(lambda each: each.detach().clone() if isinstance(each, Tensor) else each, x)
         for tensor in tensors(x):
             tensor.requires_grad_(tensor.is_floating_point())
         with undisturbed(model, training=training):
             hooks = [m.register_forward_hook(keep) for m in model.modules() if is_weight_layer(m)]
             try:
-                output = call(model, x)
+                with Unregistered(model) as foreign:
+                    output = call(model, x)
             finally:
                 for hook in hooks:
                     hook.remove()
@@ -104,7 +102,7 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
             strange[found[i][0]] = OTHER_ROWS
     found = [(module, h) for module, h in found if module not in strange]
     others, seen = unseen(model), {id(module) for module, _ in found}
-    not_seen = {name: type(module).__name__ for name, module in others.items()}
+    not_seen = foreign.names | {name: type(module).__name__ for name, module in others.items()}
     parts = tuple(f"{name}." for name, module in others.items() if is_whole(module))
     for name, module in model.named_modules():
         if is_weight_layer(module) and id(module) not in seen and not name.startswith(parts):
@@ -332,9 +330,10 @@ def _require_batch(model: nn.Module, x: Any) -> int:
 
 
 def _require_dtype(model: nn.Module, x: Tensor) -> None:
-    parameter = next(model.parameters(), x)
-    if parameter.is_floating_point() and parameter.dtype != x.dtype and not torch.is_autocast_enabled(x.device.type):
-        raise ValueError(f"x must have the dtype of the model, {parameter.dtype}, got {x.dtype}")
+    dtypes = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    if dtypes and x.dtype not in dtypes and not torch.is_autocast_enabled(x.device.type):
+        listed = ", ".join(sorted(map(str, dtypes)))
+        raise ValueError(f"x must have the dtype of the model, {listed}, got {x.dtype}")
 
 
 @torch.no_grad()

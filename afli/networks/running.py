@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import copy
+import random
 import sys
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from afli.networks.modules import ACTIVATIONS
 
 __all__ = [
     "NORMS",
+    "Unregistered",
     "call",
     "is_weight_layer",
     "is_whole",
@@ -144,28 +150,71 @@ def tensors(tree: Any) -> Iterator[Tensor]:
 
 @contextmanager
 def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
-    """Run `model` in evaluation mode (or training) and leave no trace: mode, buffers and random state are put back.
+    """Run `model` in evaluation mode (or training) and leave no trace of it.
 
-    Its buffers are replaced by copies meanwhile, so that nothing that a run updates is the model's own. Compiled parts
-    run as ordinary ones, since compiled code calls no hooks.
+    Its tensors (parameters, buffers, attributes) are replaced by copies meanwhile: a model may overwrite them, and the
+    derivatives of the run then belong to what it computed with. Modes, attributes and the random states of torch, numpy
+    and Python are put back. Compiled parts run as ordinary ones, since compiled code calls no hooks. Raises ValueError
+    if a part refuses the mode (a program of torch.export).
     """
-    modes = [(module, module.training) for module in model.modules()]
-    copies: dict[int, Tensor] = {}  # a buffer that two modules share stays shared
-    buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module._buffers.items()]
+    attributes = [each for module in model.modules() for each in (module.__dict__, *module.__dict__.values())]
+    containers: list[tuple[Any, Any]] = [(a, copy.copy(a)) for a in attributes if type(a) in (dict, OrderedDict, list)]
+    copies: dict[int, Tensor] = {}  # what two modules share stays shared
     devices = {t.device for t in (*model.parameters(), *model.buffers()) if t.device.type == "cuda"}
     eager = torch.compiler.set_stance("force_eager")
+    states = np.random.get_state(), random.getstate()  # noqa: NPY002  what a model of somebody else's may draw from
     with torch.random.fork_rng(list(devices)), eager, torch.inference_mode(False):
         try:
-            model.train(training)
-            for module, name, buffer in buffers:
-                if buffer is not None:
-                    module._buffers[name] = copies.setdefault(id(buffer), buffer.detach().clone())
+            _set_mode(model, training)
+            for container, before in containers:
+                for key, value in before.items() if isinstance(before, dict) else enumerate(before):
+                    if isinstance(value, Tensor):
+                        if id(value) not in copies:
+                            copies[id(value)] = _copy(value)
+                        container[key] = copies[id(value)]
             yield
         finally:
-            for module, name, buffer in buffers:
-                module._buffers[name] = buffer
-            for module, mode in modes:
-                module.training = mode
+            for container, before in containers:
+                container.clear()
+                container.extend(before) if isinstance(before, list) else container.update(before)
+            np.random.set_state(states[0])  # noqa: NPY002
+            random.setstate(states[1])
+
+
+def _set_mode(model: nn.Module, training: bool) -> None:
+    try:
+        model.train(training)
+    except NotImplementedError as error:
+        raise ValueError(f"model must have an evaluation and a training mode, but says: {error}") from error
+
+
+def _copy(tensor: Tensor) -> Tensor:
+    values = tensor.detach().clone()
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(values, requires_grad=tensor.requires_grad)
+    return values.requires_grad_(tensor.requires_grad)
+
+
+class Unregistered(TorchFunctionMode):
+    """Collects, by id, the parameters that a run uses and `model` does not have: of modules in a plain list, say."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.known = {id(parameter) for parameter in model.parameters()}
+        self.found: dict[int, Tensor] = {}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        for tensor in tensors((args, kwargs)):
+            if isinstance(tensor, nn.Parameter) and id(tensor) not in self.known:
+                self.found[id(tensor)] = tensor
+        return func(*args, **(kwargs or {}))
+
+    @property
+    def names(self) -> dict[str, str]:
+        """Empty, or one entry: what a list of layers calls them, and what they are."""
+        shapes = ", ".join(str(tuple(each.shape)) for each in self.found.values())
+        reason = f"parameters of shape {shapes} are used, but the model does not have them: are modules kept in a list?"
+        return {"(not registered)": reason} if self.found else {}
 
 
 def require_material(model: nn.Module) -> None:

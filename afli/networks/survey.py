@@ -110,12 +110,17 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     joins = _Joins(run, found.phi)
     found.blocks = joins.blocks
     others = unseen(model)
+    found.untouched |= run.unregistered
     found.untouched |= {name: f"{type(module).__name__} is outside the theory" for name, module in others.items()}
     within = tuple(f"{name}." for name, module in others.items() if is_whole(module))
     calls = Counter(id(layer.module) for layer in run.layers)
     owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     ready: set[int] = set()  # nodes whose outputs have the variance that theory gives them
+    sums = sorted(joins.known)
     for layer in run.layers:
+        while sums and sums[0] < layer.node:
+            node = sums.pop(0)
+            ready |= {node} if all(_is_ready(run, parent, ready) for parent in run.nodes[node].parents) else set()
         reason = _hindrance(run, layer, calls, owners) or _mismatch(
             run, layer, readings[layer.node], found.phi, joins, ready
         )
@@ -240,21 +245,33 @@ def _mismatch(
     run: Trace, layer: Layer, reading: _Reading, phi: Activation | None, joins: _Joins, ready: set[int]
 ) -> str:
     """Why theory does not know what a layer is fed with; empty if it does."""
-    below = layer.source
-    while run.nodes[below[0]].kind in ("pool", "part"):
-        below = run.origin(run.nodes[below[0]].parents[0])
+    below = _behind_pools(run, layer.source)
     kind, source = run.nodes[below[0]].kind, run.describe(below)
     if reading.reason:
         return reading.reason
     if kind == "norm":
         return f"its input comes from {source}, which fixes the variance whatever the weights"
-    if kind == "sum" and below[0] not in joins.known:
-        return "its input is a sum of which theory does not know the parts"
+    if kind == "sum" and below[0] not in ready:
+        unknown = "a part is not touched" if below[0] in joins.known else "theory does not know the parts"
+        return f"its input is a sum of which {unknown}"
     if kind in ("gate", "cat", "other"):
         return f"its input comes from {source}, which theory does not cover"
     if kind == "weight" and below[0] not in ready:
         return f"its input comes from {source}, which is not touched"
     return "" if layer.node in run.heads else _strange_activation(run, layer, reading, phi)
+
+
+def _behind_pools(run: Trace, key: Key) -> Key:
+    """The origin that a value is a pool, or a part, of."""
+    while run.nodes[key[0]].kind in ("pool", "part"):
+        key = run.origin(run.nodes[key[0]].parents[0])
+    return key
+
+
+def _is_ready(run: Trace, key: Key, ready: set[int]) -> bool:
+    """Whether a part of a sum has the variance of the theory, or is the input, whose scale is the user's."""
+    node = _behind_pools(run, run.origin(key))[0]
+    return node in ready or run.nodes[node].kind == "input"
 
 
 def _strange_activation(run: Trace, layer: Layer, reading: _Reading, phi: Activation | None) -> str:
@@ -325,7 +342,7 @@ def _noises(run: Trace) -> list[str]:
     rates = {
         float(node.kwargs.get("p", node.args[1] if len(node.args) > 1 else 0.5))
         for node in run.nodes
-        if "dropout" in node.name
+        if "dropout" in node.name and node.kind == "structure"
     }
     notes = [f"dropout of {p:g} raises the variance in training" for p in rates if p > 0]
     notes += ["rrelu draws its slopes in training"] if any(node.name == "rrelu" for node in run.nodes) else []

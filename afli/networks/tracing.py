@@ -18,7 +18,17 @@ from torch.nn.utils import parametrize
 from torch.overrides import TorchFunctionMode
 
 from afli.networks.modules import ACTIVATIONS
-from afli.networks.running import call, is_weight_layer, leaves, mapped, original, require_values, tensors, undisturbed
+from afli.networks.running import (
+    Unregistered,
+    call,
+    is_weight_layer,
+    leaves,
+    mapped,
+    original,
+    require_values,
+    tensors,
+    undisturbed,
+)
 
 __all__ = ["Key", "Layer", "Trace", "trace"]
 
@@ -102,7 +112,8 @@ class Layer:
 class Trace:
     """One run of a model: its layers in order of use, every recorded call, and the layers that feed no other.
 
-    borrowed: the weight layers (their ids) whose parameters something else than their own call reads.
+    borrowed: the weight layers (their ids) whose parameters something else than their own call reads. unregistered: the
+    parameters that the run used and the model does not have, in words by a name.
     """
 
     layers: list[Layer]
@@ -110,6 +121,7 @@ class Trace:
     names: dict[int, str]
     borrowed: set[int]
     heads: set[int] = field(default_factory=set)
+    unregistered: dict[str, str] = field(default_factory=dict)
 
     def origin(self, key: Key) -> Key:
         """Where a value comes from, back through functions that act on every unit alike."""
@@ -173,16 +185,18 @@ def trace(model: nn.Module, x: Any) -> Trace:
     """
     model = original(model)
     require_values(x)
-    recorder = _Recorder(model)
     with undisturbed(model), torch.no_grad(), ExitStack() as hooks:
+        recorder = _Recorder(model)
         for module in model.modules():
             enter = module.register_forward_pre_hook(recorder.enter, with_kwargs=True, prepend=True)
             hooks.callback(enter.remove)
             hooks.callback(module.register_forward_hook(recorder.leave, with_kwargs=True).remove)
         recorder.add_input(x)
-        with recorder:
+        with Unregistered(model) as foreign, recorder:
             call(model, x)
-    return recorder.finished()
+    found = recorder.finished()
+    found.unregistered = foreign.names
+    return found
 
 
 class _Recorder(TorchFunctionMode):
@@ -193,6 +207,7 @@ class _Recorder(TorchFunctionMode):
         self.names = {id(module): name for name, module in model.named_modules()}
         layers = [module for module in model.modules() if is_weight_layer(module)]
         self.owners = {id(parameter): layer for layer in layers for parameter in layer.parameters()}
+        self.places = {_place(parameter): layer for layer in layers for parameter in layer.parameters()}
         self.nodes: list[Node] = []
         self.calls: list[tuple[nn.Module, int, float]] = []
         self.keys: dict[int, Key] = {}
@@ -200,6 +215,7 @@ class _Recorder(TorchFunctionMode):
         self.stack: list[nn.Module] = []
         self.strange: dict[int, str] = {}
         self.borrowed: set[int] = set()
+        self.rewritten: set[int] = set()  # weight layers whose parameters are changed (masked, clipped, normalised)
 
     def add_input(self, x: Any) -> None:
         self._add(Node("input", "input", _nothing, (), {}, None, ()), x)
@@ -238,9 +254,11 @@ class _Recorder(TorchFunctionMode):
         references, named = mapped(self._reference, args), mapped(self._reference, kwargs)
         parents = tuple(r.key for r in leaves((references, named)) if isinstance(r, Ref))
         versions = [(t, t._version) for t in tensors((args, kwargs)) if not t.is_inference()]
+        state = torch.get_rng_state()
         output = func(*args, **kwargs)
         module = self.stack[-1] if self.stack else None
         name, returned = _name(func), list(tensors(output))
+        random = not torch.equal(state, torch.get_rng_state())
         if returned and name != "grad":
             self._see_borrowed((args, kwargs))
         if any(isinstance(m, ACTIVATIONS) for m in self.stack):
@@ -255,9 +273,13 @@ class _Recorder(TorchFunctionMode):
             if not (_is_own(module, "weight", weight) and all(_is_own(module, "bias", b) for b in bias[:1])):
                 self.strange[node] = "its weight is recomputed in its forward"
             return output
-        self._see_overwritten([t for t, version in versions if t._version != version], name, parents, returned)
-        if parents and returned:
-            kind = self._kind(name, parents, (references, named))
+        changed = [t for t, version in versions if t._version != version]
+        if func == _SET_DATA and id(args[0]) in self.owners:
+            self.rewritten.add(id(self.owners[id(args[0])]))
+        self.rewritten |= {id(self.places[_place(t)]) for t in changed if _place(t) in self.places}
+        self._see_overwritten(changed, name, parents, returned)
+        if (parents or random) and returned:
+            kind = "other" if random else self._kind(name, parents, (references, named))
             self._add(Node(kind, name, func, references, named, module, parents), output)
         return output
 
@@ -269,9 +291,9 @@ class _Recorder(TorchFunctionMode):
 
     def _see_overwritten(self, changed: list[Tensor], name: str, parents: tuple[Key, ...], returned: Any) -> None:
         """Whatever shares its memory with a tensor that was changed in place, but is not what the call returned."""
-        places = {tensor.untyped_storage().data_ptr() for tensor in changed}
+        places = {_place(tensor) for tensor in changed}
         for tensor in list(self.alive) if places else ():
-            if tensor.untyped_storage().data_ptr() in places and not any(tensor is each for each in returned):
+            if _place(tensor) in places and not any(tensor is each for each in returned):
                 self._add(Node("other", f"{name} in place", _nothing, (), {}, None, parents), tensor)
 
     def _kind(self, name: str, parents: tuple[Key, ...], arguments: Any) -> str:
@@ -299,11 +321,21 @@ class _Recorder(TorchFunctionMode):
             key = self.nodes[node].parents[0]
             source = found.origin(key)
             kind, name, strange = self.nodes[source[0]].kind, self.names.get(id(module), ""), self.strange.get(node, "")
+            if id(module) in self.rewritten:
+                strange = "its parameters are overwritten while the model runs"
             phi = found.phi(key, source)
             found.layers.append(Layer(name, module, node, mean_square, source, kind, phi, strange))
         used = {key[0] for layer in found.layers for key in found.ancestors(self.nodes[layer.node].parents[0])}
         found.heads = {layer.node for layer in found.layers} - used
         return found
+
+
+_SET_DATA = Tensor.data.__set__  # type: ignore[attr-defined]  # weight.data = ...
+
+
+def _place(tensor: Tensor) -> int:
+    """Where a tensor's values are, the same for all views of it."""
+    return tensor.untyped_storage().data_ptr()
 
 
 def _nothing() -> None:

@@ -199,8 +199,8 @@ def _findings(table: pd.DataFrame, own: float, normalised: bool) -> Iterator[tup
     unreached = table["name"][table["gradient"].isna()]
     if len(unreached):
         yield (
-            f"no gradient of the output reaches {', '.join(unreached)}",
-            "a forward pass without detach and no_grad",
+            f"no gradient of the output is seen to reach {', '.join(unreached)}",
+            "a forward pass without detach, no_grad and reentrant checkpoints",
         )
     alike = np.flatnonzero(table["rho"] > ALIKE)
     if len(alike) and not own > ALIKE:
