@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import io
+import os
 import re
 import runpy
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from afli import __version__
-from afli.errors import NoFixedPointError
+from afli.errors import ConvergenceError, NoFixedPointError
 from afli.experiments import PRESETS, PROFILES
+
+if TYPE_CHECKING:
+    from afli.experiments import Table
 
 __all__ = ["Exit", "app"]
 
@@ -54,14 +61,32 @@ def main(
     ] = None,
 ) -> None:
     """Options that stand before a command."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:  # closed by whoever started this; a progress bar writes all the same
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter must not end a run
     if version:
         typer.echo(__version__)
         raise typer.Exit(Exit.DONE)
     for path in load or []:
-        with _errors_in_words(ValueError, OSError):
-            if not path.is_file():
-                raise FileNotFoundError(f"there is no file {path} to load")
-            runpy.run_path(str(path))
+        _load(path)
+
+
+def _load(path: Path) -> None:
+    """Run a file of the user's, as Python itself would; what goes wrong there is one line that names it."""
+    with _errors_in_words(OSError):
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file {path} to load")
+    sys.path.insert(0, str(path.resolve().parent))
+    try:
+        runpy.run_path(str(path))
+    except Exception as error:
+        lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
+        where = f", line {lines[-1]}" if lines else ""
+        typer.echo(f"error: {path}{where}: {type(error).__name__}: {error}", err=True)
+        raise typer.Exit(Exit.FAILED) from error
 
 
 @app.command()
@@ -130,7 +155,7 @@ def gain(
     from afli import activations as act
     from afli.gain import gain as gain_of
 
-    with _errors_in_words(ValueError, TypeError, NoFixedPointError):
+    with _errors_in_words(ValueError, TypeError, NoFixedPointError, ConvergenceError):
         family, *given = re.split("[:,]", activation)
         numbers = [re.fullmatch(r"(\w+)=(.+)", each) for each in given]
         if not all(numbers):
@@ -172,7 +197,7 @@ def run(
     """
     from afli import experiments
 
-    with _errors_in_words(ValueError, OSError, NoFixedPointError):
+    with _errors_in_words(ValueError, TypeError, OSError, NoFixedPointError, ConvergenceError):
         grid = experiments.grid(preset, profile)
         if shard:
             if not re.fullmatch(r"\d{1,9}/\d{1,9}", shard):
@@ -241,32 +266,41 @@ def show(path: Annotated[Path, typer.Argument(help="A table, or a folder of tabl
     """What is done and what is missing, and for a single table the mean test accuracy of every cell."""
     from afli import experiments
 
-    if path.suffix == ".json":  # the manifest beside the table, as a shell's completion finds it
-        path = path.with_suffix(".parquet")
     tables = _tables([path])
+    failed = False
     with _errors_in_words(ValueError, OSError):
-        if not tables or not tables[0].with_suffix(".parquet").is_file():
-            raise FileNotFoundError(f"there is no table at {path}")
-        for name in tables:
-            table = experiments.Table(name)
-            about = table.manifest
-            if not about:
-                raise FileNotFoundError(f"{table.path} has no manifest {table.manifest_path.name}")
-            diverged = table.frame.loc[table.frame["diverged"], "experiment"].nunique()
-            missing = about["experiments"] - len(table.done)
-            typer.echo(
-                f"{table.path.stem}: {len(table.done)} done, {missing} missing, {diverged} diverged;"
-                f" {about['dataset']['name']}, {about['arithmetic']}, code {about['code']},"
-                f" {', '.join(sorted({run['machine'] for run in about['runs']}))}"
-            )
-        if len(tables) == 1:
-            cells = experiments.summary(table.frame)
-            varying = [
-                c
-                for c in cells
-                if c in ("trials", "mean", "std", "diverged", "worse") or cells[c].nunique(dropna=False) > 1
-            ]
-            typer.echo(cells[varying].to_string(index=False, float_format=lambda x: f"{x:.4g}"))
+        if not tables:
+            raise FileNotFoundError(f"there is no table of experiments at {path}")
+    for name in tables:
+        try:
+            with _errors_in_words(ValueError, OSError):
+                _show(experiments.Table(name), cells=len(tables) == 1)
+        except typer.Exit:  # the others may be sound
+            failed = True
+    if failed:
+        raise typer.Exit(Exit.FAILED)
+
+
+def _show(table: Table, *, cells: bool) -> None:
+    """One line about a table; with `cells`, its cells."""
+    from afli.experiments import summary
+
+    if not table.path.is_file():
+        raise FileNotFoundError(f"there is no table at {table.path}")
+    about = table.manifest
+    if not about:
+        raise FileNotFoundError(f"{table.path} has no manifest {table.manifest_path.name}")
+    diverged = table.frame.loc[table.frame["diverged"], "experiment"].nunique()
+    typer.echo(
+        f"{table.path.stem}: {len(table.done)} done, {about['experiments'] - len(table.done)} missing,"
+        f" {diverged} diverged; {about['dataset']['name']}, {about['arithmetic']}, code {about['code']},"
+        f" {', '.join(sorted({run['machine'] for run in about['runs']}))}"
+    )
+    if cells and table.done:
+        found = summary(table.frame)
+        always = ("trials", "mean", "std", "diverged", "worse")
+        varying = [c for c in found if c in always or found[c].nunique(dropna=False) > 1]
+        typer.echo(found[varying].to_string(index=False, float_format=lambda x: f"{x:.4g}"))
 
 
 @app.command()

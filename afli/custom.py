@@ -68,7 +68,8 @@ def from_callable(
         If f or df is not a hashable callable, or does not return real float64 numbers, if name is not a str.
     ValueError
         If f or df is not finite on [-10, 10], acts on an array as a whole, scatters or jumps, if df is not the
-        derivative of f, if kinks leaves one out, if the derivative cannot be found, or f is not piecewise linear.
+        derivative of f, if kinks leaves one out, if the derivative cannot be found, if f is so steep or so flat that
+        f^2 or f'^4 is no float, or f is not piecewise linear.
 
     Examples
     --------
@@ -103,6 +104,13 @@ def from_callable(
     radius, bound = (0.0, np.inf) if slopes is None else _radius_and_bound(own, edges, slopes)
     params = (("name", name), ("f", f), ("df", df), ("scale", scale))
     near = np.abs(grid(length)) <= 10 * length  # further out |f| and its rounding grow
+    steepest = float(np.abs(gradient(grid(length)))[near].max())
+    # So that f^2 and f'^4 are floats, as for the families.
+    if steepest > 0 and not (1e-70 <= steepest <= 1e70 and 1e-140 <= steepest * length <= 1e140):
+        raise ValueError(
+            f"f must have slopes in [1e-70, 1e70] and heights in [1e-140, 1e140], got a slope of {steepest:g} over"
+            f" {length:g} for {name}: multiply it by a constant"
+        )
     rounding = 1e-15 if slopes is not None or df is not None else max(1e-12, float(error[near].max()))
     return Activation(
         "custom",

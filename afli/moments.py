@@ -105,19 +105,22 @@ def _excess_at(phi: Activation, q: float) -> float:
     return value - corner if abs(value) > 1e-13 * size or corner else 0.0
 
 
-@lru_cache(maxsize=256)
-def _slopes(phi: Activation, far: bool) -> tuple[float, float]:
-    """phi' far left and far right, or just left and just right of 0."""
-    # Beside 0, but far outside the rounding of a kink there.
-    ends = 2 * np.array(phi.straight) if far else 1e-9 * phi.scale * np.array([-1.0, 1.0])
-    left, right = (float(v) for v in phi.gradient(ends))
-    return (left, right) if far or 0.0 in phi.kinks else (phi.slope, phi.slope)
-
-
 def _two_slopes(phi: Activation, root: float) -> tuple[float, float]:
-    """Those of phi where most of the mass lies: near 0, or, if it is straight there, far out."""
+    """Slopes, left and right, of phi where most of the mass lies: those at 0, or far out the mean ones."""
     near = 3 * max([phi.scale, *map(abs, phi.kinks)])  # a third of the mass is beyond one deviation
-    return _slopes(phi, root > near and bool(np.isfinite(phi.straight).all()))
+    if root > near:
+        if np.isfinite(phi.straight).all():  # as far as that was looked at: sech^2(80) is much beside a tanh of 1e-80
+            start, end = (lengths * np.array(phi.straight) for lengths in (2.0, 1e4))
+        else:
+            start, end = (deviations * root * np.array([-1.0, 1.0]) for deviations in (1.0, 2.0))
+        with np.errstate(all="ignore"):  # phi may overflow far out
+            left, right = (float(v) for v in (phi.function(end) - phi.function(start)) / (end - start))
+        return left, right
+    if 0.0 not in phi.kinks:
+        return phi.slope, phi.slope
+    # Beside 0, but far outside the rounding of a kink there.
+    left, right = (float(v) for v in phi.gradient(1e-9 * phi.scale * np.array([-1.0, 1.0])))
+    return left, right
 
 
 Integrand = Callable[[Activation, Array], Array]

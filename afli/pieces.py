@@ -7,6 +7,7 @@ pieces is one of them times a constant, stretched.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -42,16 +43,11 @@ def odd_piecewise_linear(knots: ArrayLike, slopes: ArrayLike, name: str = "odd, 
     edge, slope = np.asarray(knots, dtype=float), np.asarray(slopes, dtype=float)
     start = np.concatenate([[0.0], edge])
     height = np.concatenate([[0.0], np.cumsum(np.diff(start) * slope[:-1])])
-
-    def function(z: Array) -> Array:
-        piece = np.searchsorted(edge, np.abs(z))
-        return np.sign(z) * (height[piece] + slope[piece] * (np.abs(z) - start[piece]))
-
     return Activation(
         family="custom",
         params=(("name", name), ("knots", tuple(edge.tolist())), ("slopes", tuple(slope.tolist()))),
-        function=function,
-        gradient=lambda z: slope[np.searchsorted(edge, np.abs(z))],
+        function=partial(_odd_lines, edge, start, height, slope),
+        gradient=partial(_even_steps, edge, slope),
         kinks=tuple(np.concatenate([-edge[::-1], edge]).tolist()),
         is_odd=True,
         slope=float(slope[0]),
@@ -83,8 +79,8 @@ def piecewise_linear(
     return Activation(
         family="custom",
         params=(("name", name), ("knots", tuple(edge.tolist())), ("slopes", tuple(slope.tolist())), ("at 0", at_zero)),
-        function=lambda z: intercept[np.searchsorted(edge, z)] + slope[np.searchsorted(edge, z)] * z,
-        gradient=lambda z: slope[np.searchsorted(edge, z)],
+        function=partial(_lines, edge, intercept, slope),
+        gradient=partial(_steps, edge, slope),
         kinks=tuple(edge.tolist()),
         slope=float(slope[centre]),
         piece_slopes=tuple(slope.tolist()),
@@ -96,11 +92,40 @@ def jumping_clip(jump: float, at: float) -> Activation:
     return Activation(  # from_callable would refuse it
         family="custom",
         params=(("name", f"clip with a jump of {jump:g} at |z| = {at:g}"),),
-        function=lambda z: np.clip(z, -1, 1) + jump * np.sign(z) * (np.abs(z) > at),
-        gradient=lambda z: (np.abs(z) < 1).astype(float),
+        function=partial(_clip_and_jump, jump, at),
+        gradient=_inside,
         kinks=tuple(sorted({-at, -1.0, 1.0, at})) if at else (-1.0, 0.0, 1.0),
         is_odd=True,
     )
+
+
+# Functions of the module, which pickle finds for other processes.
+
+
+def _steps(edge: Array, slope: Array, z: Array) -> Array:
+    return slope[np.searchsorted(edge, z)]
+
+
+def _even_steps(edge: Array, slope: Array, z: Array) -> Array:
+    return slope[np.searchsorted(edge, np.abs(z))]
+
+
+def _lines(edge: Array, intercept: Array, slope: Array, z: Array) -> Array:
+    piece = np.searchsorted(edge, z)
+    return intercept[piece] + slope[piece] * z
+
+
+def _odd_lines(edge: Array, start: Array, height: Array, slope: Array, z: Array) -> Array:
+    piece = np.searchsorted(edge, np.abs(z))
+    return np.sign(z) * (height[piece] + slope[piece] * (np.abs(z) - start[piece]))
+
+
+def _clip_and_jump(jump: float, at: float, z: Array) -> Array:
+    return np.clip(z, -1, 1) + jump * np.sign(z) * (np.abs(z) > at)
+
+
+def _inside(z: Array) -> Array:
+    return (np.abs(z) < 1).astype(float)
 
 
 # --- Members of Definition 2.1, and near misses ---

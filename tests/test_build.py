@@ -285,6 +285,24 @@ def test_a_page_that_imported_another_library_is_refused_and_leaves_no_record(bo
     assert not book.executed("first").exists()
 
 
+def test_a_run_that_is_cut_off_leaves_no_record_of_an_earlier_one(book, monkeypatch):
+    """What it has overwritten, half a page or no evidence, must not be taken for that of the earlier run."""
+    build.run_page(book, "first", key="k")
+    monkeypatch.setattr(build.nbformat, "write", lambda *arguments: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        build.run_page(book, "first", key="k")
+    assert not build.is_fresh(book, "first", "k")
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(book, capsys):
+    shutil.rmtree(book.build, ignore_errors=True)
+    book.build.write_text("a file")
+    assert build.main(["--root", str(book.root)]) == 1
+    printed = capsys.readouterr().err
+    assert str(book.build) in printed
+    assert "The book was not built." in printed
+
+
 def test_asserts_on_a_page_count_even_where_python_is_told_to_skip_them(book, monkeypatch):
     monkeypatch.setenv("PYTHONOPTIMIZE", "1")
     book.source("first").write_text(FIRST.replace("print(", "assert False, 'seen'\nprint("))

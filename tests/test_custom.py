@@ -355,3 +355,12 @@ def test_a_derivative_that_is_slightly_off_is_refused(factor: float) -> None:
 def test_whatever_f_raises_is_told_with_its_argument() -> None:
     with pytest.raises(TypeError, match=r"OverflowError: math range error \(arguments up to 1000"):
         act.from_callable(np.vectorize(lambda z: math.log1p(math.exp(z))))
+
+
+@pytest.mark.parametrize("size", [1e-75, 1e75])
+def test_slopes_whose_fourth_power_is_no_float_are_refused(size):
+    with pytest.raises(
+        ValueError, match=r"f must have slopes in \[1e-70, 1e70\] and heights .* multiply it by a constant"
+    ):
+        act.from_callable(lambda z: size * np.tanh(z))
+    assert mf.edge_of_chaos(act.from_callable(lambda z: size**0.9 * np.tanh(z)), sigma_b2=0.1).chi1 == pytest.approx(1)

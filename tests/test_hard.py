@@ -196,3 +196,17 @@ def test_the_records_can_be_recomputed(r):
     spec.loader.exec_module(module)
     for field, value in module.KINDS[r["kind"]](r).items():
         assert float(value) == pytest.approx(float(r[field]), rel=1e-15), field
+
+
+@pytest.mark.parametrize("a", [1e-20, 1e-80, 1e-100])
+@pytest.mark.parametrize(("family", "energy"), [("tanh", 4 / 3), ("erf", np.sqrt(8 / np.pi)), ("softsign", 2 / 3)])
+def test_what_is_all_but_a_step_has_its_edge_and_is_not_taken_for_linear(family, energy, a):
+    """phi' is a spike of energy a int phi'(t)^2 dt: 1 / sigma_w2 is that times the density at 0, and q* = sigma_b2."""
+    net = mf.edge_of_chaos(act.scaled(act.get(family), a), sigma_b2=0.1)
+    assert net.q == pytest.approx(0.1, rel=1e-15)
+    assert net.sigma_w2 == pytest.approx(np.sqrt(2 * np.pi * 0.1) / (a * energy), rel=1e-12)
+
+
+def test_a_tail_that_falls_slowly_costs_no_digits_far_out():
+    """softsign at sigma_b2 = 10^8: r(q) to 40 digits at the point found is sigma_b2 to 7e-16."""
+    assert mf.edge_of_chaos(act.softsign(), sigma_b2=1e8).q == pytest.approx(100037553.87157369, rel=1e-14)

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from afli import activations as act
 from afli import cli, data, kernels
 from afli import meanfield as mf
-from afli.experiments import kernel_maps
+from afli.experiments import files, kernel_maps
 from afli.experiments.table import TableError
 
 DIGITS = data.load("digits")
@@ -131,7 +131,55 @@ def test_a_damaged_table_is_refused_and_never_read_as_other_numbers(copied) -> N
     assert refused >= 15
     copied.write_bytes(whole)
     copied.with_suffix(".json").write_text("{}")
-    with pytest.raises(TableError, match="no manifest of a map, or damaged"):
+    with pytest.raises(TableError, match="no manifest of such a table, or damaged: it has no dataset, settings, runs"):
+        kernel_maps.load(copied)
+
+
+FEW = [kernel_maps.LINEAR, (3, 1.0, 1.0, "nngp"), (3, 1.0, 3.0, "nngp")]
+
+
+@pytest.mark.parametrize("write", range(6))
+def test_whichever_write_is_the_last_the_run_goes_on_and_every_row_has_an_entry(tmp_path, monkeypatch, write) -> None:
+    monkeypatch.setattr(kernel_maps, "cells", lambda depths: FEW)
+    settings, count = kernel_maps.Settings(images=30), []
+
+    def dies(path, content):
+        count.append(path)
+        if len(count) > write:
+            raise KeyboardInterrupt
+        files.replace_file(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kernel_maps, "replace_file", dies)
+        with pytest.raises(KeyboardInterrupt):
+            kernel_maps.run(DIGITS, settings, tmp_path, echo=lambda line: None)
+    path, missing = kernel_maps.run(DIGITS, settings, tmp_path, echo=lambda line: None)
+    rows, manifest = kernel_maps.load(path)
+    assert (missing, len(rows)) == (0, 3)
+    assert sum(entry["finished"] for entry in manifest["runs"]) == 3
+
+
+def test_a_depth_that_is_named_twice_is_one(monkeypatch) -> None:
+    assert kernel_maps.cells([3, 5, 3]) == kernel_maps.cells([3, 5])
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"images": 7}, {"width": 0}, {"rate": 0.0}, {"rate": float("nan")}, {"rate": np.inf}]
+)
+def test_settings_that_cannot_be_meant_are_named(wrong) -> None:
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be"):
+        kernel_maps.Settings(**{"images": 30} | wrong)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("content", [b'{"dataset": "\xff"}', b"[]", b'{"settings": {"images": 30, "width": 300}}'])
+def test_a_damaged_manifest_or_a_renamed_column_is_named(copied, content) -> None:
+    rows, _ = kernel_maps.load(copied)
+    rows.rename(columns={"kind": "renamed"}).to_parquet(copied)
+    with pytest.raises(TableError, match=f"{copied} is no table, or damaged: it has no column kind"):
+        kernel_maps.load(copied)
+    copied.with_suffix(".json").write_bytes(content)
+    with pytest.raises(TableError, match=f"{copied.with_suffix('.json')} is .*damaged"):
         kernel_maps.load(copied)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -96,3 +98,13 @@ def test_a_jump_is_what_continuity_excludes_and_nothing_else():
     at_zero = pieces.jumping_clip(0.25, 0.0)
     assert at_zero.kinks == (-1.0, 0.0, 1.0)
     assert at_zero(1e-9) == pytest.approx(0.25, abs=1e-8)
+
+
+def test_all_of_them_go_to_other_processes():
+    rng = np.random.default_rng(5)
+    lifted, odd = pieces.wild(rng, 1, odd=False, lifted=True)[0], pieces.random_scaled_bounded(rng, 2)
+    for phi in (*odd, lifted, pieces.two_halves(*odd), pieces.jumping_clip(0.1, 2.0), act.scaled(odd[0], 2.0)):
+        again = pickle.loads(pickle.dumps(phi))
+        assert again == phi
+        np.testing.assert_array_equal(again(Z), phi(Z))
+        np.testing.assert_array_equal(again.derivative(Z), phi.derivative(Z))

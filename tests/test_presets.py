@@ -50,3 +50,9 @@ def test_one_trial_of_the_map_is_finished_before_the_next_begins():
     for preset in ("learning-rate", "scaled-rate", "width", "normalisation"):
         trials = [e.trial for e in experiments.grid(preset, "laptop")]
         assert trials == sorted(trials)
+
+
+def test_an_experiment_of_other_epochs_is_tested_at_their_stages():
+    smoke = experiments.PROFILES["smoke"]
+    assert smoke.experiment("tanh", depth=2, sigma_b2=0.1, epochs=1).record == (0, 1)
+    assert smoke.experiment("tanh", depth=2, sigma_b2=0.1, epochs=30).record == (0, 1, 2, 5, 10, 20, 30)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -243,8 +244,8 @@ def test_shards_of_a_grid_of_ones_own_are_merged(tmp_path):
     [
         ("", "is damaged"),
         ('{"preset": "test"', "is damaged"),
-        ("[]", "is no manifest"),
-        ("{}", "is not the manifest of a table of experiments: it has no preset, profile"),
+        ("[]", "is no manifest of such a table, or damaged: it is []"),
+        ("{}", "is no manifest of such a table, or damaged: it has no preset, profile"),
     ],
 )
 def test_a_broken_manifest_is_named(tmp_path, content, message):
@@ -255,6 +256,126 @@ def test_a_broken_manifest_is_named(tmp_path, content, message):
         code, text = afli(*arguments)
         assert code == cli.Exit.FAILED
         assert f"error: {path} {message}" in text
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        (lambda manifest: manifest.update(runs=None), "runs is None"),
+        (lambda manifest: manifest.update(runs=[{}]), "runs 1 has no started, finished, machine, versions"),
+        (lambda manifest: manifest["runs"][0].update(finished="2"), "runs 1 finished is '2'"),
+        (lambda manifest: manifest.update(dataset="digits"), "dataset is 'digits'"),
+        (lambda manifest: manifest["dataset"].pop("sha256"), "dataset has no sha256"),
+        (lambda manifest: manifest.update(experiments=None), "experiments is None"),
+        (lambda manifest: manifest.update(verified=[{}]), "verified 1 has no code"),
+        (lambda manifest: manifest.update(activations=[]), "activations is []"),
+    ],
+)
+def test_an_edited_manifest_is_named_with_what_is_wrong_in_it(tmp_path, change, problem):
+    quiet(grid(), tmp_path, limit=2)
+    path = tmp_path / f"{NAME}.json"
+    manifest = json.loads(path.read_text())
+    change(manifest)
+    path.write_text(json.dumps(manifest))
+    message = re.escape(f"{path} is no manifest of such a table, or damaged: {problem}")
+    for use in (lambda: Table(path), lambda: quiet(grid(), tmp_path), lambda: experiments.verify(path)):
+        with pytest.raises(TableError, match=message):
+            use()
+
+
+@pytest.mark.parametrize("column", ["diverged", "epochs", "experiment", "phi", "test_accuracy"])
+def test_a_table_that_lacks_a_column_is_named_and_so_is_the_column(tmp_path, column):
+    quiet(grid(), tmp_path, limit=2)
+    path = tmp_path / f"{NAME}.parquet"
+    pd.read_parquet(path).rename(columns={column: "renamed"}).to_parquet(path, index=False)
+    for arguments in (["show", tmp_path], ["verify", tmp_path], ["merge", path, "--out", tmp_path / "out"]):
+        code, text = afli(*arguments)
+        assert code == cli.Exit.FAILED
+        assert f"{path} is no table, or damaged: it has no column {column}" in text
+    with pytest.raises(TableError, match=f"it has no column {column}"):
+        quiet(grid(), tmp_path)
+
+
+def test_rows_that_are_there_twice_are_refused(tmp_path):
+    quiet(grid(), tmp_path, limit=2)
+    path = tmp_path / f"{NAME}.parquet"
+    rows = pd.read_parquet(path)
+    pd.concat([rows, rows]).to_parquet(path, index=False)
+    with pytest.raises(TableError, match="holds a row twice"):
+        quiet(grid(), tmp_path)
+
+
+def test_runs_whose_rows_are_gone_are_forgotten(tmp_path):
+    quiet(grid(), tmp_path)
+    (tmp_path / f"{NAME}.parquet").unlink()
+    quiet(grid(), tmp_path, limit=2)
+    found = Table(tmp_path / NAME)
+    assert [run["finished"] for run in found.manifest["runs"]] == [2] == [len(found.done)]
+
+
+def test_a_table_made_before_later_settings_is_merged_with_one_made_now(tmp_path):
+    for index in (1, 2):
+        quiet(grid().shard(index, 2), tmp_path / str(index))
+    paths = [tmp_path / index / f"{NAME}.parquet" for index in "12"]
+    later = ["split", "validation", "optimiser", "versions"]
+    pd.read_parquet(paths[0]).drop(columns=later).to_parquet(paths[0], index=False)
+    merged = experiments.merge(paths, tmp_path / "merged").frame
+    assert not merged[["split", "validation", "optimiser"]].isna().any(axis=None)
+    assert merged["split"].dtype == "int64"
+    quiet(grid(), tmp_path / "whole")
+    assert experiments.same_rows(merged, Table(tmp_path / "whole" / NAME).frame)
+
+
+def test_the_order_of_columns_is_no_other_number(tmp_path):
+    quiet(grid(), tmp_path)
+    frame = Table(tmp_path / NAME).frame
+    assert experiments.same_rows(frame, frame[list(frame)[::-1]])
+
+
+def test_a_merge_that_is_killed_leaves_no_rows_without_a_manifest(tmp_path, monkeypatch):
+    for index in (1, 2):
+        quiet(grid().shard(index, 2), tmp_path / str(index))
+    paths = [tmp_path / index / f"{NAME}.parquet" for index in "12"]
+
+    def dies(path, content):
+        if path.suffix == ".parquet":
+            files.replace_file(path, content)
+            raise KeyboardInterrupt
+        files.replace_file(path, content)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(table, "replace_file", dies)
+        with pytest.raises(KeyboardInterrupt):
+            experiments.merge(paths, tmp_path / "merged")
+    found = Table(tmp_path / "merged")
+    assert sum(run["finished"] for run in found.manifest["runs"]) == len(found.done) == 6
+    with pytest.raises(TableError, match="there must be a table to merge"):
+        experiments.merge([], tmp_path / "merged")
+
+
+def test_show_goes_on_after_a_table_that_is_damaged(tmp_path):
+    quiet(grid(), tmp_path, limit=2)
+    (tmp_path / "aa.parquet").write_bytes(b"no table")
+    code, text = afli("show", tmp_path)
+    assert code == cli.Exit.FAILED
+    assert "aa.parquet is no table" in text
+    assert f"{NAME}: 2 done, 4 missing" in text
+
+
+def test_a_grid_of_ones_own_that_changes_counts_what_was_done_before(tmp_path):
+    quiet(grid(4), tmp_path)
+    quiet(grid(2, learning_rate=0.02), tmp_path, limit=1)
+    text = afli("show", tmp_path)[1]
+    assert "5 done, 1 missing" in text
+    assert Table(tmp_path / NAME).manifest["settings"]["learning_rate"] == [0.01, 0.02]
+    quiet(grid(1), tmp_path)
+    assert "5 done, 0 missing" in afli("show", tmp_path)[1]
+
+
+def test_parameters_that_differ_in_the_seventh_digit_are_not_pooled(tmp_path):
+    near = [small(trial=trial, parameters=(("a", a),)) for trial in (0, 1) for a in (5.0, 5.0000001)]
+    quiet(Grid("test", "runs", tuple(near)), tmp_path)
+    assert experiments.summary(Table(tmp_path / NAME).frame)["trials"].tolist() == [1, 1, 1, 1]
 
 
 def test_show_has_a_line_for_every_combination_that_varies(tmp_path):
@@ -289,6 +410,23 @@ def test_shards_in_one_folder_at_the_same_time(tmp_path):
     assert [run["finished"] for run in manifest["runs"]] == [6, 6, 6]
 
 
+def test_an_experiment_that_two_runs_train_at_once_belongs_to_the_first(tmp_path):
+    """The whole grid and a shard of it in one folder: other experiments, so neither waits for the other."""
+    seen = []
+
+    def the_shard_overtakes(line):
+        if "ensembles" in line and not seen:
+            seen.append(line)
+            quiet(grid().shard(1, 2), tmp_path, chunk=1)
+
+    quiet(grid(), tmp_path, chunk=1, echo=the_shard_overtakes)
+    found = Table(tmp_path / NAME)
+    assert [run["finished"] for run in found.manifest["runs"]] == [3, 3]
+    assert len(found.done) == 6
+    quiet(grid(), tmp_path / "whole")
+    pd.testing.assert_frame_equal(numbers(tmp_path / NAME), numbers(tmp_path / "whole" / NAME))
+
+
 def test_one_grid_is_trained_by_one_process(tmp_path):
     with (
         table.alone(grid(), tmp_path / f"{NAME}.checkpoints"),
@@ -296,6 +434,16 @@ def test_one_grid_is_trained_by_one_process(tmp_path):
     ):
         quiet(grid(), tmp_path)
     assert quiet(grid(), tmp_path).missing == 0
+
+
+def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch):
+    """As in a program that embeds Python; such a handler cannot be put back."""
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(signal, "getsignal", lambda number: None)
+    with runner._Stop(None, time.monotonic()) as stop:
+        assert stop.before == {}
+    monkeypatch.undo()
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has none")
@@ -329,6 +477,10 @@ def test_the_size_of_a_chunk_is_an_option_and_changes_no_number(tmp_path):
     [
         (grid(0), {}, "grid must have at least one experiment"),
         (grid(1, batch=2000), {}, "batch must be at most 1437, the number of training images, got 2000"),
+        (grid(1, validation=0.2, batch=1300), {}, "batch must be at most 1150, the number of training images"),
+        (grid(1, validation=1e-5), {}, "share must leave images on both sides"),
+        (Grid("test", "runs", grid(2).experiments * 2), {}, "grid must have every experiment once"),
+        (replace(grid(1), preset="../up"), {}, "preset and profile of a grid name its files, got '../up'"),
         (grid(1), {"chunk": 0}, "chunk must be at least 1"),
         (grid(1), {"device": "cuda", "executor": "dask://nowhere:1"}, "chunk must say how many networks fit a GPU"),
     ],
@@ -349,6 +501,24 @@ def test_a_worker_with_other_code_or_data_trains_nothing(tmp_path):
         executors._train_there(grid().experiments, replace(work, code="0123"), tmp_path / "stop")
     with pytest.raises(data.DataError, match="digits is another dataset on this worker"):
         executors._train_there(grid().experiments, replace(work, sha256="0123"), tmp_path / "stop")
+
+
+def test_progress_made_with_other_versions_is_dropped_with_a_word(tmp_path, monkeypatch):
+    chunk = interrupted(tmp_path, monkeypatch)
+    said: list[str] = []
+    monkeypatch.setattr(executors, "VERSIONS", "torch 1.0")
+    assert quiet(chunk, tmp_path, echo=said.append).missing == 0
+    assert any("the progress of 6 networks is dropped: it is of other code, images, versions" in line for line in said)
+
+
+def test_a_file_of_images_that_changed_between_runs_is_read_again(tmp_path):
+    images, file = np.arange(80 * 9, dtype=np.uint8).reshape(80, 9), tmp_path / "images.npz"
+    for shift in (0, 1):
+        np.savez(file, x_train=images + shift, y_train=np.arange(80) % 2, x_test=images, y_test=np.arange(80) % 2)
+        sha256 = data.load(f"npz:{file}").sha256
+        work = executors.Work(f"npz:{file}", sha256, experiments.Setup(), tmp_path)
+        rows, _ = executors._train_there(grid(1, batch=16).experiments, work, tmp_path / "stop")
+        assert len(rows) == 2
 
 
 def test_a_worker_that_is_told_to_stop_saves_and_the_next_goes_on(tmp_path):
@@ -412,6 +582,17 @@ def test_names_of_own_activations_and_presets_are_words_that_are_free(bent):
         own(1.0, parameters=(("a", 1.0),), schedule=experiments.LinearSchedule(1.0, 2.0, 2))
 
 
+def test_a_preset_that_makes_no_experiments_is_named(monkeypatch):
+    for made in (None, [{}], "text"):
+        monkeypatch.setitem(presets.PRESETS, "mine", lambda profile, made=made: made)
+        code, text = afli("run", "mine")
+        assert code == cli.Exit.FAILED
+        assert "error: the preset 'mine' must return experiments, got" in text
+    for name, make, message in ((5, list, "name must be of letters"), ("mine", 5, "experiments must be callable")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            experiments.register_preset(name, make)
+
+
 def test_a_point_off_the_edge_of_chaos(tmp_path):
     edge = small()
     off = replace(edge, sigma_w2=1.2)
@@ -466,7 +647,53 @@ def test_the_command_line_finds_a_preset_of_ones_own(tmp_path):
     assert "preset must be one of" in text
 
 
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("\n\nfoo\n", ", line 3: NameError: name 'foo' is not defined"),
+        ("import afli\ndef x(:\n", ": SyntaxError: "),
+        ("import nosuchpackage\n", ", line 1: ModuleNotFoundError: No module named 'nosuchpackage'"),
+        (
+            "from afli import experiments\nexperiments.register_preset('fig7', list)\n",
+            ", line 2: ValueError: name must be",
+        ),
+    ],
+)
+def test_what_goes_wrong_in_a_loaded_file_is_one_line_that_names_it(tmp_path, content, message):
+    file = tmp_path / "mine.py"
+    file.write_text(content)
+    code, text = afli("--load", file, "check")
+    assert code == cli.Exit.FAILED
+    assert f"error: {file}{message}" in text
+    assert "pip install" not in text
+
+
+def test_a_loaded_file_finds_its_neighbours(tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "path", sys.path.copy())
+    (tmp_path / "neighbour.py").write_text("RATE = 0.01\n")
+    (tmp_path / "mine.py").write_text("import neighbour\nassert neighbour.RATE == 0.01\n")
+    assert afli("--load", tmp_path / "mine.py", "--version")[0] == 0
+
+
 # --- Messages ---
+
+
+def test_streams_that_are_closed_or_lack_a_letter_do_not_end_a_run(tmp_path):
+    """A job without standard error, and a console that knows no umlaut."""
+    (tmp_path / "mine.py").write_text(
+        "from afli import experiments as e\n"
+        "e.register_preset('mine', lambda p: [p.experiment('tanh', depth=2, width=8, sigma_b2=0.1, epochs=1)])\n"
+    )
+    images, labels = np.arange(80 * 9, dtype=np.uint8).reshape(80, 9), np.arange(80) % 2
+    file = tmp_path / "images.npz"
+    np.savez(file, x_train=images, y_train=labels, x_test=images, y_test=labels, name=np.array("Größe 学"))
+    run = f"{sys.executable} -m afli --load {tmp_path}/mine.py run mine --out {tmp_path}"
+    for command, environment in (
+        (f"{run}/closed >&- 2>&-", {}),
+        (f"{run}/letters --data npz:{file}", {"PYTHONIOENCODING": "ascii"}),
+    ):
+        ran = subprocess.run(["bash", "-c", command], env=os.environ | environment, capture_output=True, check=False)
+        assert ran.returncode == 0, ran.stderr
 
 
 def test_more_shards_than_experiments_is_no_error(tmp_path):

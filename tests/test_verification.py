@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pandas as pd
 import pytest
 
 from afli import experiments
-from afli.experiments import Experiment, Grid, Table, TableError, presets, provenance, verification
+from afli.experiments import Experiment, Grid, Table, TableError, executors, presets, provenance, verification
 from afli.networks import products
 
 
@@ -96,3 +97,36 @@ def test_golden_networks_are_of_every_kind_and_the_calmest(table):
     strata = verification.golden(experiments.grid("verified", "smoke"), kept.frame, 4)
     assert [{e.weights for e in stratum} for stratum in strata] == [{"orthogonal"}, {"gaussian"}]
     assert {e.learning_rate for stratum in strata for e in stratum} == {3e-3}
+
+
+def test_a_table_of_which_nothing_can_be_trained_again_is_not_accepted(table, monkeypatch):
+    change_manifest(table, code="0" * 16)
+    made = experiments.grid("verified", "smoke").experiments
+    with monkeypatch.context() as patch:
+        patch.setitem(presets.PRESETS, "verified", lambda profile: [replace(each, depth=4) for each in made])
+        with pytest.raises(
+            TableError, match="cannot be verified: of its experiments there are 8 that its preset has not"
+        ):
+            experiments.verify(table)
+    frame = pd.read_parquet(table)
+    frame[frame["epoch"] == 0].to_parquet(table, index=False)
+    with pytest.raises(TableError, match="none that has been trained"):
+        experiments.verify(table)
+    assert not Table(table).manifest["verified"]
+
+
+def test_images_without_a_name_to_load_them_by_are_asked_for(table):
+    change_manifest(table, dataset=Table(table).manifest["dataset"] | {"label": "mine"})
+    with pytest.raises(TableError, match="is on mine: say where these images are, with --data npz:FILE"):
+        experiments.verify(table)
+
+
+def test_the_code_that_is_accepted_is_the_code_that_ran(table, monkeypatch):
+    """Not that of files which were edited after they were imported."""
+    monkeypatch.setattr(provenance, "_hash", lambda modules: "f" * 16)
+    provenance.code_hash.cache_clear()
+    try:
+        experiments.verify(table)
+    finally:
+        provenance.code_hash.cache_clear()
+    assert [entry["code"] for entry in Table(table).manifest["verified"]] == [executors.CODE]

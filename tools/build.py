@@ -151,6 +151,7 @@ def run_page(book: Book, page: str, key: str) -> Run:
     Raises BuildError with the page's name and the traceback of the failing cell, or if the page imported an `afli` that
     is not the book's own.
     """
+    book.record(page).unlink(missing_ok=True)  # whatever ends this run, what it leaves is not taken for a whole one
     prepare_environment()
     os.environ.update(IPYTHONDIR=str(book.build / "ipython"), AFLI_EVIDENCE=str(book.evidence(page)))
     shutil.rmtree(book.evidence(page), ignore_errors=True)
@@ -446,7 +447,7 @@ def main(argv: list[str] | None = None) -> int:
                 page = preview(book, options.only, options.jobs)
             else:
                 page = build(book, options.jobs, os.environ.get("GITHUB_REPOSITORY"))
-    except BuildError as error:
+    except (BuildError, OSError) as error:  # a full disk, a folder that nobody may write
         print(f"\n{error}\n\nThe book was not built.", file=sys.stderr)
         return 1
     print(f"\nThe book is ready. Open {page}")

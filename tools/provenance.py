@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from afli.experiments.provenance import machine
+from afli.experiments.provenance import git, machine
 
 
 @dataclass(frozen=True)
@@ -51,20 +51,12 @@ def device() -> str:
 def commit(root: Path) -> str:
     """The commit checked out at root, marked where tracked files differ from it; 'unknown' outside git.
 
-    A repository that does not track the book's files is somebody else's, around it, and its commit says nothing. A hook
-    of git names its own repository in variables, which are not ours to follow.
+    A repository that does not track the book's files is somebody else's, around it, and its commit says nothing.
     """
-    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-
-    def git(*arguments: str) -> str:
-        return subprocess.run(
-            ["git", *arguments], cwd=root, env=ours, capture_output=True, encoding="utf-8", check=True
-        ).stdout.strip()
-
     try:
-        git("ls-files", "--error-unmatch", "_toc.yml", "afli", "notebooks")
-        return git("describe", "--always", "--dirty", "--abbrev=10", "--exclude=*")
-    except (OSError, subprocess.CalledProcessError):
+        git(root, "ls-files", "--error-unmatch", "_toc.yml", "afli", "notebooks")
+        return git(root, "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*")
+    except (OSError, subprocess.SubprocessError):
         return "unknown"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
@@ -26,6 +27,7 @@ from afli.experiments.checkpoints import CheckpointFile
 from afli.experiments.planning import Chunk
 from afli.experiments.provenance import code_hash, machine, versions
 from afli.experiments.spec import register_activation
+from afli.experiments.table import in_words, require_theory
 from afli.experiments.training import Setup, train
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ __all__ = ["Finished", "Place", "Work", "WorkerError", "interrupted", "train_all
 
 # Of the files as they are while the modules are being loaded: what is edited later does not run.
 CODE = code_hash()
+VERSIONS = in_words(versions())
 
 TRIES = 3  # how often a chunk may lose its worker, or fail there, before it is given up
 SECONDS_TO_SAVE = 30.0  # workers look every second whether to stop; a step of a large ensemble takes seconds
@@ -103,7 +106,7 @@ class Work:
 
     def identity(self, keys: Sequence[str]) -> dict[str, Any]:
         """What a chunk's progress belongs to."""
-        where = {"device": self.setup.device, "arithmetic": self.setup.arithmetic}
+        where = {"device": self.setup.device, "arithmetic": self.setup.arithmetic, "versions": VERSIONS}
         return {"experiments": list(keys), "code": self.code, "dataset": self.sha256} | where
 
 
@@ -119,10 +122,12 @@ def interrupted(work: Work, done: set[str], echo: Callable[[str], None] = print)
         if identity is None:
             continue
         keys = set(identity["experiments"])
-        if keys & done or identity != work.identity(identity["experiments"]):
-            file.delete()
-        else:
+        if not keys & done and identity == work.identity(identity["experiments"]):
             found.append(keys)
+            continue
+        if not keys & done:
+            echo(f"the progress of {len(keys)} networks is dropped: it is of other code, images, versions or device")
+        file.delete()
     return found
 
 
@@ -153,8 +158,8 @@ def train_all(
 
     Raises
     ------
-    WorkerError
-        If a worker has other code.
+    WorkerError, TableError
+        If a worker has other code, or another theory.
     ConnectionError
         If the scheduler of the cluster cannot be reached, or is lost, or no local worker is left.
     DataError
@@ -204,7 +209,7 @@ class _InNetworks:
 
 def worker_count(executor: str) -> int:
     """Chunks trained at the same time, as far as the name tells. Raises ValueError for an unknown executor."""
-    if executor == "local" or executor.startswith("dask://"):
+    if executor == "local" or re.fullmatch(r"dask://(\w+://)?[^/]+:\d+", executor):
         return 1
     kind, _, count = executor.partition(":")
     if kind != "dask-local" or not count.isdecimal() or int(count) < 1:
@@ -263,6 +268,7 @@ def _on_dask(
                         waiting.append(chunk)  # last, after those that may well succeed
                     continue
                 if rows is not None:
+                    require_theory(rows, chunk, f"a worker on {place.machine}")  # which its code does not prove
                     yield Finished(chunk, rows, place)
                     work.checkpoint(chunk).delete()
                     on_progress(len(chunk), False)
@@ -357,11 +363,15 @@ def _train_there(chunk: Chunk, work: Work, stop_file: Path) -> tuple[pd.DataFram
     place = Place.here(work.setup.device)
     if work.code != CODE:
         raise WorkerError(
-            f"a worker on {place.machine} has the code {CODE}, not {work.code}; none of its rows are used"
+            f"a worker on {place.machine} has the code {CODE}, not {work.code}: start it again with this code; none of"
+            " its rows are used"
         )
     for name, make in work.activations.items():
         register_activation(name, make)
     dataset = _loaded(str(work.source))
+    if dataset.sha256 != work.sha256:  # the file may have changed since an earlier run
+        _loaded.cache_clear()
+        dataset = _loaded(str(work.source))
     if dataset.sha256 != work.sha256:
         found = f"sha256 {dataset.sha256}, expected {work.sha256}"
         raise data.DataError(f"{work.source} is another dataset on this worker: {found}")

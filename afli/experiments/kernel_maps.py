@@ -34,7 +34,7 @@ from afli.experiments.files import replace_file
 from afli.experiments.presets import BIAS_VARIANCES, LINEAR_RADII
 from afli.experiments.provenance import commit, machine, versions
 from afli.experiments.spec import edge_of_chaos
-from afli.experiments.table import THEORY_TOLERANCE, TableError, exclusive, read_rows, write_rows
+from afli.experiments.table import THEORY_TOLERANCE, TableError, exclusive, read_manifest, read_rows, write_rows
 from afli.meanfield import MeanField
 
 __all__ = ["DEPTHS", "EPOCHS", "KINDS", "LINEAR", "RIDGES", "Images", "Settings", "cell", "cells", "load", "run"]
@@ -46,6 +46,12 @@ EPOCHS = (1, 2, 5, 10, 20, 50, 100)
 BATCH = 64  # of the paper's protocol: an epoch is as many steps as it has whole batches
 _TEST_BLOCK = 2000
 COLUMNS = ("depth", "sigma_b2", "a", "kind")
+NUMBERS = ("depth", "sigma_b2", "a", "q", "sigma_w2", "diagonal", "test_accuracy")
+SHAPE = {  # of a manifest
+    "dataset": {"name": str, "sha256": str, "features": int},
+    "settings": {"images": int, "width": int},
+    "runs": [{"finished": int}],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +73,12 @@ class Settings:
     width: int = 300
     rate: float | None = None
 
+    def __post_init__(self) -> None:
+        integer("images", self.images, low=8)
+        integer("width", self.width, low=1)
+        if self.rate is not None:
+            scalar("rate", self.rate, low=0.0, open_low=True)
+
 
 class Images:
     """A dataset as the kernels see it: cosines, and one-hot targets less their mean.
@@ -80,7 +92,6 @@ class Images:
     """
 
     def __init__(self, dataset: data.Dataset, count: int) -> None:
-        count = integer("images", count, low=8)
         if count > len(dataset.x_train):
             raise ValueError(f"images must be at most {len(dataset.x_train)} for {dataset.name}, got {count}")
         inputs = data.normalised(dataset)
@@ -98,7 +109,8 @@ LINEAR = (1, 0.0, float("inf"), "nngp")
 
 def cells(depths: Sequence[int] = DEPTHS) -> list[tuple[int, float, float, str]]:
     """(depth, sigma_b2, a, kind) of every row, in the order of work: linear regression, then one kernel's whole map."""
-    return [LINEAR, *((*cell, kind) for kind in KINDS for cell in product(depths, BIAS_VARIANCES, LINEAR_RADII))]
+    every = product(dict.fromkeys(depths), BIAS_VARIANCES, LINEAR_RADII)
+    return [LINEAR, *((*cell, kind) for kind, cell in product(KINDS, every))]
 
 
 def cell(images: Images, settings: Settings, depth: int, sigma_b2: float, a: float, kind: str) -> dict[str, Any]:
@@ -278,8 +290,10 @@ def _begun(path: Path, identity: dict[str, Any]) -> tuple[pd.DataFrame, dict[str
         return pd.DataFrame(), identity | {"runs": []}
     rows, manifest = load(path)
     for name, value in identity.items():
-        if manifest.get(name) != value:
-            raise TableError(f"{path} cannot be continued: its {name} is {manifest.get(name)!r}, not {value!r}")
+        if manifest[name] != value:
+            raise TableError(f"{path} cannot be continued: its {name} is {manifest[name]!r}, not {value!r}")
+    if sum(run["finished"] for run in manifest["runs"]) == len(rows) + 1:  # it was killed between the two files
+        manifest["runs"][-1]["finished"] -= 1
     return rows, manifest
 
 
@@ -294,20 +308,15 @@ def load(path: str | Path) -> tuple[pd.DataFrame, dict[str, Any]]:
         raise TableError(f"there is no table at {path}")
     if not path.with_suffix(".json").exists():
         raise TableError(f"{path} has no manifest {path.stem}.json: put it back, or delete the rows to begin anew")
-    states = [(about.st_mtime_ns, about.st_size) for about in (path.stat(), path.with_suffix(".json").stat())]
-    rows, text = _checked(path, *states)
-    return rows.copy(), json.loads(text)
+    manifest, about = read_manifest(path.with_suffix(".json"), SHAPE), path.stat()
+    shared = manifest["settings"]["width"], manifest["dataset"]["features"]
+    return _checked(path, (about.st_mtime_ns, about.st_size), *shared).copy(), manifest
 
 
 @lru_cache(maxsize=8)
-def _checked(path: Path, rows_state: tuple[int, int], manifest_state: tuple[int, int]) -> tuple[pd.DataFrame, str]:
-    """Rows and manifest of a table as it was when its two files had these times and sizes, checked once."""
-    rows, text = read_rows(path), path.with_suffix(".json").read_text(encoding="utf-8")
-    try:
-        manifest = json.loads(text)
-        width, features = manifest["settings"]["width"], manifest["dataset"]["features"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise TableError(f"{path.with_suffix('.json')} is no manifest of a map, or damaged: {error!r}") from error
+def _checked(path: Path, state: tuple[int, int], width: int, features: int) -> pd.DataFrame:
+    """The rows of a table as they were when their file had this time and size, checked once."""
+    rows = read_rows(path, ["kind"], NUMBERS)
     for row in rows.itertuples():
         net, depth = _net(row.a, row.sigma_b2), int(row.depth)
         if row.kind == "ntk":
@@ -320,7 +329,7 @@ def _checked(path: Path, rows_state: tuple[int, int], manifest_state: tuple[int,
                     f"{path} has {name} = {getattr(row, name)!r} for a = {row.a:g}, sigma_b2 = {row.sigma_b2:g}, depth"
                     f" {depth}, {row.kind}; the theory now gives {now!r}: one of them is wrong"
                 )
-    return rows, text
+    return rows
 
 
 def _keys(rows: pd.DataFrame) -> set[tuple[Any, ...]]:
@@ -328,6 +337,7 @@ def _keys(rows: pd.DataFrame) -> set[tuple[Any, ...]]:
 
 
 def _write(path: Path, rows: pd.DataFrame, manifest: dict[str, Any]) -> None:
-    replace_file(path, lambda stream: write_rows(rows, stream))
+    """The manifest first: a row never stands without the entry of its run."""
     text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
     replace_file(path.with_suffix(".json"), lambda stream: stream.write(text.encode()))
+    replace_file(path, lambda stream: write_rows(rows, stream))

@@ -10,11 +10,13 @@ early should have done first, with every cell of one trial before the next trial
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
 
 from afli import activations as act
+from afli._inputs import function
 from afli.data import NORMALISATIONS
 from afli.experiments.spec import Experiment, Grid, LinearSchedule, edge_of_chaos
 
@@ -37,13 +39,14 @@ class Profile:
     def experiment(self, family: str, **settings: object) -> Experiment:
         """An experiment of this size; `a` and other parameters of the activation are given as `parameters`.
 
+        It is tested at the stages of its own epochs, where no other `record` is given.
         With a validation part, every trial is on a division of the images of its own.
         """
         chosen = {
             "width": self.width,
             "epochs": self.epochs,
             "learning_rate": self.learning_rate,
-            "record": self.stages,
+            "record": replace(self, epochs=settings.get("epochs", self.epochs)).stages,  # type: ignore[arg-type]
         }
         if self.validation:
             chosen |= {"validation": self.validation, "split": settings["trial"]}
@@ -84,12 +87,16 @@ Candidate = tuple[str, tuple[tuple[str, float], ...], float]  # family, paramete
 def grid(preset: str, profile: str = "smoke") -> Grid:
     """The grid of that name (see PRESETS), in the size smoke, laptop, small, wide, gpu or paper.
 
-    Raises ValueError for another name.
+    Raises ValueError for another name, TypeError if a preset of one's own makes anything but experiments.
     """
     for name, value, known in (("preset", preset, PRESETS), ("profile", profile, PROFILES)):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, got {value!r}")
-    return Grid(preset, profile, tuple(PRESETS[preset](PROFILES[profile])))
+    made = PRESETS[preset](PROFILES[profile])
+    experiments = tuple(made) if isinstance(made, Iterable) else (made,)
+    if not all(isinstance(each, Experiment) for each in experiments):
+        raise TypeError(f"the preset {preset!r} must return experiments, got {reprlib.repr(made)}")
+    return Grid(preset, profile, experiments)
 
 
 def _map(profile: Profile) -> list[tuple[float, float]]:
@@ -361,8 +368,8 @@ def register_preset(name: str, experiments: Callable[[Profile], list[Experiment]
     ValueError
         If the name is taken, or has other characters.
     """
-    if not re.fullmatch(r"[A-Za-z0-9][\w-]*", name) or name in BUILT_IN:
+    if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][\w-]*", name)) or name in BUILT_IN:
         raise ValueError(
             f"name must be of letters, digits, - and _, and not {', '.join(sorted(BUILT_IN))}, got {name!r}"
         )
-    PRESETS[name] = experiments
+    PRESETS[name] = function("experiments", experiments)  # type: ignore[assignment]

@@ -12,7 +12,7 @@ from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-__all__ = ["code_hash", "commit", "machine", "result_modules", "versions"]
+__all__ = ["code_hash", "commit", "git", "machine", "result_modules", "versions"]
 
 PACKAGE = Path(__file__).resolve().parents[1]
 TAKING_PART = ("afli", "numpy", "scipy", "torch", "pandas", "pyarrow", "scikit-learn")
@@ -95,15 +95,23 @@ def commit() -> str:
     if named := os.environ.get("AFLI_COMMIT"):
         return named
     try:
-        _git("ls-files", "--error-unmatch", "__init__.py")  # fails where somebody else's repository lies around afli
-        return _git("rev-parse", "HEAD") + ("-dirty" if _git("status", "--porcelain", "--", ".") else "")
+        git(PACKAGE, "ls-files", "--error-unmatch", "__init__.py")  # fails in somebody else's repository around afli
+        return git(PACKAGE, "rev-parse", "HEAD") + (
+            "-dirty" if git(PACKAGE, "status", "--porcelain", "--", ".") else ""
+        )
     except (OSError, subprocess.SubprocessError):
         return "unknown"
 
 
-def _git(*arguments: str) -> str:
-    command = ["git", *arguments]
-    return subprocess.run(command, cwd=PACKAGE, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+def git(folder: Path, *arguments: str) -> str:
+    """What git says in a folder. Raises OSError or subprocess.SubprocessError where it says nothing.
+
+    A hook of git names its own repository in variables, which are not ours to follow.
+    """
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    return subprocess.run(
+        ["git", *arguments], cwd=folder, env=ours, capture_output=True, encoding="utf-8", timeout=30, check=True
+    ).stdout.strip()
 
 
 def versions(packages: Iterable[str] = TAKING_PART) -> dict[str, str]:

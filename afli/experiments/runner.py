@@ -110,16 +110,24 @@ def run(
     if chunk is None and setup.device.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("chunk must say how many networks fit a GPU of the cluster: this machine has none to ask")
     grid, source, images = _on_dataset(grid, dataset)
+    if len({experiment.key for experiment in grid}) < len(grid):
+        raise ValueError(f"grid must have every experiment once, got one of {grid.name} twice")
+    if Path(grid.name).name != grid.name:
+        raise ValueError(f"preset and profile of a grid name its files, got {grid.preset!r} and {grid.profile!r}")
+    shares = {experiment.validation for experiment in grid}
+    trained_on = {share: len(data.hold_out(images, share)[0].y_train) for share in shares}
     for experiment in grid:
-        if experiment.batch > len(images.y_train):
+        if experiment.batch > trained_on[experiment.validation]:
             raise ValueError(
-                f"batch must be at most {len(images.y_train)}, the number of training images, got {experiment.batch}"
+                f"batch must be at most {trained_on[experiment.validation]}, the number of training images, got"
+                f" {experiment.batch}"
             )
         _ = experiment.mean_field  # raises here, before hours of work, where there is none
     full = whole(grid)  # shards may share a folder: the table is the whole grid's
     path = Path(out) / f"{grid.name}.parquet"
     own = {e.activation: OWN_ACTIVATIONS[e.activation] for e in grid if e.activation in OWN_ACTIVATIONS}
-    work = executors.Work(source, images.sha256, setup, path.with_suffix(".checkpoints"), own)
+    # Absolute: the workers of a cluster may have been started in another folder.
+    work = executors.Work(source, images.sha256, setup, path.with_suffix(".checkpoints").absolute(), own)
     lost: list[str] = []
 
     def on_lost(members: Chunk, why: str) -> None:
@@ -143,13 +151,13 @@ def run(
             echo(f"{len(chunks)} ensembles{about}")
             session = _Session(setup, executor, began)
             order = [experiment.key for experiment in full]
-            stages = _Stages(lambda rows, place: table.add(rows, order, session.after(place, 0)))
+            stages = _Stages(lambda rows, place: table.add(rows, order, session.entry(place)))
             with _Bar(len(missing)) as bar:
                 for finished in executors.train_all(
                     executor, chunks, work, images,
                     should_stop=stop, on_progress=bar.advance, on_stage=stages, on_lost=on_lost, echo=echo,
                 ):  # fmt: skip
-                    table.add(finished.rows, order, session.after(finished.place, len(finished.chunk)))
+                    table.add(finished.rows, order, session.entry(finished.place))
     left = [experiment for experiment in grid if experiment.key not in table.done]
     finished_now = len({experiment.key for experiment in missing} & table.done)
     why = (stop.reason or ("workers died or failed" if lost else "the limit is reached")) if left else ""
@@ -219,18 +227,17 @@ class _Session:
     def __init__(self, setup: Setup, executor: str, began: float) -> None:
         self.began = began
         self.common: dict[str, Any] = {
-            "started": datetime.now(UTC).isoformat(timespec="milliseconds"), "seconds": 0.0, "finished": 0,
-            "device": setup.device, "executor": executor.partition("://")[0], "commit": commit(),
+            "started": datetime.now(UTC).isoformat(timespec="milliseconds"), "seconds": 0.0, "device": setup.device,
+            "executor": executor.partition("://")[0], "commit": commit(),
         }  # fmt: skip
         self.entries: list[tuple[executors.Place, dict[str, Any]]] = []
 
-    def after(self, place: executors.Place, finished: int) -> dict[str, Any]:
-        """The entry of the place, with so many more experiments finished there."""
+    def entry(self, place: executors.Place) -> dict[str, Any]:
+        """The entry of the place."""
         entry = next((entry for known, entry in self.entries if known == place), None)
         if entry is None:
             entry = {"id": uuid4().hex[:12]} | self.common | {"machine": place.machine, "versions": place.versions}
             self.entries.append((place, entry))
-        entry["finished"] += finished
         entry["seconds"] = round(time.monotonic() - self.began, 1)
         return entry
 
@@ -254,9 +261,8 @@ class _Stop:
 
     def __enter__(self) -> _Stop:
         if threading.current_thread() is threading.main_thread():
-            heeded = [
-                number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN
-            ]  # nohup ignores SIGHUP
+            # nohup ignores SIGHUP; None is a handler that Python did not set, and cannot put back.
+            heeded = [number for number in SIGNALS if signal.getsignal(number) not in (signal.SIG_IGN, None)]
             self.before = {number: signal.signal(number, self._on_signal) for number in heeded}
         return self
 

@@ -20,7 +20,17 @@ from scipy import stats
 from afli.experiments.presets import PRESETS
 from afli.experiments.provenance import code_hash
 from afli.experiments.spec import Grid
-from afli.experiments.table import VERIFY, Table, TableError, accepted_codes, conform, grid_of, require_theory
+from afli.experiments.table import (
+    VERIFY,
+    Table,
+    TableError,
+    accepted_codes,
+    conform,
+    grid_of,
+    require_settings,
+    require_theory,
+    settings_of,
+)  # fmt: skip
 
 __all__ = [
     "RESULTS",
@@ -106,10 +116,7 @@ def load(name: str, folder: Path = RESULTS, *, part: Mapping[str, object] | None
             f"{table.path} holds {len(strange)} experiments with other settings than its preset has, for instance"
             f" {frame.set_index('experiment').loc[min(strange)].iloc[:1].to_dict()}"
         )
-    settings = known.loc[frame["experiment"]].set_axis(frame.index)
-    wrong = [column for column in settings if not settings[column].equals(frame[column].astype(settings[column].dtype))]
-    if wrong:
-        raise TableError(f"{table.path} says other settings than its preset in {', '.join(wrong)}")
+    require_settings(frame, known, table.path)
     require_theory(frame, grid, table.path)
     _require_sense(frame, table.path)
     return _complete(frame, known, dict(part or {}), table.path)
@@ -136,7 +143,7 @@ def _grid(preset: str, profile: str, label: str, made_by: object) -> tuple[Grid,
     made_by: what the preset's name stands for; registered anew, it makes another grid.
     """
     grid = grid_of({"preset": preset, "profile": profile, "dataset": {"label": label}})
-    return grid, pd.DataFrame([e.settings() for e in grid]).set_index("experiment", drop=False).rename_axis(None)
+    return grid, settings_of(grid).set_index("experiment", drop=False).rename_axis(None)
 
 
 def _complete(frame: pd.DataFrame, settings: pd.DataFrame, part: dict[str, object], path: Path) -> pd.DataFrame:

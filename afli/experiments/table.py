@@ -29,13 +29,25 @@ from afli.experiments.spec import Experiment, Grid, own_activations
 
 __all__ = [
     "Table", "TableError", "accepted_codes", "alone", "conform", "exclusive", "grid_of", "in_words", "merge",
-    "require_theory", "same_rows", "summary", "whole",
+    "read_manifest", "read_rows", "require_settings", "require_theory", "same_rows", "settings_of", "summary", "whole",
+    "write_rows",
 ]  # fmt: skip
 
 KEY = ["experiment", "epoch"]
 # Tables that differ in one of these hold numbers that must not be mixed; the code, see `accepted_codes`, is another.
 IDENTITY = ("preset", "profile", "dataset", "arithmetic")
-NEEDED = (*IDENTITY, "code", "experiments", "runs")
+# What the rows and the manifest of a table of experiments must have; a list holds any number of what it shows.
+WORDS = ("experiment", "activation", "phi")
+NUMBERS = (
+    "epoch", "epochs", "trial", "depth", "width", "a", "sigma_b2", "learning_rate", "q", "sigma_w2",
+    "test_accuracy", "test_loss", "train_loss", "diverged",
+)  # fmt: skip
+SHAPE: dict[str, Any] = {
+    "preset": str, "profile": str, "arithmetic": str, "code": str, "experiments": int, "settings": dict,
+    "dataset": {"label": str, "name": str, "sha256": str},
+    "runs": [{"started": str, "finished": int, "machine": str, "versions": dict}],
+}  # fmt: skip
+MAY_HAVE: dict[str, Any] = {"verified": [{"code": str}], "activations": dict}
 DECISIVE = ("python", "torch", "numpy", "scipy")  # the packages whose version a row names: they compute its numbers
 SAME_FUNCTION = 1e-9  # relative; machines and versions of numpy differ by some 1e-16 in a value
 COLUMNS = b"afli_columns"  # the key, in a Parquet file, of the checksum of its columns
@@ -76,7 +88,8 @@ def alone(grid: Grid, folder: Path) -> Iterator[None]:
             try:
                 yield
             finally:
-                path.unlink(missing_ok=True)
+                with suppress(OSError):  # Windows removes no file that is open
+                    path.unlink()
     except Timeout as error:
         raise TableError(f"another process is training these {len(grid)} experiments of {grid.name}") from error
     finally:
@@ -85,33 +98,36 @@ def alone(grid: Grid, folder: Path) -> Iterator[None]:
 
 
 class Table:
-    """The table `path` (with or without .parquet), which need not exist yet.
+    """The table `path` (with or without .parquet, or the .json beside it), which need not exist yet.
 
     frame: its rows, empty if there are none. manifest: its manifest, empty if there is none.
     """
 
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
-        self.path = path if path.suffix == ".parquet" else path.with_name(path.name + ".parquet")
+        stem = path.stem if path.suffix in (".parquet", ".json") else path.name
+        self.path = path.with_name(f"{stem}.parquet")
         self.manifest_path = self.path.with_suffix(".json")
         self._grid: Grid | None = None
         self._read()
 
     def _read(self) -> None:
         self._state = self._files()
-        self.frame = read_rows(self.path) if self.path.exists() else pd.DataFrame(columns=KEY)
+        self.frame = pd.DataFrame(columns=KEY)
+        if self.path.exists():
+            self.frame = _with_later_settings(read_rows(self.path, WORDS, NUMBERS))
+        if self.frame.duplicated(KEY).any():
+            raise TableError(f"{self.path} holds a row twice")
         self.manifest: dict[str, Any] = {}
         if self.manifest_path.exists():
-            self.manifest = _manifest(self.manifest_path)
+            self.manifest = read_manifest(self.manifest_path, SHAPE)
         for run in self.manifest.get("runs", []):  # of a process that was killed between the table and the manifest
             run["finished"] += len(self.done & set(run.pop("adding", ())))
 
     @property
     def done(self) -> set[str]:
         """Keys of the finished experiments."""
-        if self.frame.empty:
-            return set()
-        return set(self.frame.loc[self.frame["epoch"] == self.frame["epochs"], "experiment"])
+        return set() if self.frame.empty else _finished(self.frame)
 
     def begin(self, grid: Grid, identity: dict[str, Any]) -> None:
         """Claim the table for a grid. identity: its dataset, code and arithmetic.
@@ -133,40 +149,45 @@ class Table:
                 identity["code"] = self.manifest["code"]
                 if len(self.frame):
                     self.frame = conform(self.frame, grid)
+                    require_settings(self.frame, settings_of(grid), self.path)
                     require_theory(self.frame, grid, self.path)
             elif len(self.frame):
                 raise TableError(
-                    f"{self.path} has no manifest {self.manifest_path.name}, so nobody knows where it comes from"
+                    f"{self.path} has no manifest {self.manifest_path.name}, so nobody knows where it comes from: put"
+                    " it back, or choose another folder"
                 )
-            kept = {"runs": self.manifest.get("runs", []), "verified": self.manifest.get("verified", [])}
+            runs = self.manifest.get("runs", []) if len(self.frame) else []  # without rows, nothing comes from them
+            kept = {"runs": runs, "verified": self.manifest.get("verified", [])}
             functions = self.manifest.get("activations", {}) | own
-            self.manifest = identity | _extent(grid) | kept | ({"activations": functions} if functions else {})
+            extent = _extent(grid, self.frame)
+            self.manifest = identity | extent | kept | ({"activations": functions} if functions else {})
             self._grid = grid
             self.write_manifest()
 
     def add(self, rows: pd.DataFrame, order: Iterable[str], run: dict[str, Any]) -> None:
-        """Add experiments, or their stages so far, and write the files; earlier rows of the same ones are replaced.
+        """Add experiments, or their stages so far, and write the files; earlier stages of the same ones are replaced.
 
-        order: keys in the grid's order; run: its manifest entry, known by its "id". What other processes have written
-        meanwhile is kept. The entry stands in the manifest before its rows are in the table.
+        order: keys in the grid's order; run: its manifest entry, known by its "id"; how many it has "finished" is
+        counted here. What other processes have written meanwhile is kept, and an experiment that they have finished is
+        theirs. The entry stands in the manifest before its rows are in the table.
         """
-        rows = rows.assign(versions=in_words(run["versions"]))
-        added = sorted(set(rows.loc[rows["epoch"] == rows["epochs"], "experiment"]))
         with exclusive(self.path):
             if self._files() != self._state:
                 self._read()
                 if self._grid is not None and len(self.frame):
                     self.frame = conform(self.frame, self._grid)
+            rows = _only(rows, set(rows["experiment"]) - self.done).assign(versions=in_words(run["versions"]))
+            if rows.empty:
+                return
+            added = sorted(_finished(rows))
             before = next((known for known in self.manifest["runs"] if known.get("id") == run["id"]), None)
             earlier = before["finished"] if before else 0
             others = [known for known in self.manifest["runs"] if known is not before]
             self.manifest["runs"] = [*others, run | {"finished": earlier, "adding": added}]
             self.write_manifest()
             kept = self.frame[~self.frame["experiment"].isin(set(rows["experiment"]))]
-            if len(kept) and "versions" not in kept:  # rows from before versions were noted in them
-                kept = kept.assign(versions="")
             self.frame = _sorted(pd.concat([kept, rows]) if len(kept) else rows, order)
-            self.manifest["runs"] = [*others, dict(run)]
+            self.manifest["runs"] = [*others, run | {"finished": earlier + len(added)}]
             self._write()
 
     def _write(self) -> None:
@@ -194,8 +215,11 @@ def write_rows(frame: pd.DataFrame, stream: IO[bytes]) -> None:
     parquet.write_table(rows, stream, compression="zstd", write_page_checksum=True)
 
 
-def read_rows(path: Path) -> pd.DataFrame:
-    """The rows of a Parquet file; raises TableError if it is damaged. One without checksums is read as it is."""
+def read_rows(path: Path, words: Sequence[str] = (), numbers: Sequence[str] = ()) -> pd.DataFrame:
+    """The rows of a Parquet file, which must have these columns; one without checksums is read as it is.
+
+    Raises TableError if it is damaged, or a column is missing or not of numbers.
+    """
     try:
         rows = parquet.read_table(path, page_checksum_verification=True)
         frame = rows.to_pandas()
@@ -203,6 +227,10 @@ def read_rows(path: Path) -> pd.DataFrame:
         # pandas adds the names again, and no checksum covers that.
         if written and (written != _columns(rows.schema) or list(frame.columns) != rows.schema.names):
             raise ValueError("its columns are not those that were written")
+        if lacking := [name for name in (*words, *numbers) if name not in frame]:
+            raise ValueError(f"it has no column {', '.join(lacking)}")
+        if others := [name for name in numbers if frame[name].dtype.kind not in "biuf"]:
+            raise ValueError(f"it has no numbers in {', '.join(others)}")
         return frame
     except Exception as error:  # what is raised depends on where the damage is: OSError, ArrowInvalid, UnicodeError...
         raise TableError(f"{path} is no table, or damaged: {str(error).partition(chr(10))[0]}") from error
@@ -214,18 +242,31 @@ def _columns(schema: pyarrow.Schema) -> bytes:
     return hashlib.sha256(repr(plain).encode()).hexdigest().encode()
 
 
-def _manifest(path: Path) -> dict[str, Any]:
-    """A manifest; raises TableError if it is damaged or lacks what is needed."""
+def read_manifest(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
+    """A manifest, which must be of that shape; raises TableError if it is damaged, or of another shape."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except ValueError as error:  # of JSON or of UTF-8
         raise TableError(f"{path} is damaged: {error}") from error
-    if not isinstance(manifest, dict):
-        raise TableError(f"{path} is no manifest: {type(manifest).__name__}")
-    missing = [name for name in NEEDED if name not in manifest]
-    if missing:
-        raise TableError(f"{path} is not the manifest of a table of experiments: it has no {', '.join(missing)}")
+    if problem := _misfit(manifest, shape) or _misfit(manifest, {n: MAY_HAVE[n] for n in MAY_HAVE if n in manifest}):
+        raise TableError(f"{path} is no manifest of such a table, or damaged: {problem}")
     return manifest
+
+
+def _misfit(value: Any, shape: Any, where: str = "") -> str:
+    """In which way something from a JSON file is not of the shape; "" if it is."""
+    kind: Any = shape if isinstance(shape, type) else type(shape)
+    if not isinstance(value, kind):
+        return f"{where or 'it'} is {value!r:.40}"
+    if isinstance(shape, dict):
+        if lacking := [name for name in shape if name not in value]:
+            return f"{where or 'it'} has no {', '.join(lacking)}"
+        found = [_misfit(value[name], part, f"{where} {name}".strip()) for name, part in shape.items()]
+    elif isinstance(shape, list):
+        found = [_misfit(entry, shape[0], f"{where} {number}") for number, entry in enumerate(value, 1)]
+    else:
+        found = []
+    return next(filter(None, found), "")
 
 
 def in_words(versions: dict[str, str]) -> str:
@@ -241,28 +282,58 @@ def accepted_codes(manifest: dict[str, Any]) -> set[str]:
     return {manifest["code"], *(entry["code"] for entry in manifest.get("verified", []))}
 
 
+def _with_later_settings(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows, in which settings that came after they were made are at their default, and versions unknown."""
+    later = {field.name: field.default for field in fields(Experiment) if field.default is not MISSING}
+    later = {name: value for name, value in later.items() if name not in ("parameters", "record")} | {"versions": ""}
+    return frame.assign(**{name: [value] * len(frame) for name, value in later.items() if name not in frame})
+
+
 def conform(frame: pd.DataFrame, grid: Grid) -> pd.DataFrame:
-    """A table's rows as the code now names them: settings that came later are at their default, keys follow settings.
+    """A table's rows as the code now names them: keys follow settings.
 
     Rows whose settings are not those of any experiment of the grid keep the key that they have.
     """
-    missing = {
-        field.name: [field.default] * len(frame) for field in fields(Experiment)
-        if field.default is not MISSING and field.name not in frame and field.name not in ("parameters", "record")
-    }  # fmt: skip
-    frame = frame.assign(**missing)
     keys = {experiment.key for experiment in grid}
     if set(frame["experiment"]) <= keys:
         return frame
-    settings = pd.DataFrame([experiment.settings() for experiment in grid])
+    settings = settings_of(grid)
     by = [column for column in settings if column != "experiment"]
     typed = frame[by].astype(settings[by].dtypes.to_dict())
     named = typed.merge(settings.drop_duplicates(by), on=by, how="left")["experiment"].set_axis(frame.index)
     return frame.assign(experiment=named.where(named.notna(), frame["experiment"]))
 
 
-def require_theory(frame: pd.DataFrame, grid: Iterable[Experiment], path: Path) -> None:
-    """Raise TableError unless q and sigma_w2 of every row are those that the theory gives for its settings now."""
+def settings_of(grid: Iterable[Experiment]) -> pd.DataFrame:
+    """A row per experiment: its key, in the column `experiment`, and its settings."""
+    return pd.DataFrame([experiment.settings() for experiment in grid])
+
+
+def require_settings(frame: pd.DataFrame, settings: pd.DataFrame, path: Path) -> None:
+    """Raise TableError unless rows have the settings that their keys stand for; keys without settings are passed over.
+
+    settings: as `settings_of` gives them.
+    """
+    known = settings.set_index("experiment", drop=False)
+    rows = frame[frame["experiment"].isin(known.index)]
+    expected = known.loc[rows["experiment"]].set_axis(rows.index)
+    wrong = []
+    for column in expected:
+        try:
+            same = expected[column].equals(rows[column].astype(expected[column].dtype))
+        except ValueError:  # a word where a number should stand
+            same = False
+        if not same:
+            wrong.append(column)
+    if wrong:
+        raise TableError(f"{path} says other settings than its preset in {', '.join(wrong)}")
+
+
+def require_theory(frame: pd.DataFrame, grid: Iterable[Experiment], source: object) -> None:
+    """Raise TableError unless q and sigma_w2 of every row are those that the theory gives for its settings now.
+
+    source: where the rows come from, in words.
+    """
     known = {experiment.key: experiment for experiment in grid}
     for key, stored in frame.groupby("experiment")[["q", "sigma_w2"]].first().iterrows():
         if key not in known:
@@ -271,11 +342,11 @@ def require_theory(frame: pd.DataFrame, grid: Iterable[Experiment], path: Path) 
         for name, now in (("q", net.q), ("sigma_w2", net.sigma_w2)):
             if not abs(stored[name] - now) <= THEORY_TOLERANCE * abs(now):
                 raise TableError(
-                    f"{path} has {name} = {stored[name]!r} for {net.phi.name}, sigma_b2 = {net.sigma_b2:g}; the theory"
-                    f" now gives {now!r}: one of them is wrong"
+                    f"{source} has {name} = {float(stored[name])!r} for {net.phi.name}, sigma_b2 = {net.sigma_b2:g};"
+                    f" the theory now gives {now!r}: one of them is wrong"
                 )
     if not (frame.groupby("experiment")[["q", "sigma_w2"]].nunique() == 1).all(axis=None):
-        raise TableError(f"{path} has experiments whose rows differ in q or sigma_w2")
+        raise TableError(f"{source} has experiments whose rows differ in q or sigma_w2")
 
 
 def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
@@ -289,6 +360,7 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
     _merged(paths, target)  # what is refused leaves no folder and no lock behind
     with exclusive(target):
         merged = _merged(paths, target)  # once more: until now another process may have written there
+        merged.write_manifest()  # first: whenever the machine stops, no rows are without it
         merged._write()
     return merged
 
@@ -296,6 +368,8 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
 def _merged(paths: Sequence[str | Path], target: Path) -> Table:
     """The table that `merge` writes, not yet written."""
     tables = [Table(path) for path in paths]
+    if not tables:
+        raise TableError(f"there must be a table to merge into {target}, got none")
     first = tables[0]
     for table in tables:
         if not table.done or not table.manifest:
@@ -314,7 +388,7 @@ def _merged(paths: Sequence[str | Path], target: Path) -> Table:
     rows, seen, runs = first.frame, first.done, list(first.manifest["runs"])
     for table in tables[1:]:
         common = seen & table.done
-        if not same_rows(_only(rows, common), _only(table.frame, common)):
+        if common and not same_rows(_only(rows, common), _only(table.frame, common)):
             raise TableError(
                 f"{table.path} gives other numbers than the tables before it for one of {len(common)} experiments"
             )
@@ -329,7 +403,10 @@ def _merged(paths: Sequence[str | Path], target: Path) -> Table:
         functions |= table.manifest.get("activations", {})
     if _is_known(first.manifest):
         grid = grid_of(first.manifest)
-        order, extent = [experiment.key for experiment in grid], _extent(grid)
+        rows = conform(rows, grid)
+        require_settings(rows, settings_of(grid), target)
+        require_theory(rows, grid, target)
+        order, extent = [experiment.key for experiment in grid], _extent(grid, rows)
     else:  # a grid of one's own, that only its author has: what the tables say of it
         order = [key for table in tables for key in table.frame["experiment"]]
         names = {name for table in tables for name in table.manifest["settings"]}
@@ -369,7 +446,7 @@ def _alike(one: dict[str, Any], other: dict[str, Any]) -> bool:
 def same_rows(left: pd.DataFrame, right: pd.DataFrame) -> bool:
     """Whether two tables hold the same numbers, in any order, times and versions aside; NaN equals NaN."""
     left, right = (
-        frame[[c for c in frame if c != "versions" and not str(c).endswith("_seconds")]]
+        frame[sorted(c for c in frame if c != "versions" and not str(c).endswith("_seconds"))]
         .sort_values(KEY)
         .reset_index(drop=True)
         for frame in (left, right)
@@ -392,11 +469,17 @@ def summary(frame: pd.DataFrame) -> pd.DataFrame:
     last = last.assign(sigma_w2=weight_variance)
     if (last.groupby(["phi", "sigma_b2"])["sigma_w2"].nunique() > 1).any():
         cell.append("sigma_w2")
+    if last.duplicated([*cell, "trial"]).any():  # parameters that are one in the six digits of their names
+        cell.append("experiment")
     before = frame[frame["epoch"] == 0].set_index("experiment")["test_loss"]
-    last = last.assign(worse=last["test_loss"] > last["experiment"].map(before))
+    last = last.assign(worse=last["test_loss"] > before.reindex(last["experiment"]).to_numpy())
     groups = last.groupby(cell, sort=False, dropna=False)
     table = groups["test_accuracy"].agg(["size", "mean", "std"]).rename(columns={"size": "trials"})
     return table.join(groups[["diverged", "worse"]].sum()).reset_index()
+
+
+def _finished(rows: pd.DataFrame) -> set[str]:
+    return set(rows.loc[rows["epoch"] == rows["epochs"], "experiment"])
 
 
 def _only(frame: pd.DataFrame, keys: set[str]) -> pd.DataFrame:
@@ -428,12 +511,16 @@ def whole(grid: Grid) -> Grid:
     return found if set(grid) <= set(found) else grid
 
 
-def _extent(grid: Grid) -> dict[str, Any]:
-    """How many experiments, and the values that each setting takes."""
-    settings = pd.DataFrame([experiment.settings() for experiment in grid]).drop(columns="experiment")
+def _extent(grid: Grid, rows: pd.DataFrame) -> dict[str, Any]:
+    """How many experiments the grid and the finished ones of the table are, and the values that each setting takes."""
+    settings = settings_of(grid)
+    if not rows.empty:  # a grid of one's own may have been another one before
+        there = rows[rows["epoch"] == rows["epochs"]]
+        settings = pd.concat([settings, there[list(settings)]]).drop_duplicates("experiment")
+    values = settings.drop(columns="experiment")
     return {
-        "experiments": len(grid),
-        "settings": {name: sorted(settings[name].dropna().unique().tolist()) for name in settings},
+        "experiments": len(settings),
+        "settings": {name: sorted(values[name].dropna().unique().tolist()) for name in values},
     }
 
 

@@ -12,9 +12,19 @@ import numpy as np
 import pandas as pd
 
 from afli import data
-from afli.experiments.provenance import code_hash, commit, machine, versions
+from afli.experiments.executors import CODE
+from afli.experiments.provenance import commit, machine, versions
 from afli.experiments.spec import Experiment
-from afli.experiments.table import Table, TableError, conform, exclusive, grid_of, require_theory
+from afli.experiments.table import (
+    Table,
+    TableError,
+    conform,
+    exclusive,
+    grid_of,
+    require_settings,
+    require_theory,
+    settings_of,
+)  # fmt: skip
 from afli.experiments.training import Setup, train
 
 __all__ = ["Verification", "golden", "train_again", "verify"]
@@ -77,7 +87,8 @@ def verify(
     Raises
     ------
     TableError
-        If the table is on other data, was made with other settings or another theory, or if the numbers differ. Where
+        If the table is on other data, has experiments that its preset has not, or none that has been trained, was made
+        with another theory, or if the numbers differ. Where
         all of it was made on a machine of this type, any difference counts; elsewhere at least half of every stratum
         must agree to 0.01 in test accuracy and in the logarithm of the losses.
     """
@@ -85,11 +96,18 @@ def verify(
     if table.frame.empty or not table.manifest:
         raise TableError(f"there is no table with rows and a manifest at {table.path}")
     about = table.manifest["dataset"]
+    if dataset is None and about["label"] not in data.NAMES:
+        raise TableError(f"{table.path} is on {about['label']}: say where these images are, with --data npz:FILE")
     images = dataset if isinstance(dataset, data.Dataset) else data.load(dataset or about["label"])
     if images.sha256 != about["sha256"]:
         raise TableError(f"{table.path} is on {about['name']}, sha256 {about['sha256']}, not {images.sha256}")
     grid = grid_of(table.manifest)
     frame = conform(table.frame, grid)
+    strange = set(frame["experiment"]) - {experiment.key for experiment in grid}
+    if strange or not (frame["epoch"] > 0).any():
+        reason = f"{len(strange)} that its preset has not" if strange else "none that has been trained"
+        raise TableError(f"{table.path} cannot be verified: of its experiments there are {reason}")
+    require_settings(frame, settings_of(grid), table.path)
     require_theory(frame, grid, table.path)
     here = machine("cpu")
     same_machine = {run["machine"] for run in table.manifest["runs"]} == {here}
@@ -176,7 +194,7 @@ def _record(found: Verification, here: str) -> None:
     with exclusive(found.table):
         table = Table(found.table)
         entry = {
-            "code": code_hash(), "machine": here, "networks": found.networks, "exact": found.exact,
+            "code": CODE, "machine": here, "networks": found.networks, "exact": found.exact,
             "agreeing": found.agreeing, "parted": found.parted,
             "date": datetime.now(UTC).date().isoformat(), "commit": commit(), "versions": versions(),
         }  # fmt: skip
