@@ -104,7 +104,7 @@ def from_callable(
     radius, bound = (0.0, np.inf) if slopes is None else _radius_and_bound(own, edges, slopes)
     params = (("name", name), ("f", f), ("df", df), ("scale", scale))
     near = np.abs(grid(length)) <= 10 * length  # further out |f| and its rounding grow
-    steepest = float(np.abs(gradient(grid(length)))[near].max())
+    steepest = float(np.abs(gradient(grid(length)[near])).max())
     # So that f^2 and f'^4 are floats, as for the families.
     if steepest > 0 and not (1e-70 <= steepest <= 1e70 and 1e-140 <= steepest * length <= 1e140):
         raise ValueError(
