@@ -22,7 +22,7 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 sys.path.append(str(HERE.parent / "tools"))
-from captions import fill
+from captions import filled, kept_numbers
 
 PAGES = HERE.parent / "notebooks"
 FIGURE = re.compile(r"^\{figure\} (?P<page>\S+) (?P<name>\S+)$", re.MULTILINE)
@@ -63,12 +63,12 @@ def drawn(page: str, names: list[str]) -> dict[str, tuple[str, dict[str, str]]]:
         raise ValueError(f"{page} has no figure {', '.join(sorted(missing))}")
     notebook.cells = notebook.cells[: max(places[name] for name in names) + 1]
     NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(PAGES))
-    fill(notebook)
-    found = {}
+    numbers, found = kept_numbers(notebook), {}
     for cell in (notebook.cells[places[name]] for name in names):
         shown = [output.data for output in cell.outputs if "data" in output]
         picture = next({kind: encoded(kind, data[kind])} for data in shown for kind in SHOWN if kind in data)
-        found[cell.metadata["mystnb"]["figure"]["name"]] = (cell.metadata["mystnb"]["image"]["alt"], picture)
+        options = cell.metadata["mystnb"]
+        found[options["figure"]["name"]] = (filled(options["image"]["alt"], numbers), picture)
     return found
 
 

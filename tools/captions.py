@@ -33,9 +33,14 @@ def kept_numbers(notebook: NotebookNode) -> dict[str, float]:
     return found
 
 
+def filled(text: str, numbers: dict[str, float]) -> str:
+    """A text with the numbers that it names. Raises KeyError for a name that was not kept."""
+    return GLUED.sub(lambda match: format(numbers[match[1]], match[2] or ""), text)
+
+
 def fill(notebook: NotebookNode) -> NotebookNode:
     """The notebook with the numbers in its captions and alt texts. Raises KeyError for a name that was not kept."""
     numbers = kept_numbers(notebook)
     for options, key in texts(notebook):
-        options[key] = GLUED.sub(lambda match: format(numbers[match[1]], match[2] or ""), options[key])
+        options[key] = filled(options[key], numbers)
     return notebook
