@@ -84,7 +84,9 @@ def test_a_cluster_needs_a_dataset_by_name(tmp_path):
         experiments.run(grid(), tmp_path, dataset=data.load("digits"), executor="dask-local:1", echo=lambda line: None)
 
 
-@pytest.mark.parametrize("executor", ["slurm", "dask-local:0", "dask-local:many"])
+@pytest.mark.parametrize(
+    "executor", ["slurm", "dask-local:0", "dask-local:many", "dask://", "dask://host", "dask://h:x"]
+)
 def test_unknown_executors_are_named(tmp_path, executor):
     with pytest.raises(ValueError, match=f"executor must be local, .*got '{executor}'"):
         experiments.run(grid(), tmp_path, executor=executor)

@@ -12,6 +12,7 @@ import sys
 import time
 from dataclasses import replace
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -305,6 +306,28 @@ def test_rows_that_are_there_twice_are_refused(tmp_path):
         quiet(grid(), tmp_path)
 
 
+@pytest.mark.parametrize(("column", "value"), [("depth", 4), ("sigma_b2", 0.5), ("weights", "gaussian")])
+def test_settings_that_contradict_their_key_are_refused(tmp_path, column, value):
+    quiet(grid(), tmp_path, limit=2)
+    path = tmp_path / f"{NAME}.parquet"
+    pd.read_parquet(path).assign(**{column: value}).to_parquet(path, index=False)
+    with pytest.raises(TableError, match=f"{path} says other settings than its preset in {column}"):
+        quiet(grid(), tmp_path)
+    pd.read_parquet(path).assign(epochs="two").to_parquet(path, index=False)
+    with pytest.raises(TableError, match="it has no numbers in epochs"):
+        quiet(grid(), tmp_path)
+
+
+def test_a_table_that_has_stages_only_is_shown(tmp_path):
+    quiet(grid(), tmp_path)
+    path = tmp_path / f"{NAME}.parquet"
+    frame = pd.read_parquet(path)
+    frame[frame["epoch"] == 0].to_parquet(path, index=False)
+    code, text = afli("show", path)
+    assert code == 0
+    assert "0 done, 6 missing" in text
+
+
 def test_runs_whose_rows_are_gone_are_forgotten(tmp_path):
     quiet(grid(), tmp_path)
     (tmp_path / f"{NAME}.parquet").unlink()
@@ -501,6 +524,16 @@ def test_a_worker_with_other_code_or_data_trains_nothing(tmp_path):
         executors._train_there(grid().experiments, replace(work, code="0123"), tmp_path / "stop")
     with pytest.raises(data.DataError, match="digits is another dataset on this worker"):
         executors._train_there(grid().experiments, replace(work, sha256="0123"), tmp_path / "stop")
+
+
+def test_rows_of_a_worker_with_another_theory_are_refused(tmp_path):
+    chunk = grid(1).experiments
+    rows, place = experiments.train(chunk, data.load("digits")), executors.Place("another machine", {})
+    future = SimpleNamespace(status="finished", result=lambda timeout: (rows, place))
+    assert executors._result(future, chunk) == (rows, place)
+    rows["q"] *= 1.3
+    with pytest.raises(TableError, match=r"a worker on another machine has q = .* the theory now gives"):
+        executors._result(future, chunk)
 
 
 def test_progress_made_with_other_versions_is_dropped_with_a_word(tmp_path, monkeypatch):

@@ -115,6 +115,13 @@ def test_a_table_of_which_nothing_can_be_trained_again_is_not_accepted(table, mo
     assert not Table(table).manifest["verified"]
 
 
+def test_rows_that_contradict_their_keys_are_neither_verified_nor_merged(table, tmp_path):
+    pd.read_parquet(table).assign(depth=4).to_parquet(table, index=False)
+    for use in (lambda: experiments.verify(table), lambda: experiments.merge([table], tmp_path / "merged")):
+        with pytest.raises(TableError, match="says other settings than its preset in depth"):
+            use()
+
+
 def test_images_without_a_name_to_load_them_by_are_asked_for(table):
     change_manifest(table, dataset=Table(table).manifest["dataset"] | {"label": "mine"})
     with pytest.raises(TableError, match="is on mine: say where these images are, with --data npz:FILE"):

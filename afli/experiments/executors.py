@@ -256,7 +256,7 @@ def _on_dask(
             for future in [future for future in running if future.done()]:
                 chunk = running.pop(future)
                 try:
-                    rows, place = _result(future)
+                    rows, place = _result(future, chunk)
                 except TimeoutError:  # the worker died with the rows: Dask has them made again
                     running[future] = chunk
                     continue
@@ -268,7 +268,6 @@ def _on_dask(
                         waiting.append(chunk)  # last, after those that may well succeed
                     continue
                 if rows is not None:
-                    require_theory(rows, chunk, f"a worker on {place.machine}")  # which its code does not prove
                     yield Finished(chunk, rows, place)
                     work.checkpoint(chunk).delete()
                     on_progress(len(chunk), False)
@@ -284,14 +283,17 @@ class _Failure(Exception):
         self.count = count
 
 
-def _result(future: Future) -> tuple[pd.DataFrame | None, Place]:
+def _result(future: Future, chunk: Chunk) -> tuple[pd.DataFrame | None, Place]:
     """What a future that is done has, or _Failure; raises what ends the whole run."""
     from distributed import KilledWorker
 
     if future.status in ("cancelled", "lost"):
         raise ConnectionError(GONE)
     if future.status == "finished":
-        return future.result(timeout=10)
+        rows, place = future.result(timeout=10)
+        if rows is not None:
+            require_theory(rows, chunk, f"a worker on {place.machine}")  # the hash of its code does not cover it
+        return rows, place
     error = future.exception(timeout=10)
     if isinstance(error, KilledWorker):
         deaths = error.allowed_failures + 1
