@@ -7,7 +7,7 @@ A convolutional network of 20 layers, and one of 20 residual blocks whose shortc
 with tanh, trained by plain SGD with every initialiser and every seed. Rates are a ladder of steps of about 3: the
 search starts at 0.1 and goes up and down until the best is inside the rates tried, or at an end of the ladder. The best
 has the lowest training loss over the last 20 steps, mean over the seeds; a run that diverged has an infinite one. Test
-images choose nothing. Of other images than digits, the first 10,000 to train and 2,000 to test take part, once.
+images choose nothing. Of other images than digits 10,000 to train and 2,000 to test, drawn at random, take part, once.
 
 Every rate is a row of initialisers.csv. What is there already is not run again: to do so, delete the rows.
 AnyInit and dks take part where they can be imported (`pip install anyinit==0.4.0 dks==0.1.2 absl-py`).
@@ -215,8 +215,10 @@ def main() -> None:
     source = sys.argv[1] if len(sys.argv) > 1 else "digits"
     images = data.load(source)
     if source != "digits":
-        parts = [part[:n] for n, part in ((10_000, images.x_train), (10_000, images.y_train))]
-        parts += [part[:2_000] for part in (images.x_test, images.y_test)]
+        # Drawn: a file may be sorted by class.
+        train, test = (np.random.default_rng(0).permutation(len(y)) for y in (images.y_train, images.y_test))
+        train, test = train[:10_000], test[:2_000]
+        parts = images.x_train[train], images.y_train[train], images.x_test[test], images.y_test[test]
         images = data.Dataset(images.name, *parts, source=images.source, classes=images.classes)
     images = data.normalised(images)
     for network, build in NETWORKS.items():

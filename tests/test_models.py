@@ -237,6 +237,30 @@ def shared():
     return model
 
 
+def shared_in_memory(view):
+    model = mlp(nn.Tanh)
+    model[4].weight = nn.Parameter(view(model[0].weight.data))
+    return model
+
+
+def one_vector_of_all():
+    """Parameters that are views of one vector, one behind the other, as some optimisers want them."""
+    model = mlp(nn.Tanh)
+    whole, at = nn.utils.parameters_to_vector(model.parameters()).detach(), 0
+    for parameter in model.parameters():
+        parameter.data, at = whole[at : at + parameter.numel()].view_as(parameter), at + parameter.numel()
+    return model
+
+
+def shared_and_parametrised():
+    model = mlp(nn.Tanh)
+    for i in (0, 4):
+        parametrizations.weight_norm(model[i])
+    for original in ("original0", "original1"):
+        setattr(model[4].parametrizations.weight, original, getattr(model[0].parametrizations.weight, original))
+    return model
+
+
 def frozen():
     model = mlp(nn.Tanh)
     model[2].weight.requires_grad = False
@@ -310,6 +334,13 @@ CASES = {
     ),
     "pruned": lambda: Case(pruned(), vectors(), untouched={"2": "recomputed by a hook", "4": "2", "6": "4"}),
     "shared weights": lambda: Case(shared(), vectors(), refused="no layer .* 0: its weight is shared"),
+    "one weight, transposed": lambda: Case(
+        shared_in_memory(torch.t), vectors(), refused="no layer .* 0: its weight is shared"
+    ),
+    "views of one vector": lambda: Case(one_vector_of_all(), vectors()),
+    "shared behind a parametrisation": lambda: Case(
+        shared_and_parametrised(), vectors(), refused="no layer .* 0: what its parameters are made of is shared"
+    ),
     "a layer used twice": lambda: Case(repeated(), vectors(), refused="no layer .* 0: used 2 times"),
     "frozen": lambda: Case(frozen(), vectors(), untouched={"2": "frozen", "4": "2", "6": "4"}),
     "lazy": lambda: Case(nn.Sequential(nn.LazyLinear(4), nn.Tanh(), linear(4, 2)), vectors(), refused="has no shape"),

@@ -198,12 +198,13 @@ class Renormalised(nn.Linear):
 
 
 class Bookkeeping(nn.Module):
-    """Counts its calls, keeps what it saw, fits a shift to the first batch, draws from numpy and Python, and learns."""
+    """Counts its calls, keeps what it saw, fits a shift to the first batch, draws random numbers, and learns."""
 
     def __init__(self):
         super().__init__()
         self.net, self.shift = mlp(nn.Tanh), nn.Parameter(torch.zeros(N))
         self.calls, self.sizes, self.seen, self.ready = 0, [], {}, False
+        self.own, self.numpys = torch.Generator().manual_seed(3), np.random.default_rng(3)
 
     def forward(self, x):
         self.calls += 1
@@ -214,6 +215,7 @@ class Bookkeeping(nn.Module):
             self.ready = True
         with torch.enable_grad():
             self.net(x.detach() + random.random()).square().mean().backward()
+        x = x + torch.rand(1, generator=self.own).to(x) + self.numpys.random()
         return self.net(x - self.shift + np.random.rand())  # noqa: NPY002
 
 
@@ -657,6 +659,8 @@ def surroundings(model):
     hooks = {name: list(part._forward_hooks) + list(part._forward_pre_hooks) for name, part in parts.items()}
     numpy_state = np.random.get_state()  # noqa: NPY002
     states = torch.get_rng_state().tolist(), numpy_state[1].tolist(), numpy_state[2], random.getstate()
+    if isinstance(model, Bookkeeping):
+        states += model.own.get_state().tolist(), model.numpys.bit_generator.state
     return list(parts), {key: value for key, value in attributes.items() if not key[1].startswith("_")}, hooks, states
 
 

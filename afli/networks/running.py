@@ -40,6 +40,7 @@ NORMS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
+COPIED = (Tensor, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
 def original(model: nn.Module) -> nn.Module:
@@ -152,14 +153,14 @@ def tensors(tree: Any) -> Iterator[Tensor]:
 def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
     """Run `model` in evaluation mode (or training) and leave no trace of it.
 
-    Its tensors (parameters, buffers, attributes) are replaced by copies meanwhile: a model may overwrite them, and the
-    derivatives of the run then belong to what it computed with. Modes, attributes and the random states of torch, numpy
-    and Python are put back. Compiled parts run as ordinary ones, since compiled code calls no hooks. Raises ValueError
-    if a part refuses the mode (a program of torch.export).
+    Its tensors (parameters, buffers, attributes) and generators are replaced by copies meanwhile: a model may overwrite
+    them, and the derivatives of the run then belong to what it computed with. Modes, attributes and the random states
+    of torch, numpy and Python are put back. Compiled parts run as ordinary ones, since compiled code calls no hooks.
+    Raises ValueError if a part refuses the mode (a program of torch.export).
     """
     attributes = [each for module in model.modules() for each in (module.__dict__, *module.__dict__.values())]
     containers: list[tuple[Any, Any]] = [(a, copy.copy(a)) for a in attributes if type(a) in (dict, OrderedDict, list)]
-    copies: dict[int, Tensor] = {}  # what two modules share stays shared
+    copies: dict[int, Any] = {}  # what two modules share stays shared
     devices = {t.device for t in (*model.parameters(), *model.buffers()) if t.device.type == "cuda"}
     eager = torch.compiler.set_stance("force_eager")
     states = np.random.get_state(), random.getstate()  # noqa: NPY002  what a model of somebody else's may draw from
@@ -168,7 +169,7 @@ def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
             _set_mode(model, training)
             for container, before in containers:
                 for key, value in before.items() if isinstance(before, dict) else enumerate(before):
-                    if isinstance(value, Tensor):
+                    if isinstance(value, COPIED):
                         if id(value) not in copies:
                             copies[id(value)] = _copy(value)
                         container[key] = copies[id(value)]
@@ -188,11 +189,15 @@ def _set_mode(model: nn.Module, training: bool) -> None:
         raise ValueError(f"model must have an evaluation and a training mode, but says: {error}") from error
 
 
-def _copy(tensor: Tensor) -> Tensor:
-    values = tensor.detach().clone()
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(values, requires_grad=tensor.requires_grad)
-    return values.requires_grad_(tensor.requires_grad)
+def _copy(value: Any) -> Any:
+    if isinstance(value, torch.Generator):
+        return torch.Generator(value.device).set_state(value.get_state())
+    if not isinstance(value, Tensor):
+        return copy.deepcopy(value)
+    values = value.detach().clone()
+    if isinstance(value, nn.Parameter):
+        return nn.Parameter(values, requires_grad=value.requires_grad)
+    return values.requires_grad_(value.requires_grad)
 
 
 class Unregistered(TorchFunctionMode):

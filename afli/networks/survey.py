@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -114,14 +115,14 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     found.untouched |= {name: f"{type(module).__name__} is outside the theory" for name, module in others.items()}
     within = tuple(f"{name}." for name, module in others.items() if is_whole(module))
     calls = Counter(id(layer.module) for layer in run.layers)
-    owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    shared = _shared(model)
     ready: set[int] = set()  # nodes whose outputs have the variance that theory gives them
     sums = sorted(joins.known)
     for layer in run.layers:
         while sums and sums[0] < layer.node:
             node = sums.pop(0)
             ready |= {node} if all(_is_ready(run, parent, ready) for parent in run.nodes[node].parents) else set()
-        reason = _hindrance(run, layer, calls, owners) or _mismatch(
+        reason = _hindrance(run, layer, calls, shared) or _mismatch(
             run, layer, readings[layer.node], found.phi, joins, ready
         )
         head = layer.node in run.heads
@@ -218,7 +219,19 @@ def _main_activation(readings: list[Activation], phi: Any) -> Activation | None:
     return phi
 
 
-def _hindrance(run: Trace, layer: Layer, calls: Counter[int], owners: Counter[int]) -> str:
+def _shared(model: nn.Module) -> set[int]:
+    """The parameters (their ids) that several modules have, or that overlap with others in memory."""
+    owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
+    found = {key for key, count in owners.items() if count > 1}
+    places = sorted(((p.data_ptr(), p) for p in model.parameters() if p.numel()), key=lambda place: place[0])
+    for (start, p), (after, q) in pairwise(places):
+        last = sum((n - 1) * step for n, step in zip(p.shape, p.stride(), strict=True))
+        if after <= start + last * p.element_size():
+            found |= {id(p), id(q)}
+    return found
+
+
+def _hindrance(run: Trace, layer: Layer, calls: Counter[int], shared: set[int]) -> str:
     """Why the weights of a layer cannot be drawn, whatever feeds it; empty if they can."""
     module = layer.module
     if strange := next((each.strange for each in run.layers if each.module is module and each.strange), ""):
@@ -232,8 +245,10 @@ def _hindrance(run: Trace, layer: Layer, calls: Counter[int], owners: Counter[in
         parameter = module._parameters.get(name)
         if parameter is None:
             return f"its {name} is recomputed by a hook (pruning, or an old weight_norm or spectral_norm)"
-        if owners[id(parameter)] > 1:
+        if id(parameter) in shared:
             return f"its {name} is shared with another module"
+    if any(id(parameter) in shared for parameter in module.parameters()):
+        return "what its parameters are made of is shared with another module"
     if not all(parameter.requires_grad for parameter in module.parameters()):
         return "frozen (requires_grad is False)"
     if any(parameter.is_complex() for parameter in module.parameters()):
