@@ -493,6 +493,7 @@ def test_the_manifest_says_where_the_numbers_come_from(tmp_path, monkeypatch, di
     (run,) = manifest["runs"]
     assert run["versions"]["torch"] == torch.__version__
     assert run["commit"] == "0123abc"
+    assert run["code"] == provenance.code_hash()
     assert run["device"] == "cpu"
     assert run["seconds"] > 0
     assert run["finished"] == 24

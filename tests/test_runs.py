@@ -544,6 +544,17 @@ def test_progress_made_with_other_versions_is_dropped_with_a_word(tmp_path, monk
     assert any("the progress of 6 networks is dropped: it is of other code, images, versions" in line for line in said)
 
 
+def test_progress_of_another_shard_is_left_to_it(tmp_path, monkeypatch):
+    """That of a machine with a GPU, say, is of another device."""
+    interrupted(tmp_path, monkeypatch)
+    (path,) = tmp_path.rglob("*.pt")
+    monkeypatch.setattr(executors, "VERSIONS", "torch 1.0")
+    said: list[str] = []
+    quiet(grid(2, epochs=1, record=(0,)), tmp_path, echo=said.append)
+    assert path.exists()
+    assert not any("dropped" in line for line in said)
+
+
 def test_a_file_of_images_that_changed_between_runs_is_read_again(tmp_path):
     images, file = np.arange(80 * 9, dtype=np.uint8).reshape(80, 9), tmp_path / "images.npz"
     for shift in (0, 1):

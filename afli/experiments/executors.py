@@ -110,10 +110,11 @@ class Work:
         return {"experiments": list(keys), "code": self.code, "dataset": self.sha256} | where
 
 
-def interrupted(work: Work, done: set[str], echo: Callable[[str], None] = print) -> list[set[str]]:
+def interrupted(work: Work, left: set[str], done: set[str], echo: Callable[[str], None] = print) -> list[set[str]]:
     """The experiments of every chunk that an earlier run left unfinished; files of no more use are deleted.
 
-    done: keys of the experiments that the table has. echo: told of files that are damaged.
+    left, done: keys of the experiments that this run is to train, and of those that the table has; other progress is
+    that of another shard. echo: told of files that are damaged, or of no use.
     """
     found = []
     for path in sorted(work.folder.glob("*.pt")):
@@ -122,12 +123,13 @@ def interrupted(work: Work, done: set[str], echo: Callable[[str], None] = print)
         if identity is None:
             continue
         keys = set(identity["experiments"])
-        if not keys & done and identity == work.identity(identity["experiments"]):
-            found.append(keys)
-            continue
-        if not keys & done:
+        if keys & done:
+            file.delete()
+        elif keys & left and identity != work.identity(identity["experiments"]):
             echo(f"the progress of {len(keys)} networks is dropped: it is of other code, images, versions or device")
-        file.delete()
+            file.delete()
+        elif keys & left:
+            found.append(keys)
     return found
 
 

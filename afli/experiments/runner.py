@@ -145,7 +145,7 @@ def run(
         if missing and then - {now}:
             echo(f"rows were made with {'; '.join(sorted(then - {now}))}; those of this run say {now}")
         if missing:
-            begun = executors.interrupted(work, table.done, echo)
+            begun = executors.interrupted(work, {experiment.key for experiment in left}, table.done, echo)
             chunks = pack(missing, lambda e: chunk or members_at_once(e, images, setup), begun)
             about = "" if elsewhere else f", about {_duration(estimate_seconds(missing, images, setup) / workers)}"
             echo(f"{len(chunks)} ensembles{about}")
@@ -228,7 +228,7 @@ class _Session:
         self.began = began
         self.common: dict[str, Any] = {
             "started": datetime.now(UTC).isoformat(timespec="milliseconds"), "seconds": 0.0, "device": setup.device,
-            "executor": executor.partition("://")[0], "commit": commit(),
+            "executor": executor.partition("://")[0], "commit": commit(), "code": executors.CODE,
         }  # fmt: skip
         self.entries: list[tuple[executors.Place, dict[str, Any]]] = []
 

@@ -71,7 +71,10 @@ def exclusive(path: Path) -> Iterator[None]:
         with lock:
             yield
     except Timeout as error:
-        raise TableError(f"another process is writing {path}, for more than {SECONDS_TO_WAIT:g} s") from error
+        raise TableError(
+            f"another process is writing {path}, for more than {SECONDS_TO_WAIT:g} s; if none is, delete"
+            f" {lock.lock_file}"
+        ) from error
 
 
 @contextmanager
@@ -91,7 +94,9 @@ def alone(grid: Grid, folder: Path) -> Iterator[None]:
                 with suppress(OSError):  # Windows removes no file that is open
                     path.unlink()
     except Timeout as error:
-        raise TableError(f"another process is training these {len(grid)} experiments of {grid.name}") from error
+        raise TableError(
+            f"another process is training these {len(grid)} experiments of {grid.name}; if none is, delete {path}"
+        ) from error
     finally:
         with suppress(OSError):  # it is not empty: progress is kept there, or another shard has its lock
             folder.rmdir()
