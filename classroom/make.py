@@ -30,7 +30,6 @@ from isolation import KINDS, available, best
 from kit import student_kit
 from roster import collect, fill_table, read_roster, save_roster
 from samples import BY_HAND, EMPTY, Sample, hand_in, samples
-from slides import build
 from tqdm import tqdm
 
 
@@ -180,7 +179,9 @@ def run(given: argparse.Namespace, root: Path) -> int:
         show(grade_folder(root, found, given.jobs, enclosure(given.isolation)))
         export(root)
     elif given.command == "slides":
-        print(build(root))
+        import slides  # which needs what builds the book
+
+        print(slides.build(root))
     elif given.command == "mistakes":
         print("| set | submission | mistake | points |\n|---|---|---|---|")
         for sample in (sample for name in SETS for sample in samples(name)[2:]):

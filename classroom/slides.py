@@ -2,8 +2,8 @@
 
     python classroom/make.py slides --root COURSE          (make slides)
 
-A line `{figure} PAGE NAME` stands for the figure of that name on that page; the page is run as far as the last figure
-that is wanted of it. A last paragraph that begins with `Note:` is for the speaker's view, which the key S opens. The
+A line `{figure} PAGE NAME` stands for the figure of that name on that page of the book; a page that has not run since
+it changed is run. A last paragraph that begins with `Note:` is for the speaker's view, which the key S opens. The
 pictures are in the file; reveal.js itself comes from the network when the slides are shown.
 """
 
@@ -14,17 +14,15 @@ import re
 import sys
 from pathlib import Path
 
-import jupytext
 from course import HERE
-from nbclient import NotebookClient
 from nbconvert import SlidesExporter
 from nbformat import NotebookNode
 from nbformat.v4 import new_markdown_cell, new_notebook
 
 sys.path.append(str(HERE.parent / "tools"))
+from build import Book, run_book
 from captions import filled, kept_numbers
 
-PAGES = HERE.parent / "notebooks"
 FIGURE = re.compile(r"^\{figure\} (?P<page>\S+) (?P<name>\S+)$", re.MULTILINE)
 SHOWN = ("image/png", "image/svg+xml")
 # A slide of reveal.js is 960 by 700: a title in one line, a formula or a sentence, a figure, a question.
@@ -46,30 +44,23 @@ def wanted(text: str) -> dict[str, list[str]]:
     return found
 
 
-def read_page(page: str) -> tuple[NotebookNode, dict[str, int]]:
-    """A page of the book, and the places of its figures by name."""
-    notebook = jupytext.read(PAGES / f"{page}.md")
-    names = [cell.metadata.get("mystnb", {}).get("figure", {}).get("name", "") for cell in notebook.cells]
-    return notebook, {name: place for place, name in enumerate(names) if name}
+def places(page: NotebookNode) -> dict[str, NotebookNode]:
+    """The cells of a page that draw its figures, by name."""
+    found = ((cell.metadata.get("mystnb", {}).get("figure", {}).get("name", ""), cell) for cell in page.cells)
+    return {name: cell for name, cell in found if name}
 
 
-def drawn(page: str, names: list[str]) -> dict[str, tuple[str, dict[str, str]]]:
-    """Some figures of a page: the words for whoever cannot see it, and the picture by its media type.
+def drawn(page: NotebookNode, name: str) -> tuple[str, dict[str, str]]:
+    """A figure of a page that has run: the words for whoever cannot see it, and the picture by its media type.
 
     Raises ValueError for a name that the page does not have.
     """
-    notebook, places = read_page(page)
-    if missing := set(names) - set(places):
-        raise ValueError(f"{page} has no figure {', '.join(sorted(missing))}")
-    notebook.cells = notebook.cells[: max(places[name] for name in names) + 1]
-    NotebookClient(notebook, timeout=600, kernel_name="python3").execute(cwd=str(PAGES))
-    numbers, found = kept_numbers(notebook), {}
-    for cell in (notebook.cells[places[name]] for name in names):
-        shown = [output.data for output in cell.outputs if "data" in output]
-        picture = next({kind: encoded(kind, data[kind])} for data in shown for kind in SHOWN if kind in data)
-        options = cell.metadata["mystnb"]
-        found[options["figure"]["name"]] = (filled(options["image"]["alt"], numbers), picture)
-    return found
+    cells = places(page)
+    if name not in cells:
+        raise ValueError(f"no figure {name} on that page, expected one of {', '.join(cells)}")
+    shown = [output.data for output in cells[name].outputs if "data" in output]
+    picture = next({kind: encoded(kind, data[kind])} for data in shown for kind in SHOWN if kind in data)
+    return filled(cells[name].metadata["mystnb"]["image"]["alt"], kept_numbers(page)), picture
 
 
 def encoded(kind: str, data: str) -> str:
@@ -80,7 +71,9 @@ def encoded(kind: str, data: str) -> str:
 def build(root: Path) -> Path:
     """Write root/slides.html."""
     text = (HERE / "slides.md").read_text(encoding="utf-8")
-    figures = {name: figure for page, names in wanted(text).items() for name, figure in drawn(page, names).items()}
+    named = wanted(text)
+    pages = run_book(Book(HERE.parent), named)
+    figures = {name: drawn(pages[page], name) for page, names in named.items() for name in names}
     cells = []
     for slide in re.split(r"^---$", text, flags=re.MULTILINE):
         source = FIGURE.sub(lambda match: f"![{figures[match['name']][0]}](attachment:{match['name']})", slide)

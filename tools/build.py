@@ -132,7 +132,7 @@ def page_key(book: Book, page: str) -> str:
     """Hash of all that a page's outputs depend on: its source, afli/, tables, benchmarks/, the lock, the Python."""
     shared = [path for folder in ("afli", "benchmarks") for path in files_below(book.root / folder)]
     # A run in progress keeps locks and checkpoints beside its table, which no page reads.
-    tables = [path for kind in ("parquet", "json") for path in (book.root / "results").glob(f"*.{kind}")]
+    tables = [path for kind in ("parquet", "json") for path in (book.root / "results").rglob(f"*.{kind}")]
     content = digest([book.source(page), book.root / "requirements.txt", *shared, *tables], book.root)
     return hashlib.sha256(f"{sys.version_info[:2]}{content}".encode()).hexdigest()
 
@@ -212,6 +212,14 @@ def run_pages(book: Book, keys: dict[str, str], jobs: int) -> None:
                 failures += report(future, running.pop(future), bar)
     if failures:
         raise BuildError("\n\n".join(failures))
+
+
+def run_book(book: Book, pages: Iterable[str], jobs: int = 2) -> dict[str, NotebookNode]:
+    """Pages of the book as they have run; those that changed since run now. Not for the pages of the ledger."""
+    keys = {page: page_key(book, page) for page in pages}
+    with alone(book):
+        run_pages(book, {page: key for page, key in keys.items() if not is_fresh(book, page, key)}, jobs)
+    return {page: nbformat.read(book.executed(page), as_version=4) for page in keys}
 
 
 def report(future: Future[Run], page: str, bar: tqdm) -> list[str]:
