@@ -11,7 +11,8 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from numbers import Integral
 from typing import Any, SupportsFloat
 
@@ -72,17 +73,28 @@ def use_style() -> None:
 
 
 def _draw_for_the_book(shell: Any) -> None:
-    """Show a figure with its drawing for a phone beside it; write overlaps to stderr, where they fail the build."""
+    """Show a figure with its other drawings beside it; write overlaps to stderr, where they fail the build.
+
+    The others: for a phone, and where colours are of a map and may not be inverted, one for the dark of each.
+    """
     formatter = shell.display_formatter.formatters["image/svg+xml"]
     draw = formatter.lookup_by_type(Figure)
 
-    def both(fig: Figure) -> tuple[str, dict[str, str]]:
+    def all_drawings(fig: Figure) -> tuple[str, dict[str, str]]:
         for line in overlaps(fig):
             print(f"a figure cannot be read: {line}", file=sys.stderr)
-        wide = draw(fig)
-        return wide, {"phone": draw(fig)} if for_a_phone(fig) else {}
+        wide, others = draw(fig), {}
+        if has_map(fig):
+            with in_the_dark(fig):
+                others["dark"] = draw(fig)
+        if for_a_phone(fig):
+            others["phone"] = draw(fig)
+            if has_map(fig):
+                with in_the_dark(fig):
+                    others["dark phone"] = draw(fig)
+        return wide, others
 
-    formatter.for_type(Figure, both)
+    formatter.for_type(Figure, all_drawings)
 
 
 def numbers(**values: SupportsFloat) -> None:
@@ -430,7 +442,7 @@ def cell_maps(
         for i, j in np.ndindex(mean.shape):
             colour = "white" if mean[i, j] < 50 * (low + high) else "black"
             ax.text(j, i - 0.15, f"{mean[i, j]:.1f}", ha="center", va="center", fontsize=10.5, color=colour)
-            ax.text(j, i + 0.25, f"± {half[i, j]:.1f}", ha="center", va="center", fontsize=8.5, color=colour)
+            ax.text(j, i + 0.25, f"±{half[i, j]:.1f}", ha="center", va="center", fontsize=8.5, color=colour)
             if collapsed is not None and np.asarray(collapsed[name])[i, j]:
                 ax.add_patch(
                     mpl.patches.Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, hatch="///", edgecolor="#999999")
@@ -508,7 +520,7 @@ def pairs(
     sides
         What the two inputs are.
     """
-    side, gap, margin = 0.49, 0.04, 0.32  # inches: of a pattern, between the two of a pair, for the names
+    side, gap, margin = 0.49, 0.04, 0.42  # inches: of a pattern, between the two of a pair, for the names
     step = (6.0 - margin) / len(columns)
     height = 0.26 + 0.82 * len(patterns) + 0.2
     fig, _ = figure(height=height)
@@ -516,7 +528,8 @@ def pairs(
     fig.set_layout_engine("none")
     for row, (name, shown) in enumerate(patterns.items()):
         bottom = height - 0.26 - 0.82 * (row + 1)
-        fig.text(0.14 / 6, (bottom + side / 2) / height, name, rotation=90, ha="center", va="center", fontsize=11)
+        beside, shown_name = (0.2 / 6, (bottom + side / 2) / height), name.replace(", ", "\n")
+        fig.text(*beside, shown_name, rotation=90, ha="center", va="center", ma="center", fontsize=10)
         for column, pattern in enumerate(shown):
             left = margin + column * step
             for n in range(2):
@@ -524,6 +537,7 @@ def pairs(
                 ax = fig.add_axes(at, xticks=[], yticks=[])
                 ax.imshow(np.asarray(pattern)[n], cmap="gray", vmin=-2.5, vmax=2.5)
                 ax.grid(visible=False)
+                ax.spines[:].set_visible(False)
                 if row == len(patterns) - 1 and column == 0:
                     ax.set_xlabel(sides[n], fontsize=11)
             middle = (left + side + gap / 2) / 6
@@ -579,19 +593,24 @@ def _tile(ax: Axes, x: float, y: float, status: str) -> None:
     ax.text(x, y, MARKS[status], ha="center", va="center", fontsize=9, color="white" if dark else "black")
 
 
-# --- Figures on a phone ---
+# --- Figures on a phone, and in the dark ---
 
 _PHONE = 4.0  # inches: 11-point type is 13 pixels high where a page has 342 of them to offer, 8-point type nine
+_SMALLEST = 8.0
 
 
 def for_a_phone(fig: Figure) -> bool:
     """Draw a figure anew, 4 inches wide, its panels one below the other, two beside each other from seven on.
 
-    It says whether this went well. Images, maps with a bar of colours and what was laid out by hand stay as they are,
-    and where texts would meet the answer is False as well. Then the page shows the wide figure in a scrolling box.
+    Images and maps stay side by side and become narrower, without a bar of colours where their cells have numbers; what
+    was laid out by hand is scaled. The answer is whether this went well: False where texts would meet. Then the page
+    shows the wide figure in a scrolling box.
     """
+    if _by_hand(fig) or has_map(fig):
+        _shrink(fig)
+        return not overlaps(fig)
     before = fig.axes[0].get_gridspec()
-    if before is None or any(ax.images or ax.get_subplotspec() is None for ax in fig.axes):
+    if before is None or any(ax.get_subplotspec() is None for ax in fig.axes):
         return False
     columns = 1 if len(fig.axes) <= 6 else 2
     rows = -(-len(fig.axes) // columns)
@@ -604,9 +623,69 @@ def for_a_phone(fig: Figure) -> bool:
         ax.set_subplotspec(grid[n // columns, n % columns])
         if columns != before.ncols:
             ax.tick_params(labelleft=True)
-        if ax.get_legend() and ax.get_legend_handles_labels()[1]:
-            legend(ax)
+        _legend_anew(ax)
     return not overlaps(fig)
+
+
+def _shrink(fig: Figure) -> None:
+    """Make a figure 4 inches wide without moving its panels. By hand laid out, it keeps its proportions."""
+    share = min(1.0, _PHONE / fig.get_figwidth())
+    fig.set_size_inches(fig.get_figwidth() * share, fig.get_figheight() * (share if _by_hand(fig) else 1.0))
+    named: set[tuple[int, int, str]] = set()
+    for ax in fig.axes:
+        _legend_anew(ax)
+        place = ax.get_subplotspec()
+        if place is not None:  # of equal names side by side every second stays
+            name = (place.rowspan.start, place.colspan.start, ax.get_xlabel())
+            if (name[0], name[1] - 1, name[2]) in named:
+                ax.set_xlabel("")
+            else:
+                named.add(name)
+        for shown in (*ax.images, *ax.collections):
+            if shown.colorbar is not None and ax.texts:
+                shown.colorbar.remove()
+    texts = [*fig.texts, *(text for ax in fig.axes for text in (ax.title, ax.xaxis.label, ax.yaxis.label))]
+    for text in texts if _by_hand(fig) else ():
+        text.set_fontsize(max(_SMALLEST, share * float(text.get_fontsize())))
+
+
+def _by_hand(fig: Figure) -> bool:
+    return not isinstance(fig.get_layout_engine(), mpl.layout_engine.ConstrainedLayoutEngine)
+
+
+def _legend_anew(ax: Axes) -> None:
+    if ax.get_legend() and ax.get_legend_handles_labels()[1]:
+        legend(ax)
+
+
+def has_map(fig: Figure) -> bool:
+    """Whether a figure has colours that mean numbers, or pictures."""
+    return any(ax.images or any(isinstance(c, mpl.contour.ContourSet) for c in ax.collections) for ax in fig.axes)
+
+
+@contextmanager
+def in_the_dark(fig: Figure) -> Iterator[None]:
+    """Within the block what stands around the maps of a figure is light, on no ground."""
+    _paint(fig, ink="#ced6dd", ground="none")
+    try:
+        yield
+    finally:
+        _paint(fig, ink="black", ground="white")
+
+
+def _paint(fig: Figure, *, ink: str, ground: str) -> None:
+    fig.set_facecolor(ground)
+    for text in fig.texts:
+        text.set_color(ink)
+    for ax in fig.axes:
+        ax.set_facecolor(ground)
+        ax.tick_params(which="both", colors=ink)
+        ax.spines[:].set_edgecolor(ink)
+        for text in (ax.title, ax.xaxis.label, ax.yaxis.label):
+            text.set_color(ink)
+        if shown := ax.get_legend():
+            for part in (*shown.get_texts(), *shown.get_lines()):
+                mpl.artist.setp(part, color=ink)
 
 
 # --- What must not happen in a figure ---

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import hashlib
 import importlib
 import importlib.metadata
 import inspect
@@ -760,6 +761,27 @@ def test_a_symbol_says_what_the_notation_page_says():
     assert meaning == {r"\(\sigma_b^2\)": "bias variance"}  # a letter may mean something else on a page
     page = finish.explained(formula.format(r"\sigma_b^2") + formula.format("a"), meaning)
     assert page.count('title="bias variance"') == page.count("title=") == 1
+
+
+def test_a_figure_has_its_other_drawings_beside_it(tmp_path):
+    curve, map_ = "<svg>curve</svg>", "<svg>map</svg>"
+    kinds = {"dark": "<svg>2</svg>", "phone": "<svg>3</svg>", "dark phone": "<svg>4</svg>"}
+    others = {curve: {"phone": "<svg>1</svg>"}, map_: kinds}
+    drawn = [svg for drawings in others.values() for svg in drawings.values()]
+    names = {svg: hashlib.sha256(svg.encode()).hexdigest() for svg in (curve, map_, *drawn)}
+    page = tmp_path / "notebooks" / "page.html"
+    page.parent.mkdir()
+    page.write_text("".join(f'<img alt="A" src="../_images/{names[svg]}.svg"/>' for svg in (curve, map_)))
+    finish.add_drawings(page, others)
+    shown = page.read_text()
+    for svg in drawn:
+        assert f"../_images/{names[svg]}.svg" in shown
+        assert (tmp_path / "_images" / f"{names[svg]}.svg").read_text() == svg
+    plain, light, dark, _ = shown.split("</picture>")
+    assert plain.startswith("<picture><source")
+    assert light.startswith('<picture class="in-light"><source')
+    assert names["<svg>4</svg>"] in dark.split("<img")[0]
+    assert names["<svg>2</svg>"] in dark.split("<img")[1]
 
 
 def test_icons_that_no_page_shows_are_left_out():

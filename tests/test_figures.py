@@ -52,7 +52,7 @@ def test_a_cell_map_frames_the_best_cell_of_each_row_and_hatches_the_collapsed()
     hatched = [(round(p.get_x() + 0.5), round(p.get_y() + 0.5)) for p in patches if p.get_hatch()]
     framed = [(round(p.get_x() + 0.46), round(p.get_y() + 0.46)) for p in patches if not p.get_hatch()]
     assert (hatched, framed) == ([(2, 1)], [(1, 0), (0, 1)])
-    assert {"90.0", "± 0.9"} <= {text.get_text() for text in fig.axes[0].texts}
+    assert {"90.0", "±0.9"} <= {text.get_text() for text in fig.axes[0].texts}
 
 
 def test_small_maps_share_a_scale_and_mark_the_best_cell_of_every_row() -> None:

@@ -88,9 +88,26 @@ def test_a_phone_sees_the_panels_one_below_the_other():
     assert fig.get_figwidth() == 4
 
 
-def test_cells_with_numbers_in_them_are_too_small_for_a_phone():
-    maps = {"depth 20": (np.full((2, 3), 0.5), np.full((2, 3), 0.1))}
-    assert not figures.for_a_phone(figures.cell_maps(maps, (1, 2, 3), (1, 0.1), xlabel="a", ylabel="b"))
+def test_a_map_becomes_narrower_for_a_phone_and_needs_no_bar_beside_its_numbers():
+    maps = {"depth 20": (np.full((5, 8), 0.5), np.full((5, 8), 0.1))}
+    fig = figures.cell_maps(maps, (1, 2, 3, 5, 8, 12, 20, 30), (1, 0.1, 0.01, 1e-3, 1e-4), xlabel="a", ylabel="b")
+    assert len(fig.axes) == 2
+    assert figures.for_a_phone(fig)
+    assert len(fig.axes) == 1
+    assert fig.get_figwidth() == 4
+    few = {"depth 20": (np.full((1, 20), 0.5), np.full((1, 20), 0.1))}
+    assert not figures.for_a_phone(figures.cell_maps(few, range(20), (1,), xlabel="a", ylabel="b"))
+
+
+def test_only_what_stands_around_a_map_changes_its_colour_in_the_dark():
+    fig = figures.cell_maps({"map": ([[0.2, 0.9]], [[0.1, 0.1]])}, (1, 2), (1,), xlabel="a", ylabel="b", low=0)
+    colours = [text.get_color() for text in fig.axes[0].texts]
+    with figures.in_the_dark(fig):
+        assert [text.get_color() for text in fig.axes[0].texts] == colours == ["white"] * 2 + ["black"] * 2
+        assert fig.axes[0].xaxis.label.get_color() == fig.axes[0].get_xticklabels()[0].get_color() == "#ced6dd"
+        assert fig.get_facecolor()[3] == 0
+    assert fig.axes[0].xaxis.label.get_color() == "black"
+    assert fig.get_facecolor() == (1, 1, 1, 1)
 
 
 def drawn():

@@ -39,11 +39,11 @@ from captions import fill
 from clean import names_of, write_copies
 from columns import narrow
 from filelock import FileLock, Timeout
-from finish import add_phone_figures, finish
+from finish import add_drawings, finish
 from front import figure_list, with_facts
 from kernel import execute, prepare_environment
 from nbformat import NotebookNode
-from outputs import complaints, phone_figures, without_ledger_calls, without_phone_figures
+from outputs import complaints, other_drawings, without_ledger_calls, without_other_drawings
 from pairs import read_source
 from provenance import Run, commit, device, table
 from tqdm import tqdm
@@ -275,7 +275,7 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
     notebooks: dict[str, NotebookNode] = {}
     for page in pages:
         try:
-            executed = without_phone_figures(nbformat.read(book.executed(page), as_version=4))
+            executed = without_other_drawings(nbformat.read(book.executed(page), as_version=4))
             notebooks[page] = without_ledger_calls(fill(executed))
         except KeyError as error:
             raise BuildError(f"notebooks/{page}.md: a caption names {error}, which the page keeps nowhere") from None
@@ -333,11 +333,11 @@ def typeset(source: Path, output: Path, *, strict: bool) -> Path:
     return output / "_build" / "html" / "index.html"
 
 
-def for_phones(book: Book, html: Path, pages: list[str]) -> None:
-    """Give the figures of finished pages their drawings for a phone."""
+def for_phones_and_the_dark(book: Book, html: Path, pages: list[str]) -> None:
+    """Give the figures of finished pages their other drawings."""
     for page in pages:
-        figures = phone_figures(nbformat.read(book.executed(page), as_version=4))
-        add_phone_figures(html / "notebooks" / f"{page}.html", figures)
+        figures = other_drawings(nbformat.read(book.executed(page), as_version=4))
+        add_drawings(html / "notebooks" / f"{page}.html", figures)
 
 
 def hand_out(book: Book) -> None:
@@ -383,7 +383,7 @@ def build(book: Book, jobs: int = 2, repository: str | None = None) -> Path:
     (book.build / "src" / "provenance_table.md").write_text(table(runs, executed_now=set(stale)), encoding="utf-8")
     typeset(book.build / "src", book.root, strict=True)
     finish(book.build / "html")
-    for_phones(book, book.build / "html", book.pages)
+    for_phones_and_the_dark(book, book.build / "html", book.pages)
     hand_out(book)
     print_book(book)
     stamp.write_text(key)
@@ -408,7 +408,7 @@ def preview(book: Book, prefix: str, jobs: int) -> Path:
     stage(book, folder / "src", pages, toc, config(book, None))
     index = typeset(folder / "src", folder, strict=False)
     finish(index.parent)
-    for_phones(book, index.parent, pages)
+    for_phones_and_the_dark(book, index.parent, pages)
     return index
 
 

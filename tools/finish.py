@@ -104,27 +104,39 @@ def explained(page: str, meaning: dict[str, str]) -> str:
     return FORMULA.sub(title, page)
 
 
-# --- figures on a phone ----------------------------------------------------------------------------------------------
+# --- figures on a phone, and in the dark -----------------------------------------------------------------------------
 
 IMAGE = re.compile(r'<img [^>]*src="([^"]*/)([0-9a-f]{64})\.svg"[^>]*>')
-PICTURE = '<picture><source media="(max-width: 480px)" srcset="{folder}{name}.svg"/>{image}</picture>'
+SOURCE = '<source media="(max-width: 480px)" srcset="{}"/>'
 
 
-def add_phone_figures(path: Path, figures: dict[str, str]) -> None:
-    """Let a phone show, in place of a figure, its drawing for a phone.
+def add_drawings(path: Path, figures: dict[str, dict[str, str]]) -> None:
+    """Let a phone and the dark show other drawings of the figures of a page; frame.css says which is seen.
 
-    figures: SVG -> SVG. MyST-NB names the file of an image after the hash of its content.
+    figures: SVG -> kind -> SVG. MyST-NB names the file of an image after the hash of its content.
     """
-    names = {_hash(wide): _hash(phone) for wide, phone in figures.items()}
-    (path.parents[1] / "_images").mkdir(exist_ok=True)
-    for phone in figures.values():
-        (path.parents[1] / "_images" / f"{_hash(phone)}.svg").write_text(phone, encoding="utf-8")
+    folder = path.parents[1] / "_images"
+    folder.mkdir(exist_ok=True)
+    names = {_hash(first): {kind: _hash(other) for kind, other in others.items()} for first, others in figures.items()}
+    for other in (other for others in figures.values() for other in others.values()):
+        (folder / f"{_hash(other)}.svg").write_text(other, encoding="utf-8")
 
-    def picture(image: re.Match[str]) -> str:
-        name = names.get(image[2])
-        return PICTURE.format(folder=image[1], name=name, image=image[0]) if name else image[0]
+    def pictures(image: re.Match[str]) -> str:
+        def file(kind: str) -> str:
+            return f"{image[1]}{others[kind]}.svg"
 
-    path.write_text(IMAGE.sub(picture, path.read_text(encoding="utf-8")), encoding="utf-8")
+        others = names.get(image[2], {})
+        phone = SOURCE.format(file("phone")) if "phone" in others else ""
+        if "dark" not in others:
+            return f"<picture>{phone}{image[0]}</picture>" if phone else image[0]
+        dark_phone = SOURCE.format(file("dark phone")) if phone else ""
+        dark = image[0].replace(f"{image[1]}{image[2]}.svg", file("dark"))
+        return (
+            f'<picture class="in-light">{phone}{image[0]}</picture>'
+            f'<picture class="in-dark">{dark_phone}{dark}</picture>'
+        )
+
+    path.write_text(IMAGE.sub(pictures, path.read_text(encoding="utf-8")), encoding="utf-8")
 
 
 def _hash(svg: str) -> str:

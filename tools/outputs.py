@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from nbformat import NotebookNode
 
 SVG = "image/svg+xml"
+DRAWINGS = ("phone", "dark", "dark phone")  # of afli.figures, beside the first
 HIDDEN = {"remove-cell", "remove-output", "remove_cell", "remove_output"}
 # A name with keyword arguments, a container of strings, an address: what repr() writes and nobody wants to read.
 RAW_OBJECT = re.compile(r"\b[A-Z]\w*\([^()\n]*\w=|\bnp\.\w+\(|\btensor\(|<[\w.]+ .*at 0x|^[\[({].*['\"]", re.M)
@@ -34,17 +35,17 @@ def complaints(notebook: NotebookNode) -> Iterator[str]:
                 yield f"cell {number}: an object as Python writes it, {raw[0]!r}"
 
 
-def phone_figures(notebook: NotebookNode) -> dict[str, str]:
-    """Figures of an executed page that were drawn for a phone as well: the drawing, and that for a phone, as SVG."""
+def other_drawings(notebook: NotebookNode) -> dict[str, dict[str, str]]:
+    """Figures of an executed page that were drawn several times: the first drawing -> kind -> drawing, all as SVG."""
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     return {
-        output.data[SVG]: output.metadata[SVG]["phone"]
+        output.data[SVG]: drawings
         for output in outputs
-        if "phone" in output.get("metadata", {}).get(SVG, {})
+        if (drawings := {k: v for k, v in output.get("metadata", {}).get(SVG, {}).items() if k in DRAWINGS})
     }
 
 
-def without_phone_figures(notebook: NotebookNode) -> NotebookNode:
+def without_other_drawings(notebook: NotebookNode) -> NotebookNode:
     """The notebook as Jupyter Book should read it, with one drawing of each figure."""
     for cell in notebook.cells:
         for output in cell.get("outputs", []):

@@ -43,7 +43,7 @@ table { border-collapse: collapse; font-size: 8.5pt; } th, td { padding: 0.2em 0
 .highlight .c1 { color: #666; } .highlight .mi, .highlight .mf { color: #9a3b00; }
 .eqno { float: right; } mjx-container { font-size: 100% !important; } .sd-card { margin: 0.5em 0; }
 .page-facts, .source { color: #555; } .status { font-weight: bold; }
-input, form, .filters, .search, .live fieldset { display: none; } .live svg { width: 75%; }
+input, form, .filters, .search, .live fieldset, .in-dark { display: none; } .live svg { width: 75%; }
 details > *:not(summary) { display: block; } .sr-only, .visually-hidden { display: none; }
 """
 
