@@ -7,6 +7,7 @@ import os
 import re
 import runpy
 import sys
+import tempfile
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -67,6 +68,10 @@ def main(
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter must not end a run
+    try:
+        Path.home()
+    except RuntimeError:  # a user without one, as in some containers; downloads go elsewhere
+        os.environ.setdefault("AFLI_DATA", str(Path(tempfile.gettempdir()) / "afli"))
     if version:
         typer.echo(__version__)
         raise typer.Exit(Exit.DONE)

@@ -231,6 +231,16 @@ def test_shards_are_merged(tmp_path):
     assert not (tmp_path / "refused.parquet").exists()
 
 
+def test_a_user_without_a_home_needs_none(tmp_path, monkeypatch):
+    def no_home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.setenv("AFLI_DATA", "")
+    monkeypatch.delenv("AFLI_DATA")
+    monkeypatch.setattr(Path, "home", no_home)
+    assert afli("run", "fig8", "--out", tmp_path, "--limit", 1)[0] == cli.Exit.STOPPED_EARLY
+
+
 def test_another_dataset_makes_another_table(tmp_path):
     assert afli("run", "fig8", "--out", tmp_path, "--data", "digit-parity")[0] == 0
     assert set(experiments.Table(tmp_path / "fig8-smoke-digit-parity").frame["dataset"]) == {"digit-parity"}

@@ -211,7 +211,7 @@ class _InNetworks:
 
 def worker_count(executor: str) -> int:
     """Chunks trained at the same time, as far as the name tells. Raises ValueError for an unknown executor."""
-    if executor == "local" or re.fullmatch(r"dask://(\w+://)?[^/]+:\d+", executor):
+    if executor == "local" or re.fullmatch(r"dask://(\w+://.+|[^/]+:\d+)", executor):
         return 1
     kind, _, count = executor.partition(":")
     if kind != "dask-local" or not count.isdecimal() or int(count) < 1:
