@@ -79,6 +79,15 @@ def test_a_worker_that_is_slow_to_die_does_not_take_the_run_with_it():
     assert cluster.closed
 
 
+def test_workers_that_do_not_start_are_one_line_with_the_usual_remedy(tmp_path, monkeypatch):
+    def fails(**settings):
+        raise RuntimeError("Nanny failed to start.")
+
+    monkeypatch.setattr("distributed.LocalCluster", fails)
+    with pytest.raises(ConnectionError, match=r'no local worker starts .* `if __name__ == "__main__":`'):
+        experiments.run(grid(), tmp_path, executor="dask-local:1", echo=lambda line: None)
+
+
 def test_a_cluster_needs_a_dataset_by_name(tmp_path):
     with pytest.raises(ValueError, match="a dataset by name"):
         experiments.run(grid(), tmp_path, dataset=data.load("digits"), executor="dask-local:1", echo=lambda line: None)

@@ -317,12 +317,18 @@ def _connected(executor: str, stack: ExitStack) -> Client:
             "distributed.deploy.lost-worker-timeout": SECONDS_TO_RESTART,
         }
         stack.enter_context(dask.config.set(settings))
-        local = LocalCluster(
-            n_workers=worker_count(executor),
-            threads_per_worker=1,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        )
+        try:
+            local = LocalCluster(
+                n_workers=worker_count(executor),
+                threads_per_worker=1,
+                dashboard_address=None,
+                silence_logs=logging.CRITICAL,
+            )
+        except RuntimeError as error:  # each worker imports the script that starts it, and would start workers again
+            raise ConnectionError(
+                f"no local worker starts ({error}): in a script of your own, call run under"
+                ' `if __name__ == "__main__":`'
+            ) from error
         stack.callback(_close, local)
         return stack.enter_context(Client(local))
     address = executor.removeprefix("dask://")
