@@ -84,6 +84,8 @@ def test_workers_that_do_not_start_are_one_line_with_the_usual_remedy(tmp_path, 
         raise RuntimeError("Nanny failed to start.")
 
     monkeypatch.setattr("distributed.LocalCluster", fails)
+    stopped = experiments.run(grid(), tmp_path, executor="dask-local:1", budget=0, echo=lambda line: None)
+    assert stopped.stopped == "the budget is used up"
     with pytest.raises(ConnectionError, match=r'no local worker starts .* `if __name__ == "__main__":`'):
         experiments.run(grid(), tmp_path, executor="dask-local:1", echo=lambda line: None)
 

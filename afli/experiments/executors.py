@@ -243,7 +243,12 @@ def _on_dask(
     waiting, running, failures = deque(chunks), dict[Any, Chunk](), Counter[Chunk]()
     with ExitStack() as stack:
         stack.callback(stop_file.unlink, missing_ok=True)
-        client = _connected(executor, stack)
+        try:
+            client = _connected(executor, stack)
+        except ConnectionError:
+            if should_stop():  # Ctrl-C reaches workers that are just starting, too
+                return
+            raise
         stack.callback(stop_file.touch)  # whatever ends this, workers stop at their next look
         slots = _Slots(client, executor, echo)
         deadline = float("inf")
