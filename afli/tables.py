@@ -180,8 +180,8 @@ def _is_real(value: Any) -> bool:
 
 
 def _is_numeric(values: Iterable[Any]) -> bool:
-    """Whether a column is of numbers, or of strings that begin with one: "81.8 ± 4.7"."""
-    present = [value for value in values if not _is_missing(value)]
+    """Whether a column is of numbers, or of strings that begin with one: "81.8 ± 4.7"; blank cells aside."""
+    present = [value for value in values if not _is_missing(value) and not (isinstance(value, str) and not value)]
     return all(
         _is_real(value)
         or (

@@ -43,6 +43,12 @@ def test_numbers_of_a_column_have_equally_many_decimals_and_nan_is_a_dash(frame)
         assert raw not in shown
 
 
+def test_a_blank_cell_leaves_its_column_one_of_numbers():
+    shown = tables.table(pd.DataFrame({"lead": ["−0.5 ± 0.4", ""], "note": ["cut", ""]}), "x")._repr_html_()
+    assert '<td class="number">−0.5 ± 0.4</td>' in shown
+    assert '<td class="number"></td><td></td>' in shown
+
+
 def test_columns_with_a_name_are_headed_by_it():
     wide = pd.DataFrame([[0.5, -0.25]], columns=pd.Index([5, 10], name="sigma_b2"))
     shown = tables.Table(wide)._repr_html_()
