@@ -1,7 +1,7 @@
 """Initialisers on small real networks, each at its best learning rate.
 
-    python benchmarks/initialisers.py                              # digits: a few minutes of one core
-    python benchmarks/initialisers.py npz:/path/to/cifar10.npz     # or cifar10: half an hour, for the first network
+    python benchmarks/initialisers.py                           # digits: a few minutes of one core
+    python benchmarks/initialisers.py npz:/path/to/cifar10.npz  # or cifar10: ten minutes, for the first network
 
 A convolutional network of 20 layers, and one of 20 residual blocks whose shortcuts carry the sum on unchanged, both
 with tanh, trained by plain SGD with every initialiser and every seed. Rates are a ladder of steps of about 3: the

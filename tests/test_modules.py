@@ -242,6 +242,11 @@ def test_a_radius_takes_the_gradient_of_what_is_outside_and_of_nothing_inside(dt
             torch.testing.assert_close(to_a, wanted if units else wanted.sum())
             for one, other in zip((to_z, to_a), again, strict=True):
                 torch.testing.assert_close(one, other)
+        row = z.detach()[0].requires_grad_()
+        to_z, to_a = torch.autograd.grad(module(row), (row, module.a), grad[0])
+        assert torch.equal(to_z, grad[0] * torch.tensor([0, 0, 0, 1, 1, 1], dtype=dtype))
+        wanted = grad[0] * torch.tensor([1, -1, 1, 0, 0, 0], dtype=dtype)
+        torch.testing.assert_close(to_a, wanted if units else wanted.sum())
 
 
 @pytest.mark.parametrize("units", [None, 3])

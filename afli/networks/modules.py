@@ -16,6 +16,8 @@ from afli.networks.elementwise import FORMULAS, Elementwise, Formula
 
 __all__ = ["ACTIVATIONS", "FORMULAS", "Elementwise", "Formula", "InputScale", "Shtanh", "mlp"]
 
+HARDTANH_BACKWARD = torch.ops.aten.hardtanh_backward.grad_input
+
 
 class Shtanh(nn.Module):
     """Scaled hard tanh, eq. (14) with k = 1: z clipped to [-a, a], with a fixed or learned linear radius a.
@@ -146,11 +148,11 @@ class _ClipOnCpu(torch.autograd.Function):
         clipped, bound = (clipped, ctx.least) if a.dim() == 0 else (clipped / a, 1.0)  # +-bound exactly outside
         outside = torch.hardshrink(clipped, bound * (1 - limits.eps / 2))  # 0 inside
         if ctx.needs_input_grad[1] and a.dim() == 0:
-            to_a = torch.dot(grad.reshape(-1), outside.reshape(-1)).div_(bound)
+            to_a = torch.dot(outside.reshape(-1), grad.reshape(-1)) / a  # products of half precision are not rounded
         elif ctx.needs_input_grad[1]:
-            to_a = outside.mul_(grad).sum_to_size(a.shape)
-        hardtanh_backward = torch.ops.aten.hardtanh_backward.grad_input
-        return hardtanh_backward(grad, clipped, -bound, bound, grad_input=outside), to_a
+            to_a = outside.mul_(grad).sum_to_size(a.shape).clone()  # where z has that shape, a sum is no copy
+        # Its memory, no longer needed, is hot: z's share goes there.
+        return HARDTANH_BACKWARD(grad, clipped, -bound, bound, grad_input=outside), to_a
 
 
 class InputScale(nn.Module):
