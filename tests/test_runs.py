@@ -245,6 +245,7 @@ def test_shards_of_a_grid_of_ones_own_are_merged(tmp_path):
     [
         ("", "is damaged"),
         ('{"preset": "test"', "is damaged"),
+        pytest.param("[" * 100_000, "is damaged", id="nested too deeply"),
         ("[]", "is no manifest of such a table, or damaged: it is []"),
         ("{}", "is no manifest of such a table, or damaged: it has no preset, profile"),
     ],
@@ -376,6 +377,13 @@ def test_a_merge_that_is_killed_leaves_no_rows_without_a_manifest(tmp_path, monk
         experiments.merge([], tmp_path / "merged")
 
 
+def test_a_folder_is_no_table(tmp_path):
+    quiet(grid(), tmp_path, limit=2)
+    code, text = afli("merge", tmp_path, "--out", tmp_path / "out")
+    assert code == cli.Exit.FAILED
+    assert f"error: {tmp_path} is a folder: name the table in it" in text
+
+
 def test_show_goes_on_after_a_table_that_is_damaged(tmp_path):
     quiet(grid(), tmp_path, limit=2)
     (tmp_path / "aa.parquet").write_bytes(b"no table")
@@ -504,13 +512,16 @@ def test_the_size_of_a_chunk_is_an_option_and_changes_no_number(tmp_path):
         (grid(1, validation=1e-5), {}, "share must leave images on both sides"),
         (Grid("test", "runs", grid(2).experiments * 2), {}, "grid must have every experiment once"),
         (replace(grid(1), preset="../up"), {}, "preset and profile of a grid name its files, got '../up'"),
+        ("fig7", {}, "grid must be a Grid, as .* makes one, got 'fig7'"),
+        (grid(1).experiments, {}, "grid must be a Grid"),
+        (grid(1), {"dataset": 5}, "dataset must be a Dataset or a name, got 5"),
         (grid(1), {"chunk": 0}, "chunk must be at least 1"),
         (grid(1), {"device": "cuda", "executor": "dask://nowhere:1"}, "chunk must say how many networks fit a GPU"),
     ],
 )
 def test_what_cannot_be_trained_is_said_before_anything_is_written(tmp_path, monkeypatch, changed, options, message):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises((ValueError, TypeError), match=message):
         quiet(changed, tmp_path, **options)
     assert not list(tmp_path.iterdir())
 

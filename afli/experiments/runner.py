@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 import signal
 import sys
 import threading
@@ -99,6 +100,12 @@ def run(
         For options that cannot be meant; and what `data.load` raises.
     """
     began = time.monotonic()
+    if not isinstance(grid, Grid):
+        raise TypeError(
+            f"grid must be a Grid, as experiments.grid(preset, profile) makes one, got {reprlib.repr(grid)}"
+        )
+    if not (dataset is None or isinstance(dataset, (data.Dataset, str))):
+        raise TypeError(f"dataset must be a Dataset or a name, got {reprlib.repr(dataset)}")
     budget = None if budget is None else scalar("budget", budget, low=0)
     limit = None if limit is None else integer("limit", limit, low=0)
     chunk = None if chunk is None else integer("chunk", chunk, low=1)

@@ -111,7 +111,9 @@ class Table:
     def __init__(self, path: str | Path) -> None:
         path = Path(path)
         stem = path.stem if path.suffix in (".parquet", ".json") else path.name
-        self.path = path.with_name(f"{stem}.parquet")
+        self.path = path.parent / f"{stem}.parquet"
+        if path.is_dir() and not self.path.is_file():
+            raise TableError(f"{path} is a folder: name the table in it")
         self.manifest_path = self.path.with_suffix(".json")
         self._grid: Grid | None = None
         self._read()
@@ -251,7 +253,7 @@ def read_manifest(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
     """A manifest, which must be of that shape; raises TableError if it is damaged, or of another shape."""
     try:
         manifest = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
-    except ValueError as error:  # of JSON or of UTF-8
+    except (ValueError, RecursionError) as error:  # of JSON or of UTF-8
         raise TableError(f"{path} is damaged: {error}") from error
     if problem := _misfit(manifest, shape) or _misfit(manifest, {n: MAY_HAVE[n] for n in MAY_HAVE if n in manifest}):
         raise TableError(f"{path} is no manifest of such a table, or damaged: {problem}")
