@@ -733,6 +733,7 @@ def test_a_loaded_file_finds_its_neighbours(tmp_path, monkeypatch):
 # --- Messages ---
 
 
+@pytest.mark.slow
 def test_streams_that_are_closed_or_lack_a_letter_do_not_end_a_run(tmp_path):
     """A job without standard error, and a console that knows no umlaut."""
     (tmp_path / "mine.py").write_text(
