@@ -67,7 +67,7 @@ class Shtanh(nn.Module):
             raise ValueError(f"z must have {len(a)} units in its last dimension, got shape {tuple(z.shape)}")
         radius = a if a.dtype == z.dtype else a.to(z.dtype)
         clipped: Tensor
-        if a.device.type == "cpu" and not torch.compiler.is_compiling():
+        if a.is_cpu and not torch.compiler.is_compiling():
             try:
                 clipped = _ClipOnCpu.apply(z, radius)
                 return clipped
@@ -145,12 +145,12 @@ class _ClipOnCpu(torch.autograd.Function):
         limits = torch.finfo(a.dtype)
         if torch.is_grad_enabled() or ctx.least < limits.tiny:  # to be differentiated again; no number just below a
             return _derivatives(grad, clipped.detach(), a.detach(), ctx.needs_input_grad[1])
-        clipped, bound = (clipped, ctx.least) if a.dim() == 0 else (clipped / a, 1.0)  # +-bound exactly outside
+        single = a.dim() == 0 and limits.bits >= 32  # else in units of a, where no product of half precision is rounded
+        clipped, bound = (clipped, ctx.least) if single else (clipped / a, 1.0)  # +-bound exactly outside
         outside = torch.hardshrink(clipped, bound * (1 - limits.eps / 2))  # 0 inside
-        if ctx.needs_input_grad[1] and a.dim() == 0:
-            to_a = torch.dot(outside.reshape(-1), grad.reshape(-1)) / a  # products of half precision are not rounded
-        elif ctx.needs_input_grad[1]:
-            to_a = outside.mul_(grad).sum_to_size(a.shape).clone()  # where z has that shape, a sum is no copy
+        if ctx.needs_input_grad[1]:
+            outside.mul_(grad)
+            to_a = outside.sum() / a if single else outside.sum_to_size(a.shape).clone()  # perhaps the same tensor
         # Its memory, no longer needed, is hot: z's share goes there.
         return HARDTANH_BACKWARD(grad, clipped, -bound, bound, grad_input=outside), to_a
 
