@@ -278,6 +278,17 @@ class ReZero(nn.Module):
         return x + self.alpha * torch.tanh(self.inner(x))
 
 
+class TrainedTensor(nn.Module):
+    """A product with a tensor that wants gradients and is no parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.matrix = torch.full((N, N), 0.01, requires_grad=True)
+
+    def forward(self, x):
+        return x @ self.matrix.to(x)
+
+
 class Snakes(nn.Module):
     """An activation that differs from unit to unit."""
 
@@ -573,6 +584,13 @@ CASES = {
         vectors(),
         refused="0: TransposedLinear is outside the theory; 2: its input comes from 0 .TransposedLinear.",
         unseen=("0 (TransposedLinear)",),
+    ),
+    "a tensor that is trained": lambda: Case(
+        nn.Sequential(linear(), nn.Tanh(), TrainedTensor(), nn.Tanh(), linear(N, 64)),
+        vectors(),
+        {"phi": "tanh"},
+        untouched={"2": "TrainedTensor is outside the theory", "4": "its input comes from 2 (TrainedTensor)"},
+        unseen=("2 (TrainedTensor)",),
     ),
     "branches of weight zero": lambda: Case(
         nn.Sequential(linear(), ReZero(), linear(N, 64)),

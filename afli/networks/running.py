@@ -72,7 +72,7 @@ def unseen(model: nn.Module) -> dict[str, nn.Module]:
             continue
         known = is_weight_layer(module) or isinstance(module, (*NORMS, nn.PReLU, *ACTIVATIONS))
         wrapper = type(module).__module__ == "torch.nn.utils.parametrize"  # its parameters are the layer's own
-        own = (module._parameters and not _is_empty(module)) or _has_hidden_state(module)
+        own = (module._parameters and not _is_empty(module)) or _has_hidden_state(module) or _trains_a_tensor(module)
         if not known and not wrapper and not _in_parametrisation(name) and own:
             found[name or "(the model itself)"] = module
     return found
@@ -91,6 +91,11 @@ def _has_hidden_state(module: nn.Module) -> bool:
     """Whether a module saves something that is neither parameter nor buffer: the weights of a quantised layer."""
     own = {key for key in module.state_dict() if "." not in key}
     return bool(own - set(module._parameters) - set(module._buffers))
+
+
+def _trains_a_tensor(module: nn.Module) -> bool:
+    """Whether an attribute is a tensor that wants gradients, but no parameter."""
+    return any(isinstance(value, Tensor) and value.requires_grad and value.is_leaf for value in vars(module).values())
 
 
 def _in_parametrisation(name: str) -> bool:
