@@ -714,7 +714,8 @@ def test_a_model_of_several_inputs_takes_them_as_a_tuple_or_by_name(kind):
 @pytest.mark.parametrize(("x", "complaint"), [
     (torch.zeros(0, N), r"x must have values, got shape \(0, 128\)"), (torch.full((4, N), np.inf), "x must be finite"),
     (torch.zeros(4, 3), "model does not run on x: RuntimeError: .*shapes cannot be multiplied"),
-    ((torch.zeros(4, N), 1), "model does not run on x: TypeError"), (np.zeros((4, N)), "model does not run on x"),
+    ((torch.zeros(4, N), 1), "model does not run on x: TypeError"),
+    (torch.eye(4, N).to_sparse(), "x must hold dense tensors"), (np.zeros((4, N)), "model does not run on x"),
 ], ids=str)  # fmt: skip
 def test_inputs_that_a_model_does_not_take_are_refused(x, complaint):
     with pytest.raises(ValueError, match=complaint):

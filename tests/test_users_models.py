@@ -190,6 +190,11 @@ class Clipped(nn.Linear):
         return super().forward(x)
 
 
+class Dropped(nn.Linear):
+    def forward(self, x):
+        return F.linear(x, F.dropout(self.weight, 0.5, self.training), self.bias)
+
+
 class Renormalised(nn.Linear):
     def forward(self, x):
         with torch.no_grad():
@@ -539,6 +544,12 @@ CASES = {
     ),
     "weights that are clipped": lambda: Case(
         nn.Sequential(linear(), nn.Tanh(), Clipped(N, 64)), vectors(), {"phi": "tanh"}, untouched={"2": "overwritten"}
+    ),
+    "weights that are dropped": lambda: Case(
+        nn.Sequential(linear(), nn.Tanh(), Dropped(N, 64)),
+        vectors(),
+        {"phi": "tanh"},
+        untouched={"2": "its parameters are dropped out in training"},
     ),
     "weights that are normalised": lambda: Case(
         nn.Sequential(linear(), nn.Tanh(), Renormalised(N, 64)),

@@ -115,8 +115,10 @@ def call(model: nn.Module, x: Any) -> Any:
 
 
 def require_values(x: Any) -> None:
-    """Raises ValueError unless the tensors in x have finite values."""
+    """Raises ValueError unless the tensors in x are dense and have finite values."""
     for tensor in tensors(x):
+        if tensor.layout != torch.strided or tensor.is_nested:
+            raise ValueError("x must hold dense tensors, got a sparse or nested one")
         if not tensor.numel():
             raise ValueError(f"x must have values, got shape {tuple(tensor.shape)}")
         if (tensor.is_floating_point() or tensor.is_complex()) and not bool(torch.isfinite(tensor).all()):

@@ -215,7 +215,7 @@ class _Recorder(TorchFunctionMode):
         self.stack: list[nn.Module] = []
         self.strange: dict[int, str] = {}
         self.borrowed: set[int] = set()
-        self.rewritten: set[int] = set()  # weight layers whose parameters are changed (masked, clipped, normalised)
+        self.changed: dict[int, str] = {}  # the weight layers that do not compute with what they hold, and why
 
     def add_input(self, x: Any) -> None:
         self._add(Node("input", "input", _nothing, (), {}, None, ()), x)
@@ -274,9 +274,7 @@ class _Recorder(TorchFunctionMode):
                 self.strange[node] = "its weight is recomputed in its forward"
             return output
         changed = [t for t, version in versions if t._version != version]
-        if func == _SET_DATA and id(args[0]) in self.owners:
-            self.rewritten.add(id(self.owners[id(args[0])]))
-        self.rewritten |= {id(self.places[_place(t)]) for t in changed if _place(t) in self.places}
+        self._see_changed(func, name, args, changed)
         self._see_overwritten(changed, name, parents, returned)
         if (parents or random) and returned:
             kind = "other" if random else self._kind(name, parents, (references, named))
@@ -288,6 +286,14 @@ class _Recorder(TorchFunctionMode):
             owner = self.owners.get(id(tensor))
             if owner is not None and owner not in self.stack:
                 self.borrowed.add(id(owner))
+
+    def _see_changed(self, func: Any, name: str, args: Any, changed: list[Tensor]) -> None:
+        """Weights that are masked, clipped or normalised in place, set anew, or dropped out."""
+        layers = [self.places[_place(tensor)] for tensor in changed if _place(tensor) in self.places]
+        if args and id(args[0]) in self.owners and (func == _SET_DATA or "dropout" in name):
+            layers.append(self.owners[id(args[0])])
+        reason = "dropped out in training" if "dropout" in name else "overwritten while the model runs"
+        self.changed |= {id(layer): f"its parameters are {reason}" for layer in layers}
 
     def _see_overwritten(self, changed: list[Tensor], name: str, parents: tuple[Key, ...], returned: Any) -> None:
         """Whatever shares its memory with a tensor that was changed in place, but is not what the call returned."""
@@ -321,8 +327,7 @@ class _Recorder(TorchFunctionMode):
             key = self.nodes[node].parents[0]
             source = found.origin(key)
             kind, name, strange = self.nodes[source[0]].kind, self.names.get(id(module), ""), self.strange.get(node, "")
-            if id(module) in self.rewritten:
-                strange = "its parameters are overwritten while the model runs"
+            strange = self.changed.get(id(module), strange)
             phi = found.phi(key, source)
             found.layers.append(Layer(name, module, node, mean_square, source, kind, phi, strange))
         used = {key[0] for layer in found.layers for key in found.ancestors(self.nodes[layer.node].parents[0])}
