@@ -78,6 +78,6 @@ def test_a_report_of_a_race_points_to_rates_that_were_not_tried_and_counts_epoch
     found = [contestant(0.1, [5, 2, 5]), contestant(1.0, [math.inf, 10, 20, 20]), contestant(0.3, [math.inf] * 4)]
     report = analysis.race_report(dict(zip(keys, found, strict=True)))
     assert list(report["rate"]) == ["0.1 ↓", "1 ↑", "0.3"]
-    assert list(report["epochs to 90%"]) == ["2, 5, 5", "10 to never", "never"]
+    assert list(report["epochs to 90%"]) == ["2, 5", "10 to never", "never"]
     assert list(report["diverged"]) == ["2 of 9"] * 3
     assert list(report.index) == keys

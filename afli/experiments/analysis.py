@@ -125,23 +125,25 @@ def _at_their_best(table: pd.DataFrame, keys: list[str]) -> dict[Any, pd.DataFra
 def race_report(found: Mapping[Any, pd.DataFrame]) -> pd.DataFrame:
     """The outcome of `race` or `long_race`, for reading: each contestant at its own rate, accuracies in percent.
 
-    A rate at an end of those that were tried has an arrow towards what was not tried.
+    A rate at an end of those that were tried has an arrow towards what was not tried. Epochs are the distinct ones of
+    the runs, or their range.
     """
     rows = []
     for runs in found.values():
         first = runs.iloc[0]
         epochs = [f"{e:.0f}" if e < float("inf") else "never" for e in runs["epochs_to_90"].sort_values()]
+        distinct = list(dict.fromkeys(epochs))
         ends = dict.fromkeys((epochs[0], epochs[-1]))
         fitted = (  # the first tables did not record the training accuracy
-            {"training accuracy": _percent(statistics.mean_interval(runs["train_accuracy"]))}
+            {"training (%)": _percent(statistics.mean_interval(runs["train_accuracy"]))}
             if "train_accuracy" in runs
             else {"training loss": round(float(runs["train_loss"].mean()), 2)}
         )
         rows.append({
             "rate": _rate(first["learning_rate"], first["rates"]),
-            "test accuracy": _percent(statistics.mean_interval(runs["test_accuracy"])),
+            "test (%)": _percent(statistics.mean_interval(runs["test_accuracy"])),
             **fitted,
-            "epochs to 90%": ", ".join(epochs) if len(epochs) < 4 else " to ".join(ends),
+            "epochs to 90%": ", ".join(distinct) if len(epochs) < 4 else " to ".join(ends),
             "diverged": f"{first['diverged_runs']} of {first['all_runs']}",
         })  # fmt: skip
     names = ["optimiser", "activation", "bias variance"]
