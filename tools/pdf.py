@@ -44,6 +44,7 @@ table { border-collapse: collapse; font-size: 8.5pt; } th, td { padding: 0.2em 0
 .eqno { float: right; } mjx-container { font-size: 100% !important; } .sd-card { margin: 0.5em 0; }
 .page-facts, .source { color: #555; } .status { font-weight: bold; }
 input, form, .filters, .search, .live fieldset, .in-dark { display: none; } .live svg { width: 75%; }
+.live .panels svg { width: 48%; }
 details > *:not(summary) { display: block; } .sr-only, .visually-hidden { display: none; }
 """
 
