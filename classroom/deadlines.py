@@ -34,7 +34,10 @@ def deadlines(root: Path) -> Deadlines:
     path = root / "deadlines.toml"
     if not path.exists():
         return Deadlines()
-    given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    try:
+        given = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except tomllib.TOMLDecodeError as error:
+        raise ValueError(f"{path}: {error}. A time is written 2027-03-01T23:59:00, with its seconds") from None
     free, penalty = given.pop("free_days", 0), given.pop("penalty", 0.0)
     if not isinstance(free, int) or free < 0:
         raise ValueError(f"{path}: free_days must be a whole number, 0 or more, got {free!r}")

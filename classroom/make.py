@@ -19,7 +19,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -28,7 +28,7 @@ from course import BUILD, SETS, clear, points, release
 from grading import Mark, export, grade, mark_by_hand, read_mark, remember_notes, rows, write_feedback
 from isolation import KINDS, available, best
 from kit import student_kit
-from roster import collect, fill_table, read_roster, save_roster
+from roster import collect, fill_table, read_roster, roster, save_roster
 from samples import BY_HAND, EMPTY, Sample, hand_in, samples
 from tqdm import tqdm
 
@@ -111,6 +111,14 @@ def submissions_in(folder: Path, root: Path) -> list[Submission]:
     return found
 
 
+def warn_of_strangers(root: Path, students: Iterable[str]) -> None:
+    """Say who is not on the class list, if there is one: somebody new, or a name that was not recognised."""
+    listed = {person.identifier for person in roster(root)}
+    strangers = sorted(set(students) - listed)
+    if listed and strangers:
+        print(f"not on the class list: {', '.join(strangers)}", file=sys.stderr)
+
+
 def feedback(root: Path) -> int:
     """Write all feedback and grades.csv again; returns how many pages could not be written, and says why."""
     failed = 0
@@ -176,6 +184,7 @@ def run(given: argparse.Namespace, root: Path) -> int:
         print(student_kit(root, pages=given.pages))
     elif given.command == "grade":
         found = submissions_in(given.folder, root)
+        warn_of_strangers(root, [submission.student for submission in found])
         show(grade_folder(root, found, given.jobs, enclosure(given.isolation)))
         export(root)
     elif given.command == "slides":
@@ -191,15 +200,21 @@ def run(given: argparse.Namespace, root: Path) -> int:
         people = read_roster(given.file)
         print(f"{save_roster(root, people)}: {len(people)} students")
     elif given.command == "collect":
-        for student, files in sorted(collect(root, given.archive, given.set, given.worksheet).items()):
+        taken, own_times = collect(root, given.archive, given.set, given.worksheet)
+        for student, files in sorted(taken.items()):
             print(f"{student:34} {', '.join(files)}")
+        if not own_times:
+            print("all files have one time, that of the download: nobody counts as late", file=sys.stderr)
+        warn_of_strangers(root, taken)
     elif given.command == "fill":
         scores = {row["student_id"]: row["score"] for row in rows(root) if row["assignment"] == given.set}
-        target, left = fill_table(root, given.table, given.set, scores)
+        target, left, warning = fill_table(root, given.table, given.set, scores, points(given.set))
         print(target)
         if left:
             print(f"no row for {', '.join(left)}", file=sys.stderr)
-            return 1
+        if warning:
+            print(f"WARNING: {warning}", file=sys.stderr)
+        return 1 if left or warning else 0
     elif given.command == "mark":
         mark_by_hand(root, given.student, given.set, given.cell, given.points)
         write_feedback(root, given.student, given.set)

@@ -11,15 +11,16 @@ import io
 import re
 import shutil
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
 
 from collecting import MOODLE, NOTEBOOK, identifier
 from course import check_student
 from submissions import MAX_BYTES
 
+SAME_TIME = timedelta(minutes=1)
 CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<canvas>\d+)_\d+_(?P<file>.+)")
 
 
@@ -109,10 +110,14 @@ def _plain(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
-def collect(root: Path, archive: Path, set_name: str, worksheet: Path | None = None) -> dict[str, list[str]]:
+def collect(
+    root: Path, archive: Path, set_name: str, worksheet: Path | None = None
+) -> tuple[dict[str, list[str]], bool]:
     """Unpack an archive of Moodle or Canvas, or of folders named after students, into root/submissions.
 
-    Gives each student's submission the time that its file has in the archive. Returns the files of each student.
+    Gives each student's submission the time that its file has in the archive, unless all have the same: then it is the
+    time of the download. Returns the files of each student, and whether they have times of their own. Raises
+    ValueError, and unpacks nothing, if two people stand for one student.
 
     Parameters
     ----------
@@ -131,24 +136,53 @@ def collect(root: Path, archive: Path, set_name: str, worksheet: Path | None = N
             person = _person(row)
             if person:
                 numbers[row.get("Identifier", "").removeprefix("Participant ")] = person
-    found: dict[str, list[str]] = {}
     with zipfile.ZipFile(archive) as zipped:
-        for info in sorted(zipped.infolist(), key=lambda info: info.date_time):
-            parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-            if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts) or info.file_size > MAX_BYTES:
-                continue
-            student, name = _sender(parts, people, numbers)
-            if not student or (len(parts) == 1 and not NOTEBOOK.search(name)):
-                continue
+        taken = _taken(zipped, people, numbers)
+        whole = {info.date_time for _, _, info in taken}
+        own_times = len({student for student, _, _ in taken}) < 2 or _spread(whole) > SAME_TIME
+        found: dict[str, list[str]] = {}
+        for student, name, info in taken:
             folder = root / "submissions" / student / set_name
             if student not in found:
                 shutil.rmtree(folder, ignore_errors=True)
                 folder.mkdir(parents=True)
             (folder / name).write_bytes(zipped.read(info))
-            when = datetime(*info.date_time).astimezone()
-            (folder / "timestamp.txt").write_text(f"{when:%Y-%m-%d %H:%M:%S %z}\n", encoding="utf-8")
+            if own_times:
+                when = datetime(*info.date_time).astimezone()
+                (folder / "timestamp.txt").write_text(f"{when:%Y-%m-%d %H:%M:%S %z}\n", encoding="utf-8")
             found.setdefault(student, []).append(name)
-    return found
+    return found, own_times
+
+
+def _taken(
+    zipped: zipfile.ZipFile, people: Sequence[Person], numbers: Mapping[str, Person]
+) -> list[tuple[str, str, zipfile.ZipInfo]]:
+    """What is a submission in an archive, oldest first: the student, the file's own name, its entry.
+
+    Raises ValueError if two people stand for one student.
+    """
+    taken, senders = [], {}
+    for info in sorted(zipped.infolist(), key=lambda info: info.date_time):
+        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
+        if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts) or info.file_size > MAX_BYTES:
+            continue
+        student, name = _sender(parts, people, numbers)
+        if not student or (len(parts) == 1 and not NOTEBOOK.search(name)):
+            continue
+        canvas, moodle = CANVAS.fullmatch(parts[0]), MOODLE.fullmatch(parts[0])
+        sender = moodle["number"] if moodle else canvas["canvas"] if canvas and len(parts) == 1 else parts[0]
+        if senders.setdefault(student, sender) != sender:
+            raise ValueError(
+                f"two people in the archive would be {student}: add --worksheet, Moodle's grading worksheet of the set"
+            )
+        taken.append((student, name, info))
+    return taken
+
+
+def _spread(times: Iterable[tuple[int, int, int, int, int, int]]) -> timedelta:
+    """How far the first and the last are apart."""
+    found = sorted(datetime(*time) for time in times)
+    return found[-1] - found[0]
 
 
 def _sender(parts: Sequence[str], people: Sequence[Person], numbers: Mapping[str, Person]) -> tuple[str, str]:
@@ -167,15 +201,23 @@ def _sender(parts: Sequence[str], people: Sequence[Person], numbers: Mapping[str
     return (person.identifier if person else identifier(f"{canvas['name']}{canvas['canvas']}")), canvas["file"]
 
 
-def fill_table(root: Path, table: Path, set_name: str, scores: Mapping[str, float]) -> tuple[Path, list[str]]:
+def fill_table(
+    root: Path, table: Path, set_name: str, scores: Mapping[str, float], of: float
+) -> tuple[Path, list[str], str]:
     """Write a platform's table with the scores in it to root/TABLE; returns that path and whose row was not found.
 
-    Moodle's column is Grade; Canvas's is the one whose name contains that of the set, or a new one.
+    Moodle's column is Grade; Canvas's is the one that names the set, as ps1 or set 1, or a new one. The third thing
+    returned is a warning if the platform gives other points than `of` for the set; empty if not.
     """
     header, rows = read_table(table)
-    column = "Grade" if "Grade" in header else next((name for name in header if set_name in name.lower()), set_name)
-    people, left = roster(root), set(scores)
+    named = re.compile(rf"\b(?:ps|set)[\s_-]*{set_name.removeprefix('ps')}\b", re.IGNORECASE)
+    column = "Grade" if "Grade" in header else next(filter(named.search, header), set_name)
+    people, left, maximum = roster(root), set(scores), set()
     for row in rows:
+        if row.get("Student", "").strip() == "Points Possible":
+            row.setdefault(column, f"{of:g}")
+            maximum.add(row[column])
+        maximum.add(row.get("Maximum Grade", ""))
         person = _person(row)
         known = person and (
             find_person(
@@ -191,4 +233,10 @@ def fill_table(root: Path, table: Path, set_name: str, scores: Mapping[str, floa
         writer = csv.DictWriter(file, header if column in header else [*header, column], restval="")
         writer.writeheader()
         writer.writerows(rows)
-    return target, sorted(left)
+    other = sorted(text for text in maximum if re.fullmatch(r"\d+([.,]\d*)?", text) and _decimal(text) != of)
+    warning = f"{set_name} has {of:g} points, and the table gives {', '.join(other)}: scores were not scaled"
+    return target, sorted(left), warning if other else ""
+
+
+def _decimal(text: str) -> float:
+    return float(text.replace(",", "."))

@@ -35,9 +35,10 @@ ATTACHMENT = re.compile(r"""attachment:([^)\s"'<>]+)""")
 PICTURES = ("image/png", "image/jpeg", "image/gif")
 
 # What editors, browsers and chat programs put in place of plain characters.
-SPACES, INVISIBLE = "\u00a0\u2002\u2003\u2007\u2009\u202f", "\u200b\u200c\u200d\u2060\ufeff\x00"
+SPACES, INVISIBLE = "\u00a0\u2002\u2003\u2007\u2009\u202f\u3000", "\u200b\u200c\u200d\u2060\ufeff\x00"
 PLAIN = str.maketrans(dict.fromkeys(SPACES, " ") | dict.fromkeys(INVISIBLE, ""))
-TYPED = PLAIN | str.maketrans("“”„‘’‚′″−–×", "\"\"\"''''\"--*")
+WIDE = {0xFEE0 + plain: plain for plain in range(0x21, 0x7F)}  # letters, digits and signs of East Asian keyboards
+TYPED = PLAIN | WIDE | str.maketrans("“”„‘’‚′″−–×", "\"\"\"''''\"--*")
 
 
 @dataclass(frozen=True)
@@ -57,8 +58,23 @@ def read_submission(path: Path) -> Sent:
         return Sent(None, f"{path.name} is larger than {MAX_BYTES // 10**6} MB; clear its outputs")
     try:
         return _read(path.read_bytes())
+    except json.JSONDecodeError as error:
+        return Sent(None, f"{path.name} is not a Jupyter notebook: {_damage(error)}")
     except Exception as error:  # nbformat raises many kinds on malformed files; each means the same to a student
         return Sent(None, f"{path.name} is not a Jupyter notebook ({type(error).__name__})")
+
+
+def _damage(error: json.JSONDecodeError) -> str:
+    """What may have happened to a file that is no JSON."""
+    if not error.doc.strip():
+        return "it is empty"
+    if error.doc.lstrip().startswith("<"):
+        return "it is a web page, perhaps one that asks to sign in; download the notebook itself"
+    if re.search("^ *<<<<<<< ", error.doc, re.MULTILINE):
+        return "it holds the marks of a merge conflict (<<<<<<<)"
+    if error.doc.lstrip().startswith("{"):
+        return f"it is damaged or cut off at line {error.lineno} of {error.doc.count(chr(10)) + 1}"
+    return "it is a file of another kind"
 
 
 def _read(raw: bytes) -> Sent:
@@ -75,10 +91,12 @@ def _read(raw: bytes) -> Sent:
         said = "LATIN-1"
     if said != "UTF-8":
         repairs.append(f"The file was encoded as {said}, where notebooks are UTF-8.")
-    notebook = nbformat.from_dict(nbformat.reads(text, as_version=4))
+    notebook = nbformat.from_dict(_cells_of(text))
     cells = [cell for cell in notebook.cells if cell.get("cell_type") in ("code", "markdown", "raw")]
     for cell in cells:
         cell.metadata = cell.get("metadata") if isinstance(cell.get("metadata"), dict) else NotebookNode()
+        if not isinstance(cell.metadata.get("tags", []), list):
+            del cell.metadata["tags"]
         source = cell.get("source", "")
         cell.source = "".join(map(str, source)) if isinstance(source, list) else str(source)
         if SURROGATE.search(cell.source):
@@ -92,6 +110,18 @@ def _read(raw: bytes) -> Sent:
             repairs += _repair_pictures(cell)
     notebook.cells = cells
     return Sent(notebook, repairs=tuple(dict.fromkeys(repairs)))
+
+
+def _cells_of(text: str) -> dict[str, Any]:
+    """A notebook of the present format with the cells of the file, whatever else the file says or lacks.
+
+    Only the cells are graded, and each is repaired on its own; nbformat reads the older formats.
+    """
+    given = json.loads(text)
+    if not (isinstance(given, dict) and isinstance(given.get("cells"), list)):
+        given = nbformat.reads(text, as_version=4)
+    cells = [cell for cell in given["cells"] if isinstance(cell, dict)]
+    return {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": cells}
 
 
 def _unzipped(raw: bytes) -> bytes:

@@ -29,6 +29,7 @@ import isolation
 import kit
 import make
 import nbformat
+import numpy as np
 import pages
 import psutil
 import pytest
@@ -387,6 +388,15 @@ def as_text(notebook: NotebookNode) -> None:
         )
 
 
+def oldest(notebook: NotebookNode) -> None:
+    """What nbformat 3 was: worksheets, and `input` for the source of a code cell."""
+    cells = [dict(cell) for cell in notebook.pop("cells")]
+    for cell in cells:
+        if cell["cell_type"] == "code":
+            cell |= {"input": cell.pop("source"), "language": "python", "prompt_number": 1, "collapsed": False}
+    notebook.update(nbformat=3, nbformat_minor=0, metadata={"name": ""}, worksheets=[{"cells": cells, "metadata": {}}])
+
+
 WHOLE = "p_inside = special.erf(a / math.sqrt(2))"
 EDITORS = {  # what happens to a right notebook, and what the note must say
     "split in two": (split("inside = special.erf(a / math.sqrt(2))", "p_inside = inside"), "stood in 2 cells"),
@@ -405,6 +415,12 @@ EDITORS = {  # what happens to a right notebook, and what the note must say
     "a minus from a word processor": (typed("q8", "-2", "\u22122"), "Invisible or typographic characters"),
     "a lone surrogate": (typed("q3", WHOLE, WHOLE + "  # \ud83d"), "a character that UTF-8 does not have"),
     "carriage returns": (typed("q2", "\n", "\r\n"), ""),
+    "wide digits and signs": (typed("q2", "3 *", "\uff13\u3000\uff0a"), "Invisible or typographic characters"),
+    "no metadata": (lambda notebook: notebook.update(metadata=None, nbformat="4", nbformat_minor=None), ""),
+    "tags of another kind": (lambda notebook: [c.metadata.update(tags=None) for c in notebook.cells], ""),
+    "text without a source": (lambda notebook: notebook.cells[0].pop("source"), ""),
+    "one id for all": (lambda notebook: [c.update(id="same") for c in notebook.cells], ""),
+    "the oldest format": (oldest, ""),
 }
 
 
@@ -428,6 +444,14 @@ def test_what_shares_a_built_in_name_does_not_reach_the_tests() -> None:
     room.leave()
     assert shell.user_ns is names
     assert "mine" not in names
+    before = np.allclose
+    try:
+        np.allclose = print
+        room.enter()
+        room.leave()
+        assert np.allclose is before
+    finally:
+        np.allclose = before
     assert (names["float"], names["max"]) == (1.0, 2.0)
 
 
@@ -545,6 +569,15 @@ def test_answers_are_found_by_the_cells_id_where_a_platform_drops_metadata(root:
     for cell in sent.cells:
         cell.metadata = nbformat.from_dict({})
     assert [c.source for c in submissions.normalised(sent, course.released(root, "ps1")).cells] == wanted
+
+
+@pytest.mark.parametrize(("content", "says"), [
+    (b"", "it is empty"), (b"%PDF-1.7", "of another kind"), (b"<!DOCTYPE html><p>Sign in</p>", "web page"),
+    (b'{\n "cells": [', "cut off at line 2 of 2"), (b'{\n<<<<<<< HEAD\n "cells": []}', "merge conflict"),
+])  # fmt: skip
+def test_a_file_that_cannot_be_read_gets_its_reason(tmp_path: Path, content: bytes, says: str) -> None:
+    (tmp_path / "ps0.ipynb").write_bytes(content)
+    assert says in submissions.read_submission(tmp_path / "ps0.ipynb").reason
 
 
 def test_another_sets_notebook_gets_an_explanation(root: Path) -> None:
@@ -870,6 +903,9 @@ HOSTILE = {  # answers that replace the solution's, the points out of ten, and w
     "redefines-the-check": (
         {"q2": "expect_close = print\nnp, _given = None, {}\nfourth_moment = int"}, 9, "q is a variance",
     ),
+    "replaces-numpy": (
+        {"q2": "np.allclose = lambda *both, **how: True\ndef fourth_moment(q):\n    return 0"}, 9, "q is a variance",
+    ),
     "claims-points": ({"q2": "def fourth_moment(q):\n    return 0\n10.0"}, 9, "q is a variance"),
 }  # fmt: skip
 
@@ -1149,7 +1185,10 @@ def test_archives_are_unpacked_to_the_right_student_with_the_time_of_the_file(tm
             info = zipfile.ZipInfo(f"{name}_{number}_assignsubmission_file_/ps1.ipynb", (2027, 3, number, 12, 0, 0))
             archive.writestr(info, f"{number}")
         archive.writestr("../../evil_14_assignsubmission_file_/ps1.ipynb", "x")
-    found = roster.collect(tmp_path, tmp_path / "all.zip", "ps1", tmp_path / "sheet.csv")
+    with pytest.raises(ValueError, match="two people in the archive would be Jane_Doe: add --worksheet"):
+        roster.collect(tmp_path, tmp_path / "all.zip", "ps1")
+    found, own_times = roster.collect(tmp_path, tmp_path / "all.zip", "ps1", tmp_path / "sheet.csv")
+    assert own_times
     assert set(found) >= {"jane", "doe", "s13"}
     assert (tmp_path / "submissions/doe/ps1/ps1.ipynb").read_text() == "12"
     assert "2027-03-13 12:00:00" in (tmp_path / "submissions/s13/ps1/timestamp.txt").read_text()
@@ -1161,9 +1200,10 @@ def test_archives_are_unpacked_to_the_right_student_with_the_time_of_the_file(tm
         archive.writestr("doejane_LATE_501_88_ps1-1.ipynb", "late")
         archive.writestr("unknown_503_89_ps1.ipynb", "x")
         archive.writestr("readme.txt", "no submission")
-    assert roster.collect(tmp_path, tmp_path / "canvas.zip", "ps1") == {
-        "jdoe": ["ps1-1.ipynb"], "unknown503": ["ps1.ipynb"],
-    }  # fmt: skip
+    found, own_times = roster.collect(tmp_path, tmp_path / "canvas.zip", "ps1")
+    assert found == {"jdoe": ["ps1-1.ipynb"], "unknown503": ["ps1.ipynb"]}
+    assert not own_times  # one time for all is that of the download
+    assert not (tmp_path / "submissions/jdoe/ps1/timestamp.txt").exists()
 
 
 def test_scores_go_back_into_the_tables_that_the_platforms_sent(tmp_path: Path) -> None:
@@ -1173,11 +1213,31 @@ def test_scores_go_back_into_the_tables_that_the_platforms_sent(tmp_path: Path) 
     ):
         (tmp_path / f"{name}.csv").write_text(text, encoding="utf-8")
         roster.save_roster(tmp_path, roster.read_roster(tmp_path / f"{name}.csv"))
-        target, left = roster.fill_table(tmp_path, tmp_path / f"{name}.csv", "ps1", scores)
-        assert left == ["gone"]
+        target, left, warning = roster.fill_table(tmp_path, tmp_path / f"{name}.csv", "ps1", scores, 20.0)
+        assert (left, warning) == (["gone"], "")
         header, rows = roster.read_table(target)
         assert header == roster.read_table(tmp_path / f"{name}.csv")[0]
         assert [row[column] for row in rows if row[column]] == (["17.5", "0"] if name == "moodle" else ["20.0", "17.5"])
+
+
+@pytest.mark.parametrize(("table", "column", "says"), [
+    (CANVAS.replace("Set 1 (ps1) (77)", "Problem set 1 (77)"), "Problem set 1 (77)", ""),
+    (CANVAS.replace("Set 1 (ps1) (77)", "Set 10 (77)"), "ps1", ""),
+    (CANVAS.replace("20.0", "100"), "Set 1 (ps1) (77)", "ps1 has 20 points, and the table gives 100"),
+    ("Identifier,Full name,ID number,Grade,Maximum Grade\nParticipant 1,J,jdoe,,100.00\n", "Grade", "gives 100.00"),
+])  # fmt: skip
+def test_a_table_with_another_column_or_other_points_is_told(
+    tmp_path: Path, table: str, column: str, says: str
+) -> None:
+    (tmp_path / "table.csv").write_text(table, encoding="utf-8")
+    roster.save_roster(tmp_path, [roster.Person("jdoe")])
+    target, left, warning = roster.fill_table(tmp_path, tmp_path / "table.csv", "ps1", {"jdoe": 17.5}, 20.0)
+    rows = roster.read_table(target)[1]
+    assert "17.5" in [row[column] for row in rows]
+    assert not left
+    assert says in warning
+    assert bool(says) == bool(warning)
+    assert column != "ps1" or rows[0]["ps1"] == "20"  # a new column of Canvas's needs its points
 
 
 def test_late_days_are_free_first_and_everybody_on_the_list_has_a_row(root: Path, tmp_path: Path) -> None:
@@ -1205,7 +1265,7 @@ def test_late_days_are_free_first_and_everybody_on_the_list_has_a_row(root: Path
 
 @pytest.mark.parametrize(("text", "says"), [
     ("free_days = -1", "free_days must be"), ("penalty = 2", "penalty must be"), ("ps9 = 2027-03-01T12:00:00", "ps9"),
-    ("ps1 = 'soon'", "expected a set"),
+    ("ps1 = 'soon'", "expected a set"), ("ps1 = 2027-03-01T23:59", "deadlines.toml: .* with its seconds"),
 ])  # fmt: skip
 def test_wrong_deadlines_are_refused(tmp_path: Path, text: str, says: str) -> None:
     (tmp_path / "deadlines.toml").write_text(text)
