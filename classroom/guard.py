@@ -45,7 +45,8 @@ LIMITS = {
 }
 
 # Runs in the kernel before the notebook does. A test sees the student's names but for those of Python's built-ins, and
-# what it defines is gone after it; what tests call of numpy and afli is put back; quit() raises, as sys.exit() does.
+# what it defines is gone after it; the functions of numpy and afli are put back for it, and IPython's transformers are
+# its own; quit() raises, as sys.exit() does.
 PREPARE_KERNEL = """
 def _prepare():
     import builtins, contextlib, importlib, sys, types
@@ -57,14 +58,30 @@ def _prepare():
             module = importlib.import_module(name)
             originals.append((module, dict(vars(module))))
 
+    manager = getattr(shell, "input_transformer_manager", shell)
+    hooks = [(shell, name) for name in "ast_transformers input_transformers_post custom_exceptions CustomTB".split()]
+    hooks += [(manager, name) for name in "cleanup_transforms line_transforms token_transformers".split()]
+
+    def held():
+        return [list(v) if isinstance(v, list) else v for v in (getattr(owner, name, None) for owner, name in hooks)]
+
+    def hang(values):
+        for (owner, name), value in zip(hooks, values):
+            setattr(owner, name, list(value) if isinstance(value, list) else value)
+
+    plain, theirs = held(), []
+
     def enter():
         for module, names in originals:
             vars(module).update(names)
+        theirs[:] = held()
+        hang(plain)
         room = types.ModuleType("tests")
         room.__dict__.update({k: v for k, v in outside[1].items() if k not in own}, __builtins__=builtins)
         shell.user_module, shell.user_ns = room, vars(room)
 
     def leave():
+        hang(theirs)
         shell.user_module, shell.user_ns = outside
 
     def ask_exit(*arguments):
@@ -135,6 +152,8 @@ class GuardedClient(NotebookClient):
             if test:
                 await self._tell("__import__('afli_grader').enter()")
             cell = await super().async_execute_cell(cell, cell_index, execution_count, store_history)
+            if runs and self._is_full(cell):
+                raise CellStoppedError(cell_index, f"it needed more memory than {self.limits['memory'] / 1e9:g} GB")
             if runs:  # an answer comes only from a kernel that is still there
                 await self._tell("__import__('afli_grader').leave()" if test else "")
             if self.linger and cell_index == len(self.nb.cells) - 1:
@@ -148,6 +167,11 @@ class GuardedClient(NotebookClient):
             reason = f"it ran longer than {self.timeout} s, or wrote without end, and could not be interrupted"
             raise CellStoppedError(cell_index, reason) from None
         return cell
+
+    def _is_full(self, cell: NotebookNode) -> bool:
+        """Whether a cell ran out of memory and left so little that the next one would pay for it."""
+        failed = any(output.get("ename") == "MemoryError" for output in cell.outputs)
+        return failed and sum(_resident(process) for process in _others()) > self.limits["memory"] / 2
 
     async def on_cell_executed(self, cell: NotebookNode, cell_index: int, execute_reply: dict[str, Any]) -> None:
         """An error that wrote no output, an interrupt for instance, is an error all the same."""

@@ -2,7 +2,7 @@
 
     python classroom/make.py                       release, sample submissions, grades, feedback   (make classroom)
     python classroom/make.py release --root COURSE          only the notebooks for students
-    python classroom/make.py grade FOLDER --root COURSE     grade FOLDER/STUDENT/SET/SET.ipynb
+    python classroom/make.py grade FOLDER --root COURSE     grade FOLDER/STUDENT/SET/SET.ipynb; --set ps1: only that
     python classroom/make.py mark STUDENT ps3 conclusions 6.5 --root COURSE     enter a mark by hand
     python classroom/make.py feedback --root COURSE         write all feedback and grades.csv again
     python classroom/make.py roster class.csv --root COURSE             keep the class list: every name gets a row
@@ -94,8 +94,11 @@ def count(text: str) -> int:
     return int(text)
 
 
-def submissions_in(folder: Path, root: Path) -> list[Submission]:
-    """What is to be graded in a folder; says what it passes over. Raises ValueError if that is nothing."""
+def submissions_in(folder: Path, root: Path, only: str = "") -> list[Submission]:
+    """What is to be graded in a folder, of one set or of all; says what it passes over.
+
+    Raises ValueError if that is nothing.
+    """
     if not folder.is_dir():
         raise ValueError(f"there is no folder {folder}")
     if folder.resolve().is_relative_to(root / "submitted"):
@@ -103,8 +106,10 @@ def submissions_in(folder: Path, root: Path) -> list[Submission]:
     found, passed = find(folder.resolve())
     for path, reason in passed.items():
         print(f"passed over: {path}: {reason}", file=sys.stderr)
+    found = [submission for submission in found if only in ("", submission.set_name)]
     if not found:
-        raise ValueError(f"nothing to grade in {folder}, expected {folder}/STUDENT/ps1/ps1.ipynb")
+        name = only or "ps1"
+        raise ValueError(f"nothing to grade in {folder}, expected {folder}/STUDENT/{name}/{name}.ipynb")
     for name in {submission.set_name for submission in found}:
         if not (root / "release" / name).is_dir():
             raise ValueError(f"{name} has not been released: python classroom/make.py release --root {root}")
@@ -151,6 +156,7 @@ def arguments() -> argparse.ArgumentParser:
     )
     grading = commands.add_parser("grade", parents=[work], help="grade what students have handed in")
     grading.add_argument("folder", type=Path, help="FOLDER/STUDENT/SET/SET.ipynb")
+    grading.add_argument("--set", choices=SETS, default="", help="only this set; otherwise all that are there")
     marking = commands.add_parser("mark", parents=[course], help="enter a mark by hand, and write the feedback again")
     for name in ("student", "set", "cell"):
         marking.add_argument(name)
@@ -183,7 +189,7 @@ def run(given: argparse.Namespace, root: Path) -> int:
             release(root)
         print(student_kit(root, pages=given.pages))
     elif given.command == "grade":
-        found = submissions_in(given.folder, root)
+        found = submissions_in(given.folder, root, given.set)
         warn_of_strangers(root, [submission.student for submission in found])
         show(grade_folder(root, found, given.jobs, enclosure(given.isolation)))
         export(root)

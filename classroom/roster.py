@@ -161,7 +161,8 @@ def _taken(
 
     Raises ValueError if two people stand for one student.
     """
-    taken, senders = [], {}
+    taken: list[tuple[str, str, zipfile.ZipInfo]] = []
+    senders: dict[str, str] = {}
     for info in sorted(zipped.infolist(), key=lambda info: info.date_time):
         parts = PurePosixPath(info.filename.replace("\\", "/")).parts
         if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts) or info.file_size > MAX_BYTES:

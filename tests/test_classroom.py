@@ -881,6 +881,16 @@ def test_a_failure_of_the_grader_costs_a_student_nothing_unless_it_comes_again(
 
 LATER = "import os\nget_ipython().events.register('pre_run_cell', lambda info: os._exit(1))"  # at the next cell
 TIMER = "import os, threading, time\nthreading.Timer(1, lambda: os._exit(1)).start()\ntime.sleep(0.9)"  # soon after
+HOARD = "hoard = [np.ones(10**7) for _ in iter(int, 1)]"
+REWRITES = """
+import ast
+class Zeros(ast.NodeTransformer):
+    def visit_Constant(self, node):
+        return ast.copy_location(ast.Constant(0.0), node) if isinstance(node.value, float) else node
+get_ipython().ast_transformers.append(Zeros())
+def fourth_moment(q):
+    return q
+"""
 FORKS = "import os\nwhile True:\n    os.fork()"
 ENDLESS = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass"
 HOSTILE = {  # answers that replace the solution's, the points out of ten, and what the feedback must say
@@ -895,6 +905,9 @@ HOSTILE = {  # answers that replace the solution's, the points out of ten, and w
     "kills-the-kernel-later": ({"q5": LATER}, 9, "after it the Python process ended"),
     "kills-the-kernel-by-a-timer": ({"q5": TIMER}, 9, ""),
     "needs-too-much-memory": ({"q5": "x = np.ones(10**9)"}, 9, "MemoryError"),
+    "hoards-memory": ({"q5": HOARD}, 9, "it needed more memory than 4 GB"),
+    "hoards-memory-when-called": ({"q9": f"def product_moments(q, rho):\n    {HOARD}"}, 9, "it needed more memory"),
+    "rewrites-the-tests": ({"q2": REWRITES}, 9, "q is a variance"),
     "forks-for-ever": ({"q5": FORKS}, 9, "after it"),
     "kills-five-kernels": ({f"q{i}": "import os\nos._exit(1)" for i in range(6, 11)}, 5, "had to stop too often"),
     "prints-megabytes": ({"q3": "print('spam' * 10**7)\np_inside = special.erf(a / math.sqrt(2))"}, 10, "was dropped"),
@@ -1081,11 +1094,23 @@ def test_the_grader_names_what_it_passes_over_and_says_what_it_expects(
     reasons = {path.relative_to(sent).as_posix(): reason for path, reason in passed.items()}
     assert set(reasons) == {"@", "nothing", "ada/flat.ipynb", "class.txt"}
     assert "student must consist of" in reasons["@"]
-    assert make.submissions_in(sent, root) == found
+    assert make.submissions_in(sent, root) == make.submissions_in(sent, root, "ps0") == found
+    with pytest.raises(ValueError, match=r"nothing to grade in .*STUDENT/ps2/ps2\.ipynb"):
+        make.submissions_in(sent, root, "ps2")
+    capsys.readouterr()
+    make.submissions_in(sent, root)
     assert f"{sent / 'ada/flat.ipynb'}: none of ps0, ps1" in capsys.readouterr().err
     (sent / "ada/ps0").rmdir()
     with pytest.raises(ValueError, match=r"expected .*sent/STUDENT/ps1/ps1\.ipynb"):
         make.submissions_in(sent, root)
+
+
+def test_whoever_is_not_on_the_class_list_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make.warn_of_strangers(tmp_path, ["ada"])
+    assert capsys.readouterr().err == ""  # there is no list
+    roster.save_roster(tmp_path, [roster.Person("ada")])
+    make.warn_of_strangers(tmp_path, ["ada", "adal", "ada"])
+    assert capsys.readouterr().err == "not on the class list: adal\n"
 
 
 @pytest.mark.parametrize(("words", "says"), [

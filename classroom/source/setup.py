@@ -28,6 +28,8 @@ def expect_close(got, wanted, what, hint="", rtol=1e-6):
     """Raise an AssertionError that shows both numbers, unless `got` is `wanted` to relative accuracy rtol."""
     got, wanted = _numbers(got), _numbers(wanted)
     if got.size != wanted.size or not np.allclose(got, wanted, rtol=rtol, atol=1e-12):
+        if got.size == wanted.size and np.allclose(got, wanted, rtol=0.01):
+            hint += " If this is a simulation, or an integral across a kink, it has too few digits."
         raise AssertionError(f"{what}: got {got.tolist()}, expected {wanted.tolist()}. {hint}")
 
 
