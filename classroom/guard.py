@@ -84,6 +84,16 @@ def _prepare():
         hang(theirs)
         shell.user_module, shell.user_ns = outside
 
+    streams = sys.stdout, sys.stderr
+
+    def reopen(*arguments):  # the kernel flushes both before it answers, and never does if it cannot
+        for name, stream in zip(("stdout", "stderr"), streams):
+            if getattr(getattr(sys, name), "closed", False):
+                setattr(sys, name, stream)
+
+    if hasattr(shell, "events"):
+        shell.events.register("post_run_cell", reopen)
+
     def ask_exit(*arguments):
         raise SystemExit("quit() and exit() would end the kernel; they end this cell")
 

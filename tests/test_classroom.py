@@ -881,7 +881,7 @@ def test_a_failure_of_the_grader_costs_a_student_nothing_unless_it_comes_again(
 
 LATER = "import os\nget_ipython().events.register('pre_run_cell', lambda info: os._exit(1))"  # at the next cell
 TIMER = "import os, threading, time\nthreading.Timer(1, lambda: os._exit(1)).start()\ntime.sleep(0.9)"  # soon after
-HOARD = "hoard = [np.ones(10**7) for _ in iter(int, 1)]"
+HOARD = "hoard = []\n{0}while True: hoard.append(np.ones(10**7))"
 REWRITES = """
 import ast
 class Zeros(ast.NodeTransformer):
@@ -905,8 +905,11 @@ HOSTILE = {  # answers that replace the solution's, the points out of ten, and w
     "kills-the-kernel-later": ({"q5": LATER}, 9, "after it the Python process ended"),
     "kills-the-kernel-by-a-timer": ({"q5": TIMER}, 9, ""),
     "needs-too-much-memory": ({"q5": "x = np.ones(10**9)"}, 9, "MemoryError"),
-    "hoards-memory": ({"q5": HOARD}, 9, "it needed more memory than 4 GB"),
-    "hoards-memory-when-called": ({"q9": f"def product_moments(q, rho):\n    {HOARD}"}, 9, "it needed more memory"),
+    "hoards-memory": ({"q5": HOARD.format("")}, 9, "it needed more memory than 4 GB"),
+    "hoards-memory-when-called": (
+        {"q9": "def product_moments(q, rho):\n    " + HOARD.format(" " * 4)}, 9, "it needed more memory",
+    ),
+    "closes-the-output": ({"q5": "import sys\nsys.stdout = open('log.txt', 'w')\nsys.stdout.close()"}, 9, ""),
     "rewrites-the-tests": ({"q2": REWRITES}, 9, "q is a variance"),
     "forks-for-ever": ({"q5": FORKS}, 9, "after it"),
     "kills-five-kernels": ({f"q{i}": "import os\nos._exit(1)" for i in range(6, 11)}, 5, "had to stop too often"),
