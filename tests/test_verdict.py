@@ -123,8 +123,8 @@ class Unreached(nn.Module):
 
 
 @pytest.mark.parametrize(("end", "unreached"), [
-    (lambda h, layer: layer(torch.tanh(h).detach()), "reaches first"),
-    (lambda h, layer: layer(torch.tanh(h)).detach(), "reaches first, second"),
+    (lambda h, layer: layer(torch.tanh(h).detach()), "seen to reach first"),
+    (lambda h, layer: layer(torch.tanh(h)).detach(), "seen to reach first, second"),
     (lambda h, layer: (h, layer(torch.tanh(h).detach())), ""), (lambda h, layer: {"y": (None, layer(h))}, ""),
     (lambda h, layer: str(layer(torch.tanh(h)).shape), ""),
 ])  # fmt: skip

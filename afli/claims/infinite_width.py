@@ -67,6 +67,7 @@ def crest_moves(factor: float = 0.85) -> Evidence:
     "infinite-width.crest-constant",
     "Along the crests inside the grid sigma_b2 L / a^2 stays within a factor of 2 of its geometric mean, while a "
     "changes at least fourfold.",
+    claimed="sigma_b2 L / a^2 is kept along the crests, over a fivefold change of a.",
     found="The largest factor is {measured:.2f}; a changes {change:.1f} times.",
     ours="how the crest moves; the criterion written before asked for a fivefold a, which is not there",
     status="holds under a condition",
