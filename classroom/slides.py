@@ -29,7 +29,7 @@ SHOWN = ("image/png", "image/svg+xml")
 STYLE = """<style>
 .reveal .slides h1 { font-size: 42px; margin: 0 0 18px; }
 .reveal .slides p, .reveal .slides li { font-size: 26px; line-height: 1.35; }
-.reveal .slides img { display: block; height: 430px; max-width: 100%; margin: 8px auto; object-fit: contain; }
+.reveal .slides img { display: block; height: 470px; max-width: 100%; margin: 8px auto; object-fit: contain; }
 .reveal .slides .jp-Cell, .reveal .slides .jp-RenderedHTMLCommon { padding: 0; max-width: 100%; }
 .reveal .slides .jp-InputPrompt, .reveal .slides .jp-InputCollapser { display: none; }
 </style>
