@@ -252,6 +252,17 @@ def test_the_book_is_built_once_and_then_only_where_it_changed(book, run):
     assert "executed" in next(line for line in provenance if "notebooks/second" in line)
 
 
+def test_a_new_line_in_the_changelog_is_a_change_of_the_book(book):
+    def key() -> str:
+        return build.html_key(book, settings={}, keys={})
+
+    (book.root / "CHANGELOG.md").write_text("# Changelog\n")
+    before = key()
+    assert key() == before
+    (book.root / "CHANGELOG.md").write_text("# Changelog\n\n- A table.\n")
+    assert key() != before
+
+
 def test_an_executed_page_holds_no_path_of_the_machine_that_ran_it(book):
     build.run_page(book, "first", key="k")
     executed = book.executed("first").read_text()

@@ -299,6 +299,7 @@ def stage(book: Book, target: Path, pages: list[str], toc: dict[str, Any], setti
 def html_key(book: Book, settings: dict[str, Any], keys: dict[str, str]) -> str:
     """Hash of all that the finished HTML depends on."""
     prose = [*files_below(book.root / "book"), *files_below(book.root / "tools"), book.root / "_toc.yml"]
+    prose += book.root.glob("CHANGELOG.md")  # a page of the book includes it
     parts = f"{keys}{settings}{digest(prose, book.root)}{bool(program())}"
     return hashlib.sha256(parts.encode()).hexdigest()
 
