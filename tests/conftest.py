@@ -7,7 +7,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     # Contended threads are many times slower, and with one thread results are equal bit for bit.
     os.environ.setdefault(name, "1")
 
-from collections.abc import Iterator  # noqa: E402
+from collections.abc import Callable, Iterator  # noqa: E402
+from contextlib import AbstractContextManager, contextmanager  # noqa: E402
+from types import ModuleType  # noqa: E402
 from typing import Any  # noqa: E402
 
 import pytest  # noqa: E402
@@ -39,6 +41,29 @@ def signals_of_a_shell() -> Iterator[None]:
     yield
     for number, handler in before.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def killed_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, int], AbstractContextManager[None]]:
+    """killed_after(module, n): what runs inside is ended where the module would replace a file for time n + 1."""
+    from afli.experiments import files
+
+    @contextmanager
+    def killed(module: ModuleType, writes: int) -> Iterator[None]:
+        made: list[Any] = []
+
+        def replace_file(path: Any, content: Any) -> None:
+            if len(made) == writes:
+                raise KeyboardInterrupt
+            made.append(path)
+            files.replace_file(path, content)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(module, "replace_file", replace_file)
+            with pytest.raises(KeyboardInterrupt):
+                yield
+
+    return killed
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -994,7 +994,8 @@ ATTACKS = {
     "writes to afli": "import afli\nopen(afli.__file__, 'a')",
     "calls out": "import socket\nsocket.create_connection(('127.0.0.1', PORT), timeout=2)",
     "ends the guard": "import os, signal\nfor number in (2, 9, 15):\n    os.kill(1, number)\nraise OSError",
-    "fills the disk": "with open('/tmp/x', 'wb') as file:\n    for _ in range(600):\n        file.write(bytes(10**6))",
+    "fills the disk": "import tempfile\nwith tempfile.NamedTemporaryFile() as file:\n    for _ in range(600):\n"
+    "        file.write(bytes(10**6))",
 }
 PICTURE = {"image/png": "aGk=", "text/plain": ""}  # decoded and encoded again: no quote can end the attribute
 needs_namespaces = pytest.mark.skipif(bool(isolation.available("namespaces")), reason="no namespaces on this system")

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from afli import activations as act
 from afli import cli, data, kernels
 from afli import meanfield as mf
-from afli.experiments import files, kernel_maps
+from afli.experiments import kernel_maps
 from afli.experiments.table import TableError
 
 DIGITS = data.load("digits")
@@ -139,20 +139,13 @@ FEW = [kernel_maps.LINEAR, (3, 1.0, 1.0, "nngp"), (3, 1.0, 3.0, "nngp")]
 
 
 @pytest.mark.parametrize("write", range(6))
-def test_whichever_write_is_the_last_the_run_goes_on_and_every_row_has_an_entry(tmp_path, monkeypatch, write) -> None:
+def test_whichever_write_is_the_last_the_run_goes_on_and_every_row_has_an_entry(
+    tmp_path, monkeypatch, killed_after, write
+) -> None:
     monkeypatch.setattr(kernel_maps, "cells", lambda depths: FEW)
-    settings, count = kernel_maps.Settings(images=30), []
-
-    def dies(path, content):
-        count.append(path)
-        if len(count) > write:
-            raise KeyboardInterrupt
-        files.replace_file(path, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(kernel_maps, "replace_file", dies)
-        with pytest.raises(KeyboardInterrupt):
-            kernel_maps.run(DIGITS, settings, tmp_path, echo=lambda line: None)
+    settings = kernel_maps.Settings(images=30)
+    with killed_after(kernel_maps, write):
+        kernel_maps.run(DIGITS, settings, tmp_path, echo=lambda line: None)
     path, missing = kernel_maps.run(DIGITS, settings, tmp_path, echo=lambda line: None)
     rows, manifest = kernel_maps.load(path)
     assert (missing, len(rows)) == (0, 3)

@@ -188,20 +188,10 @@ def test_a_table_without_checksums_and_versions_is_read_and_continued(tmp_path):
 
 
 @pytest.mark.parametrize("write", range(1, 8))
-def test_no_entry_of_the_manifest_is_lost_whichever_write_is_the_last(tmp_path, monkeypatch, write):
+def test_no_entry_of_the_manifest_is_lost_whichever_write_is_the_last(tmp_path, killed_after, write):
     chosen = {"chunk": 2}
-    count = []
-
-    def dies(path, content):
-        count.append(path)
-        if len(count) > write:
-            raise KeyboardInterrupt
-        files.replace_file(path, content)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(table, "replace_file", dies)
-        with pytest.raises(KeyboardInterrupt):
-            quiet(grid(), tmp_path, **chosen)
+    with killed_after(table, write):
+        quiet(grid(), tmp_path, **chosen)
     found = Table(tmp_path / NAME)
     assert sum(run["finished"] for run in found.manifest["runs"]) == len(found.done)
     quiet(grid(), tmp_path, **chosen)
