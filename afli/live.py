@@ -485,8 +485,12 @@ def phase_plane(activations: Mapping[str, Activation], *, key: str, alt: str, st
     Raises
     ------
     ValueError
-        For an activation whose moments grow or bend too fast, and for variances off the plane.
+        For an activation whose moments grow or bend too fast, for none at all, and for variances off the plane.
+    NoFixedPointError
+        If the first activation has no q* at `start`.
     """
+    if not activations:
+        raise ValueError("activations must hold one or more")
     for name, value, (low, high, _) in zip(("sigma_w2", "sigma_b2"), start, (_WEIGHTS, _BIASES), strict=True):
         if not low <= value <= high:
             raise ValueError(f"start must have {name} in [{low:g}, {high:g}], got {value:g}")

@@ -14,7 +14,8 @@ key => {
     const {value, readout} = frames[slider.valueAsNumber].dataset;
     figure.querySelector("output").textContent = value;
     slider.setAttribute("aria-valuetext", value);
-    if (readout) figure.querySelector(".readout").textContent = readout;
+    const ending = figure.querySelector(".readout");
+    if (ending) ending.textContent = readout;
   };
   for (const control of [slider, ...choices]) {
     control.disabled = false;

@@ -128,7 +128,10 @@ def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) ->
     require(phi)
     q = real("q", q, low=0.0, open_low=True)
     q, sigma_b2 = together(q=q, sigma_b2=real("sigma_b2", sigma_b2, low=0.0))
-    return like(_in_range("W(q)", phi, q, q - bias_variance_at(phi, q) + sigma_b2))
+    # Below the diagonal by little, the difference from it is exact; by much, the quotient is, and the other cancels.
+    below = np.asarray(bias_variance_at(phi, q))
+    quotient = moments.square(phi, q) / moments.slope2_divisor(phi, q)
+    return like(_in_range("W(q)", phi, q, np.where(below < 0.5 * q, q - below, quotient) + sigma_b2))
 
 
 @overload

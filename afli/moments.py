@@ -109,7 +109,7 @@ def _two_slopes(phi: Activation, root: float) -> tuple[float, float]:
     """Slopes, left and right, of phi where most of the mass lies: those at 0, or far out the mean ones."""
     near = 3 * max([phi.scale, *map(abs, phi.kinks)])  # a third of the mass is beyond one deviation
     if root > near:
-        if np.isfinite(phi.straight).all():  # as far as that was looked at: sech^2(80) is much beside a tanh of 1e-80
+        if np.isfinite(phi.straight).all():  # a mean slope: phi' at one point may be 1e-69 there, and times q much
             start, end = (lengths * np.array(phi.straight) for lengths in (2.0, 1e4))
         else:
             start, end = (deviations * root * np.array([-1.0, 1.0]) for deviations in (1.0, 2.0))

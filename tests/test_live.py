@@ -159,6 +159,13 @@ def test_an_activation_whose_variance_map_may_have_several_fixed_points_has_no_p
         live.phase_plane({"gelu": act.gelu()}, key="k", alt="", start=START)
 
 
+def test_a_plane_needs_an_activation_and_a_first_point_that_has_a_variance():
+    with pytest.raises(ValueError, match="activations must hold one or more"):
+        live.phase_plane({}, key="k", alt="", start=START)
+    with pytest.raises(NoFixedPointError):
+        live.phase_plane({"ReLU": act.relu()}, key="k", alt="", start=(2.5, 0.1))
+
+
 # --- in a browser ---
 
 

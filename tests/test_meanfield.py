@@ -656,3 +656,10 @@ def test_rho_star_of_a_nearly_linear_network_has_the_digits_that_it_says_or_none
 def test_a_map_that_leaves_the_range_of_a_float_is_refused(call):
     with np.errstate(all="raise"), pytest.raises(ConvergenceError, match=r"range of a float|not finite"):
         call()
+
+
+@pytest.mark.parametrize("phi", [act.tanh(), act.shtanh(a=2.0)])
+def test_far_out_the_critical_map_grows_like_the_root_of_a_variance(phi):
+    """E phi^2 tends to a constant and E phi'^2 falls like 1 / sqrt(q)."""
+    at = [float(mf.critical_map(phi, q, sigma_b2=0.0)) / q**0.5 for q in (1e20, 1e30, 1e40)]
+    assert at == pytest.approx([at[0]] * 3, rel=1e-9)

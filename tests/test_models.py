@@ -26,7 +26,8 @@ from afli.networks import lessons
 from afli.networks.init import edge_of_chaos_
 from afli.networks.modules import Elementwise
 from afli.networks.probe import diagnose, preactivations, signal_propagation
-from afli.networks.survey import survey
+from afli.networks.running import undisturbed
+from afli.networks.survey import _shared, survey
 
 N = 128
 
@@ -738,3 +739,32 @@ def test_a_warning_that_is_made_an_error_leaves_the_model_as_it_was():
         with pytest.raises(UserWarning, match="InputScale"):
             edge_of_chaos_(model, x=9 * vectors(), sigma_b2=0.1)
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+
+
+class TwoViews(nn.Module):
+    """Writes through a view of one of its buffers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(4, 4)
+        self.register_buffer("whole", torch.ones(4))
+        self.part = self.whole[:2]
+
+    def forward(self, x):
+        self.part.fill_(3.0)
+        return self.layer(x) * self.whole.sum()
+
+
+def test_views_of_one_memory_stay_views_of_one_memory_while_a_model_is_run():
+    model, x = TwoViews(), torch.ones(2, 4)
+    with undisturbed(model):
+        torch.testing.assert_close(model(x), 8 * model.layer(x))
+    assert model.whole.tolist() == [1.0] * 4
+
+
+def test_a_parameter_that_holds_several_shares_its_memory_with_each():
+    model = nn.Module()
+    model.flat = nn.Parameter(torch.zeros(300))
+    model.weights = nn.ParameterList(nn.Parameter(model.flat.data[k : k + 100]) for k in (0, 100))
+    model.apart = nn.Parameter(torch.zeros(5))
+    assert _shared(model) == {id(model.flat), *map(id, model.weights)}

@@ -167,7 +167,8 @@ def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
     """
     attributes = [each for module in model.modules() for each in (module.__dict__, *module.__dict__.values())]
     containers: list[tuple[Any, Any]] = [(a, copy.copy(a)) for a in attributes if type(a) in (dict, OrderedDict, list)]
-    copies: dict[int, Any] = {}  # what two modules share stays shared
+    copies: dict[int, Any] = {}  # what two modules share stays shared,
+    memory: dict[int, Any] = {}  # and so does memory of which two tensors are views
     devices = {t.device for t in (*model.parameters(), *model.buffers()) if t.device.type == "cuda"}
     eager = torch.compiler.set_stance("force_eager")
     states = np.random.get_state(), random.getstate()  # noqa: NPY002  what a model of somebody else's may draw from
@@ -178,7 +179,7 @@ def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
                 for key, value in before.items() if isinstance(before, dict) else enumerate(before):
                     if isinstance(value, COPIED):
                         if id(value) not in copies:
-                            copies[id(value)] = _copy(value)
+                            copies[id(value)] = _copy(value, memory)
                         container[key] = copies[id(value)]
             yield
         finally:
@@ -196,12 +197,12 @@ def _set_mode(model: nn.Module, training: bool) -> None:
         raise ValueError(f"model must have an evaluation and a training mode, but says: {error}") from error
 
 
-def _copy(value: Any) -> Any:
+def _copy(value: Any, memory: dict[int, Any]) -> Any:
     if isinstance(value, torch.Generator):
         return torch.Generator(value.device).set_state(value.get_state())
     if not isinstance(value, Tensor):
         return copy.deepcopy(value)
-    values = value.detach().clone()
+    values = copy.deepcopy(value.detach(), memory)
     if isinstance(value, nn.Parameter):
         return nn.Parameter(values, requires_grad=value.requires_grad)
     return values.requires_grad_(value.requires_grad)

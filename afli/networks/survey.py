@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -224,10 +223,13 @@ def _shared(model: nn.Module) -> set[int]:
     owners = Counter(id(p) for _, p in model.named_parameters(remove_duplicate=False))
     found = {key for key, count in owners.items() if count > 1}
     places = sorted(((p.data_ptr(), p) for p in model.parameters() if p.numel()), key=lambda place: place[0])
-    for (start, p), (after, q) in pairwise(places):
-        last = sum((n - 1) * step for n, step in zip(p.shape, p.stride(), strict=True))
-        if after <= start + last * p.element_size():
-            found |= {id(p), id(q)}
+    furthest, holder = -1, None  # the last byte of those before, and whose it is: a long one may hold several
+    for start, p in places:
+        if holder is not None and start <= furthest:
+            found |= {id(p), id(holder)}
+        last = start + p.element_size() * sum((n - 1) * step for n, step in zip(p.shape, p.stride(), strict=True))
+        if last > furthest:
+            furthest, holder = last, p
     return found
 
 
