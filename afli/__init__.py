@@ -1,6 +1,7 @@
 """AFLI: activation functions with a linear region, and the mean field theory of deep random networks built from them.
 
-Modules load when they are first used: `import afli; afli.meanfield.edge_of_chaos(...)`. With numpy and scipy alone:
+Modules load when they are first used: `import afli; afli.meanfield.edge_of_chaos(...)`. Bad input raises ValueError or
+TypeError with a message that names the argument; a function lists what else it raises. With numpy and scipy alone:
 
     activations, rectifiers, custom     phi: the paper's and the usual ones, those of deep-learning libraries, yours
     definition, kinks, pieces           Definition 2.1; where phi is not smooth; piecewise-linear phi

@@ -302,15 +302,8 @@ def scaled(phi: Activation, a: float) -> Activation:
 
     Parameters
     ----------
-    phi
-        The activation.
     a
         The factor, in [1e-100, 1e100].
-
-    Raises
-    ------
-    ValueError, TypeError
-        For bad input.
     """
     require(phi)
     a = _length(a)

@@ -42,11 +42,6 @@ def tangent_point(y: Many) -> tuple[Array, Array]: ...
 def tangent_point(y: float | Many) -> tuple[Any, Any]:
     """The tangent from which Lemma 3.4 reads its lower bound, to g(l) = sqrt(2 / pi) exp(-l^2 / 2) / l.
 
-    Parameters
-    ----------
-    y
-        sigma_b2 / a^2, any shape.
-
     Returns
     -------
     delta, beta
@@ -64,11 +59,6 @@ def linear_ratio(y: Many) -> tuple[Array, Array]: ...
 @quiet_underflow
 def linear_ratio(y: float | Many) -> tuple[Any, Any]:
     """Bounds of a / sqrt(q*) on the edge of chaos, as Lemma 3.4 states them, eq. (23).
-
-    Parameters
-    ----------
-    y
-        sigma_b2 / a^2, any shape.
 
     Returns
     -------
@@ -94,11 +84,6 @@ def linear_ratio_sharp(y: Many) -> tuple[Array, Array]: ...
 def linear_ratio_sharp(y: float | Many) -> tuple[Any, Any]:
     """Bounds of a / sqrt(q*), best possible over all scaled-bounded activations.
 
-    Parameters
-    ----------
-    y
-        sigma_b2 / a^2, any shape.
-
     Returns
     -------
     lower, upper
@@ -121,11 +106,6 @@ def linear_ratio_closed(y: Many) -> Array: ...
 @quiet_underflow
 def linear_ratio_closed(y: float | Many) -> Any:
     """A closed upper bound of a / sqrt(q*), tighter than the printed one.
-
-    Parameters
-    ----------
-    y
-        sigma_b2 / a^2, any shape.
 
     Returns
     -------
@@ -176,11 +156,6 @@ def moment_ratio_gap_sharp(y: Many) -> Array: ...
 def moment_ratio_gap_sharp(y: float | Many) -> Any:
     """The best bound of mu_2 / mu_1^2 - 1 over the class, which Shtanh attains.
 
-    Parameters
-    ----------
-    y
-        sigma_b2 / a^2, any shape.
-
     Returns
     -------
     float or Array
@@ -202,8 +177,6 @@ def nearly_linear_gap(y: float | Many, epsilon: float | Many) -> Any:
 
     Parameters
     ----------
-    y
-        sigma_b2 / a^2, any shape.
     epsilon
         In [0, 1], of a shape that fits: |phi(z)| >= (1 - epsilon) k |z| on [-a, a]. |phi'| <= k is asked everywhere.
 

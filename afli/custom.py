@@ -58,10 +58,6 @@ def from_callable(
     piecewise_linear
         Say that f is straight between its kinks. It is found without saying, but said it is held to be an error if not.
 
-    Returns
-    -------
-    The activation.
-
     Raises
     ------
     TypeError

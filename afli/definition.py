@@ -53,11 +53,6 @@ def check_scaled_bounded(phi: Activation) -> list[PropertyCheck]:
     list of PropertyCheck
         One for each property.
 
-    Raises
-    ------
-    TypeError
-        If phi is not an Activation.
-
     Examples
     --------
     >>> from afli import activations as act

@@ -227,8 +227,6 @@ def critical_variance(phi: Activation, sigma_b2: float) -> float:
 
     Parameters
     ----------
-    phi
-        The activation.
     sigma_b2
         >= 0, and > 0 if phi(0) = 0: then r(q) > 0, by the Poincare inequality for the two halves of phi, each made odd.
     """

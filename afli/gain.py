@@ -80,16 +80,10 @@ def gain(phi: Activation | str, *, sigma_b2: float | None = None) -> Gain:
     sigma_b2
         The bias variance, >= 0. Default: 0 for ReLU and its like, which allow no other, and 0.1 for the rest.
 
-    Returns
-    -------
-    Gain
-
     Raises
     ------
     NoFixedPointError
         If there is no edge of chaos at this bias variance.
-    TypeError, ValueError
-        For bad input.
 
     Examples
     --------

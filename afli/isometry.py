@@ -14,7 +14,7 @@ from afli import moments
 from afli._activation import Activation, require
 from afli._inputs import WEIGHTS, Array, Many, integer, like, quiet_underflow, real, word
 from afli.errors import ConvergenceError
-from afli.meanfield import MeanField
+from afli.meanfield import MeanField, require_network
 
 __all__ = ["backward_variance", "derivative_moment", "jacobian_moments", "jacobian_variance", "moment_ratio"]
 
@@ -31,25 +31,16 @@ def derivative_moment(phi: Activation, q: float | Many, k: int) -> Any:
 
     Parameters
     ----------
-    phi
-        The activation.
     q
-        Variances > 0, any shape.
+        Variances > 0, any shape; that of the result.
     k
         From 1 to 10^6. Unless phi' is piecewise constant its powers lose k units of rounding, so that from some
         thousands on the integral may not settle.
-
-    Returns
-    -------
-    float or Array
-        In the shape of q.
 
     Raises
     ------
     ConvergenceError
         If the integral does not settle, or mu_k leaves the range of a float.
-    ValueError, TypeError
-        For bad input.
     """
     require(phi)
     q, k = real("q", q, low=0.0, open_low=True), integer("k", k, low=1, high=10**6)
@@ -64,26 +55,12 @@ def moment_ratio(phi: Activation, q: float) -> float: ...
 @overload
 def moment_ratio(phi: Activation, q: Many) -> Array: ...
 def moment_ratio(phi: Activation, q: float | Many) -> Any:
-    """mu_2 / mu_1^2 >= 1, with equality only if |phi'| is constant.
-
-    Parameters
-    ----------
-    phi
-        The activation.
-    q
-        Variances > 0, any shape.
-
-    Returns
-    -------
-    float or Array
-        In the shape of q.
+    """mu_2 / mu_1^2 >= 1, with equality only if |phi'| is constant. q and result as for `derivative_moment`.
 
     Raises
     ------
     ValueError
-        Where mu_1 is 0, as for a constant phi, or a power of it leaves the range of a float; for bad input.
-    TypeError
-        For what is no Activation, or no real number.
+        Where mu_1 is 0, as for a constant phi, or a power of it leaves the range of a float.
     """
     mu1, mu2 = (np.asarray(derivative_moment(phi, q, k)) for k in (1, 2))
     good = (mu1**2 > 0) & np.isfinite(mu2)
@@ -96,39 +73,26 @@ def moment_ratio(phi: Activation, q: float | Many) -> Any:
 
 
 def jacobian_moments(net: MeanField, depth: int, *, weights: str) -> tuple[float, float]:
-    """The first two moments of the squared singular values of a Jacobian, eq. (12).
+    """m_1 and m_2, the first two moments of the squared singular values of a Jacobian, eq. (12).
 
     Parameters
     ----------
-    net
-        The network.
     depth
         Its layers, at least 1.
     weights
         "orthogonal" (Haar) or "gaussian".
 
-    Returns
-    -------
-    m_1, m_2
-
     Raises
     ------
     ValueError
-        For another word, or if the moments leave the range of a float.
-    TypeError
-        Unless net is a MeanField and depth an integer.
+        If the moments leave the range of a float.
     """
     m1 = _gain(net, depth)
     return m1, m1**2 * (1 + _spread(net, depth, weights))
 
 
 def jacobian_variance(net: MeanField, depth: int, *, weights: str) -> float:
-    """sigma^2_JJT = m_2 - m_1^2, eq. (13): on the edge of chaos depth (mu_2 / mu_1^2 - 1 - s_1).
-
-    Parameters
-    ----------
-    net, depth, weights
-        As for `jacobian_moments`, and so are the errors.
+    """sigma^2_JJT = m_2 - m_1^2, eq. (13): on the edge of chaos depth (mu_2 / mu_1^2 - 1 - s_1). Arguments as above.
 
     Examples
     --------
@@ -144,24 +108,7 @@ def jacobian_variance(net: MeanField, depth: int, *, weights: str) -> float:
 def backward_variance(net: MeanField, depth: int) -> Array:
     """Variance of the error backpropagated through l layers of equal width, relative to the last layer, eq. (9).
 
-    Parameters
-    ----------
-    net
-        The network.
-    depth
-        From 0 to 10^7: an array of 80 MB.
-
-    Returns
-    -------
-    Array
-        chi_1^l for l = 0, ..., depth; shape (depth + 1,).
-
-    Raises
-    ------
-    ValueError
-        If it leaves the range of a float.
-    TypeError
-        Unless net is a MeanField and depth an integer.
+    It is chi_1^l for l = 0, ..., depth; depth from 0 to 10^7. Raises ValueError if it leaves the range of a float.
     """
     _gain(net, max(1, integer("depth", depth, low=0, high=10**7)))
     return np.asarray(net.chi1 ** np.arange(depth + 1))
@@ -170,12 +117,10 @@ def backward_variance(net: MeanField, depth: int) -> Array:
 @quiet_underflow
 def _gain(net: MeanField, depth: int) -> float:
     """m_1 = chi_1^depth."""
-    if not isinstance(net, MeanField):
-        raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
-    depth = integer("depth", depth, low=1)
-    if depth * np.log(max(net.chi1, 1.0)) > 300:  # m_1^2 must fit into a float, whose largest is exp(709)
-        raise ValueError(f"depth={depth} is too deep for chi_1={net.chi1:.6g}: chi_1^depth leaves the range of a float")
-    return float(net.chi1**depth)
+    depth, chi1 = integer("depth", depth, low=1), require_network(net).chi1
+    if depth * np.log(max(chi1, 1.0)) > 300:  # m_1^2 must fit into a float, whose largest is exp(709)
+        raise ValueError(f"depth={depth} is too deep for chi_1={chi1:.6g}: chi_1^depth leaves the range of a float")
+    return float(chi1**depth)
 
 
 def _spread(net: MeanField, depth: int, weights: str) -> float:

@@ -21,10 +21,10 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
-from afli._inputs import Array, integer, like, quiet_underflow, real
-from afli.correlation import divided
+from afli._inputs import Array, integer, like, quiet_underflow, real, word
+from afli.correlation import divided, series_through
 from afli.errors import ConvergenceError
-from afli.meanfield import MeanField, variance_map
+from afli.meanfield import MeanField, require_network, variance_map
 from afli.regression import KernelRegression, after_steps, leave_one_out, stable_rate
 
 __all__ = [
@@ -69,11 +69,6 @@ def nngp(net: MeanField, rho: ArrayLike, depth: int) -> float | NDArray[np.float
     float or ndarray
         Of the shape of `rho`; ``net.q`` at ``rho = 1``. Relative accuracy 1e-9, of ``net.q`` where the kernel is small.
 
-    Raises
-    ------
-    TypeError, ValueError
-        For bad input, naming the argument.
-
     Notes
     -----
     With K the kernel after `depth` layers: eq. (2) at its fixed point q*, K = q* rho_{L+1}, where rho_1 =
@@ -116,8 +111,6 @@ def ntk(
 
     Raises
     ------
-    TypeError, ValueError
-        For bad input, naming the argument.
     ConvergenceError
         Where the kernel leaves the range of a float, as in deep chaos.
 
@@ -172,9 +165,7 @@ def _rows(name: str, value: ArrayLike) -> Array:
 
 
 def _checked(net: MeanField, rho: ArrayLike, depth: int) -> tuple[MeanField, Array, int]:
-    if not isinstance(net, MeanField):
-        raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
-    return net, real("rho", rho, low=-1.0, high=1.0), integer("depth", depth, low=1)
+    return require_network(net), real("rho", rho, low=-1.0, high=1.0), integer("depth", depth, low=1)
 
 
 # Layers times terms of the layer map times cosines, with 320 for what a layer costs beside them: about ten seconds.
@@ -190,9 +181,7 @@ def _require_affordable(net: MeanField, depth: int, cosines: int) -> None:
 def _layer_gain(net: MeanField, width: int, in_features: int, parametrisation: str) -> tuple[float, float, float]:
     """What a layer adds to the tangent kernel: the factor of A in the first layer, in the others, and the constant."""
     width, in_features = integer("width", width, low=1), integer("in_features", in_features, low=1)
-    if parametrisation not in PARAMETRISATIONS:
-        raise ValueError(f"parametrisation must be one of {', '.join(PARAMETRISATIONS)}, got {parametrisation!r}")
-    if parametrisation == "ntk":
+    if word("parametrisation", parametrisation, PARAMETRISATIONS) == "ntk":
         return net.sigma_w2, net.sigma_w2, net.sigma_b2
     return float(in_features), float(width), 1.0
 
@@ -250,17 +239,7 @@ def _series_of_layer(net: MeanField, degree: int) -> tuple[Array, Array]:
     distance = 1 - rho
     kept = np.full(degree + 1, net.chi1)  # the limit at rho = 1
     kept[:-1] = 1 - net.correlation_gap(rho[:-1]) / distance[:-1]
-    return _chebyshev_series(kept), _chebyshev_series(net.correlation_slope(rho))
-
-
-def _chebyshev_series(samples: Array) -> Array:
-    """Chebyshev coefficients from values at the extrema cos(pi j / n)."""
-    from scipy.fft import dct
-
-    n = len(samples) - 1
-    c = np.asarray(dct(samples, type=1)) / n
-    c[0], c[-1] = 0.5 * c[0], 0.5 * c[-1]
-    return c
+    return series_through(kept), series_through(net.correlation_slope(rho))
 
 
 def _trimmed(series: Array) -> Array:
@@ -447,7 +426,7 @@ def _composed_series(kernel: Callable[[Array], Array], name: str) -> Array:
     degree = 64
     while True:
         t = np.sin(0.5 * np.pi * np.arange(degree, -1, -1) / degree) ** 2
-        series = _chebyshev_series(kernel(np.pi * t**2))
+        series = series_through(kernel(np.pi * t**2))
         tail = np.abs(series[-8:]).max() / np.abs(series).max()
         if tail <= 1e-13:
             return _trimmed(series[:, None])[:, 0]

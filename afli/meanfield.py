@@ -6,6 +6,7 @@ correlation rho of two of them. A `MeanField` is such a network at a fixed point
 
 from __future__ import annotations
 
+import reprlib
 import sys
 import warnings
 from functools import cached_property
@@ -47,8 +48,6 @@ def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, si
 
     Parameters
     ----------
-    phi
-        The activation.
     q, sigma_w2, sigma_b2
         Variances >= 0, broadcast together.
 
@@ -61,8 +60,6 @@ def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, si
     ------
     ConvergenceError
         If the integral does not settle, or V(q) leaves the range of a float.
-    ValueError, TypeError
-        For bad input.
     """
     require(phi)
     q, sigma_w2, sigma_b2 = _variances(q=q, sigma_w2=sigma_w2, sigma_b2=sigma_b2)
@@ -80,8 +77,6 @@ def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any:
 
     Parameters
     ----------
-    phi
-        The activation.
     q, sigma_w2
         Variances >= 0, broadcast together.
 
@@ -108,8 +103,6 @@ def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) ->
 
     Parameters
     ----------
-    phi
-        The activation.
     q, sigma_b2
         Variances > 0 and >= 0, broadcast together.
 
@@ -146,8 +139,6 @@ def covariance_map(
 
     Parameters
     ----------
-    phi
-        The activation.
     rho
         Correlations in [-1, 1], any shape.
     q1, q2
@@ -164,8 +155,6 @@ def covariance_map(
     ------
     ConvergenceError
         For a variance out of reach of the quadrature, or if the covariance leaves the range of a float.
-    ValueError, TypeError
-        For bad input.
     """
     require(phi)
     sigma_w2, sigma_b2 = scalar("sigma_w2", sigma_w2, low=0.0), scalar("sigma_b2", sigma_b2, low=0.0)
@@ -208,8 +197,6 @@ class MeanField:
 
     Parameters
     ----------
-    phi
-        The activation.
     sigma_w2, sigma_b2
         Variances of weights and biases, > 0 and >= 0.
     start
@@ -230,8 +217,6 @@ class MeanField:
         If the variance vanishes or grows without bound.
     ConvergenceError
         If a fixed point is out of reach of the quadrature, or of a float.
-    ValueError, TypeError
-        For bad input.
 
     Examples
     --------
@@ -438,8 +423,6 @@ class MeanField:
             If correlations settle below the target (chaos).
         ConvergenceError
             If they stop rising by more than rounding, or 10^6 layers are not enough.
-        ValueError, TypeError
-            For bad input.
 
         Examples
         --------
@@ -489,6 +472,13 @@ class MeanField:
         return float(np.sum(at / np.maximum(gap, 1e-300)) - len(at))  # a gap of 0 takes for ever
 
 
+def require_network(net: Any) -> MeanField:
+    """net itself if it is a MeanField; TypeError otherwise."""
+    if not isinstance(net, MeanField):
+        raise TypeError(f"net must be a MeanField, got {reprlib.repr(net)} of type {type(net).__name__}")
+    return net
+
+
 _MOST_LAYERS = 10**6
 _BY_HAND = 100  # layers that are gone through one by one
 
@@ -505,8 +495,6 @@ def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
 
     Parameters
     ----------
-    phi
-        The activation.
     sigma_b2
         Bias variance, 0 or at least 1e-290 times the square of the longest length of phi.
 
@@ -567,14 +555,8 @@ def critical_at(phi: Activation, *, q: float) -> MeanField:
 
     Parameters
     ----------
-    phi
-        The activation.
     q
         Variance, > 0.
-
-    Returns
-    -------
-    MeanField
 
     Raises
     ------

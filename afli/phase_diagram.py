@@ -53,8 +53,6 @@ def phase_diagram(phi: Activation, *, sigma_w2: ArrayLike, sigma_b2: ArrayLike) 
 
     Parameters
     ----------
-    phi
-        The activation.
     sigma_w2, sigma_b2
         Axes of shapes (n,) and (m,), entries > 0 and >= 0; a number counts as one.
 
@@ -64,11 +62,6 @@ def phase_diagram(phi: Activation, *, sigma_w2: ArrayLike, sigma_b2: ArrayLike) 
         Accuracy of q and chi1 1e-12, of rho 1e-10. Cells without a fixed point are NaN, with exists = False; so are
         those that the quadrature does not reach, with out_of_reach = True. Where the first, the middle and the last of
         several variances are out of reach, those between them count as such.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For bad input.
     """
     require(phi)
     sigma_w2 = np.atleast_1d(real("sigma_w2", sigma_w2, low=0.0, open_low=True))

@@ -16,7 +16,7 @@ from afli import gaussian
 from afli._activation import grid, require
 from afli._inputs import Array, quiet_underflow, real, scalar
 from afli.activations import Activation
-from afli.meanfield import MeanField
+from afli.meanfield import MeanField, require_network
 
 __all__ = ["curvature", "kink_constant", "predicted_distance", "slope_jumps"]
 
@@ -25,21 +25,11 @@ __all__ = ["curvature", "kink_constant", "predicted_distance", "slope_jumps"]
 def slope_jumps(phi: Activation) -> NDArray[np.float64]:
     """The jumps J_i of phi' at the kinks.
 
-    Parameters
-    ----------
-    phi
-        The activation.
-
     Returns
     -------
     NDArray[np.float64]
         One for each of ``phi.kinks``; 0 where only phi'' jumps, as in elu. Exact for piecewise-linear phi; of others to
         1e-9 of the largest |phi'|, below which a jump counts as none.
-
-    Raises
-    ------
-    TypeError
-        If phi is no Activation.
     """
     if require(phi).piece_slopes is not None:
         return np.diff(np.array(phi.piece_slopes))
@@ -63,11 +53,6 @@ def _steepest(phi: Activation) -> float:
 def curvature(net: MeanField) -> float:
     """R''(1) = sigma_w2 q* E phi''(U)^2, for phi' without jumps.
 
-    Parameters
-    ----------
-    net
-        The network.
-
     Returns
     -------
     float
@@ -80,10 +65,8 @@ def curvature(net: MeanField) -> float:
         If phi' jumps: R''(1) is infinite then, and `kink_constant` takes its place.
     ConvergenceError
         If the integral does not settle.
-    TypeError
-        If net is no MeanField.
     """
-    phi = _network(net).phi
+    phi = require_network(net).phi
     if jumps := [d for d, jump in zip(phi.kinks, slope_jumps(phi), strict=True) if jump]:
         raise ValueError(
             f"net must have a phi' without jumps, or R''(1) is infinite: that of {phi.name} jumps at {jumps[0]:g}"
@@ -121,22 +104,12 @@ def _second_derivative(phi: Activation) -> tuple[Any, float]:
 def kink_constant(net: MeanField) -> float:
     """c = sigma_w2 sqrt(q* / pi) sum_i J_i^2 p_q*(d_i): 1 - R'(rho) is about c sqrt(1 - rho) near rho = 1.
 
-    Parameters
-    ----------
-    net
-        The network.
-
     Returns
     -------
     float
         0 if phi' does not jump. The jumps are those of `slope_jumps`.
-
-    Raises
-    ------
-    TypeError
-        If net is no MeanField.
     """
-    phi = _network(net).phi
+    phi = require_network(net).phi
     density = gaussian.normal_density(np.array(phi.kinks) / np.sqrt(net.q))  # times sqrt(q*)
     return float(np.sum((np.sqrt(net.sigma_w2) * slope_jumps(phi)) ** 2 * density) / np.sqrt(np.pi))
 
@@ -155,21 +128,12 @@ def predicted_distance(net: MeanField, rho0: float, depth: ArrayLike) -> NDArray
     rho0
         The first correlation, in [-1, 1).
     depth
-        Numbers of layers, >= 0, any shape.
-
-    Returns
-    -------
-    NDArray[np.float64]
-        1 - rho, in the shape of depth.
+        Numbers of layers, >= 0, any shape; that of the result.
 
     Raises
     ------
-    ValueError
-        For a network off the edge of chaos, a correlation or a depth out of range.
     ConvergenceError
         As for `curvature`.
-    TypeError
-        For what is no MeanField, no number, or an array of correlations.
 
     Examples
     --------
@@ -178,7 +142,7 @@ def predicted_distance(net: MeanField, rho0: float, depth: ArrayLike) -> NDArray
     >>> predicted_distance(net, 0.2, [0, 100]).round(4)
     array([0.8   , 0.0171])
     """
-    if abs(_network(net).chi1 - 1) > 1e-9:  # a thousand times the accuracy of chi_1
+    if abs(require_network(net).chi1 - 1) > 1e-9:  # a thousand times the accuracy of chi_1
         raise ValueError(f"net must be on the edge of chaos, chi_1 = 1, got chi_1 = {net.chi1!r}")
     depth, start = real("depth", depth, low=0.0), 1 - scalar("rho0", rho0, low=-1.0, high=1.0)
     if start == 0:
@@ -186,9 +150,3 @@ def predicted_distance(net: MeanField, rho0: float, depth: ArrayLike) -> NDArray
     if np.any(slope_jumps(net.phi)):
         return np.asarray((start**-0.5 + kink_constant(net) / 3 * depth) ** -2.0)
     return np.asarray(1 / (1 / start + curvature(net) / 2 * depth))
-
-
-def _network(net: MeanField) -> MeanField:
-    if not isinstance(net, MeanField):
-        raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
-    return net

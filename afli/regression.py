@@ -63,34 +63,7 @@ def stable_rate(theta: ArrayLike) -> float:
 def after_steps(
     theta: ArrayLike, cross: ArrayLike, targets: ArrayLike, *, rate: float, steps: ArrayLike
 ) -> NDArray[np.float64]:
-    """Predictions after so many steps of full-batch gradient descent on squared error, from outputs 0.
-
-    Parameters
-    ----------
-    theta : array_like
-        Gram matrix of the tangent kernel on the training inputs, shape (N, N).
-    cross : array_like
-        The kernel between the M inputs to predict and the training inputs, shape (M, N).
-    targets : array_like
-        Shape (N, outputs).
-    rate : float
-        Learning rate > 0. Above `stable_rate` the predictions grow without bound, as gradient descent does.
-    steps : array_like of int
-        Numbers of steps >= 0.
-
-    Returns
-    -------
-    ndarray
-        Shape ``steps.shape + (M, outputs)``: the mean prediction over random networks, whose outputs start at mean 0.
-        The residual on the training inputs is (I - rate theta / N)^s targets after s steps.
-
-    Raises
-    ------
-    ConvergenceError
-        If predictions leave the range of a float, as above the stable rate after many steps.
-    ValueError, TypeError
-        For bad input.
-    """
+    """As `KernelRegression.after_steps`, for the Gram matrix theta (N, N) of the tangent kernel."""
     return KernelRegression(theta).after_steps(cross, targets, rate=rate, steps=steps)
 
 
@@ -205,7 +178,30 @@ class KernelRegression:
     def after_steps(
         self, cross: ArrayLike, targets: ArrayLike, *, rate: float, steps: ArrayLike
     ) -> NDArray[np.float64]:
-        """As the function `after_steps`, for the Gram matrix of this object."""
+        """Predictions after so many steps of full-batch gradient descent on squared error, from outputs 0.
+
+        Parameters
+        ----------
+        cross : array_like
+            The kernel between the M inputs to predict and the training inputs, shape (M, N).
+        targets : array_like
+            Shape (N, outputs).
+        rate : float
+            Learning rate > 0. Above `stable_rate` the predictions grow without bound, as gradient descent does.
+        steps : array_like of int
+            Numbers of steps >= 0.
+
+        Returns
+        -------
+        ndarray
+            Shape ``steps.shape + (M, outputs)``: the mean prediction over random networks, whose outputs start at mean
+            0. The residual on the training inputs is (I - rate gram / N)^s targets after s steps.
+
+        Raises
+        ------
+        ConvergenceError
+            If predictions leave the range of a float, as above the stable rate after many steps.
+        """
         targets, cross = _targets(targets, len(self.values)), real("cross", cross)
         if cross.ndim != 2 or cross.shape[1] != len(self.values):
             raise ValueError(f"cross must have shape (M, {len(self.values)}), got {cross.shape}")

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from afli._inputs import WEIGHTS, Layer, array, generator, integer, layer_of, word
-from afli.meanfield import MeanField
+from afli.meanfield import MeanField, require_network
 
 __all__ = [
     "WEIGHTS",
@@ -58,13 +58,6 @@ def standard_weights(
     Returns
     -------
     Array (n_out, n_in).
-
-    Raises
-    ------
-    ValueError
-        For another word or dtype, or a size below 1.
-    TypeError
-        If rng is not a numpy Generator, or a size not an integer.
     """
     word("weights", weights, WEIGHTS)
     generator(rng)
@@ -98,11 +91,6 @@ def standard_layers(
     Returns
     -------
     Iterator over pairs of arrays (n_out, n_in) and (n_out,).
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `standard_weights`, and if sizes has fewer than two entries.
     """
     try:
         counts = [integer(f"sizes[{i}]", n, low=1) for i, n in enumerate(sizes)]
@@ -129,23 +117,14 @@ def on_sphere(net: MeanField, x: ArrayLike) -> Matrix:
 
     Parameters
     ----------
-    net
-        The network.
     x
-        Inputs (inputs, n), of any real type; images of integers too.
+        Inputs (inputs, n), none of them zero, of any real type; images of integers too.
 
     Returns
     -------
     Array (inputs, n).
-
-    Raises
-    ------
-    ValueError
-        If an input is zero, or x is not finite or not of two dimensions.
-    TypeError
-        If x does not hold real numbers, or net is not a MeanField.
     """
-    _require(net)
+    require_network(net)
     rows = array("x", x, 2, "(inputs, n)")
     unit = _unit_rows("x", rows)
     mean_square = max(net.q - net.sigma_b2, 0.0) / net.sigma_w2
@@ -158,7 +137,7 @@ def preactivations(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Ite
     Parameters
     ----------
     net
-        The network, for its activation and its two variances.
+        For its activation and its two variances.
     x
         Inputs (inputs, n).
     layers
@@ -171,11 +150,9 @@ def preactivations(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Ite
     Raises
     ------
     ValueError
-        If shapes do not fit, or a layer's preactivations are not finite.
-    TypeError
-        If an argument is not what is said above.
+        Where a layer's preactivations are not finite.
     """
-    _require(net)
+    require_network(net)
     try:
         one_by_one = iter(layers)
     except TypeError:
@@ -201,18 +178,11 @@ def correlations(h: ArrayLike) -> Matrix:
     Parameters
     ----------
     h
-        Preactivations (inputs, units).
+        Preactivations (inputs, units), no row zero.
 
     Returns
     -------
     Array (pairs,) with values in [-1, 1], in the order of `np.triu_indices(inputs, 1)`.
-
-    Raises
-    ------
-    ValueError
-        If a row is zero, or h is not finite or not of two dimensions.
-    TypeError
-        If h does not hold real numbers.
     """
     unit = _unit_rows("h", array("h", h, 2, "(inputs, units)"))
     return np.clip((unit @ unit.T)[np.triu_indices(len(unit), 1)], -1.0, 1.0)
@@ -227,7 +197,7 @@ def errors_backward(net: MeanField, h: Sequence[Matrix], layers: Sequence[Layer]
     Parameters
     ----------
     net
-        The network, for its activation and sigma_w2.
+        For its activation and sigma_w2.
     h
         Preactivations per layer, each (inputs, units).
     layers
@@ -242,11 +212,9 @@ def errors_backward(net: MeanField, h: Sequence[Matrix], layers: Sequence[Layer]
     Raises
     ------
     ValueError
-        If shapes do not fit or an error is not finite.
-    TypeError
-        If an argument is not what is said above.
+        Where an error is not finite.
     """
-    _require(net)
+    require_network(net)
     heights = [array(f"h[{i}]", each, 2, "(inputs, units)") for i, each in enumerate(_listed("h", h))]
     kept = _listed("layers", layers)
     errors = [array("delta", delta, 2, "(inputs, units)")]
@@ -272,7 +240,7 @@ def jacobian(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Matrix:
     Parameters
     ----------
     net
-        The network, for its activation and its two variances.
+        For its activation and its two variances.
     x
         The input (n,).
     layers
@@ -284,10 +252,10 @@ def jacobian(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Matrix:
 
     Raises
     ------
-    ValueError, TypeError
+    ValueError
         As `preactivations`, and if J is not finite.
     """
-    _require(net)
+    require_network(net)
     start = array("x", x, 1, "(n,)")
     kept = _listed("layers", layers)
     product = np.eye(len(start), dtype=start.dtype)
@@ -304,8 +272,6 @@ def singular_values(
 
     Parameters
     ----------
-    net
-        The network.
     width, depth
         Units per layer and number of layers, at least 1.
     weights, rng
@@ -314,13 +280,8 @@ def singular_values(
     Returns
     -------
     Array (width,), largest first.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `standard_weights` and `jacobian`.
     """
-    _require(net)
+    require_network(net)
     width, depth = integer("width", width, low=1), integer("depth", depth, low=1)
     layers = standard_layers([width] * (depth + 1), weights=weights, rng=generator(rng))
     x = on_sphere(net, rng.standard_normal((1, width)))[0]
@@ -328,11 +289,6 @@ def singular_values(
 
 
 # --- Checks ---
-
-
-def _require(net: Any) -> None:
-    if not isinstance(net, MeanField):
-        raise TypeError(f"net must be a MeanField, got {reprlib.repr(net)} of type {type(net).__name__}")
 
 
 def _precision(dtype: Any) -> Any:

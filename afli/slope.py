@@ -56,8 +56,6 @@ def jump_terms(phi: Activation, q: float, rho: float) -> tuple[float, float]:
 
     Parameters
     ----------
-    phi
-        The activation.
     q
         Variance, > 0.
     rho

@@ -30,7 +30,7 @@ from scipy import special
 
 from afli._inputs import WEIGHTS, Array, integer, like, quiet_underflow, real, word
 from afli.errors import ConvergenceError
-from afli.meanfield import MeanField
+from afli.meanfield import MeanField, require_network
 
 __all__ = ["atoms", "density", "edge"]
 
@@ -56,9 +56,7 @@ def atoms(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[f
     Raises
     ------
     ValueError
-        Unless net is a Shtanh network on the edge of chaos, for another word, or if B^-depth overflows.
-    TypeError
-        Unless net is a MeanField and depth an integer.
+        Unless net is a Shtanh network on the edge of chaos, or if B^-depth overflows.
     """
     inside, outside = _shares(net)
     depth, weights = integer("depth", depth, low=1), word("weights", weights, WEIGHTS)
@@ -85,11 +83,6 @@ def edge(net: MeanField, depth: int, *, weights: str = "orthogonal") -> float:
     Returns
     -------
     A float; 0 if orthogonal weights cut nothing that a float can tell (1 - B underflows).
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `atoms`, but for the overflow.
     """
     inside, outside = _shares(net)
     depth = integer("depth", depth, low=2)
@@ -122,8 +115,8 @@ def density(net: MeanField, depth: int, x: ArrayLike, *, weights: str = "orthogo
 
     Raises
     ------
-    ValueError, TypeError
-        As `edge`, for x that is not positive, and if it is so small that the density overflows (below 1e-307).
+    ValueError
+        If x is so small that the density overflows (below 1e-307).
     ConvergenceError
         If the angle found does not give x back.
     """
@@ -141,9 +134,7 @@ def density(net: MeanField, depth: int, x: ArrayLike, *, weights: str = "orthogo
 
 def _shares(net: MeanField) -> tuple[float, float]:
     """B, the probability that a preactivation lies in the linear region, and 1 - B."""
-    if not isinstance(net, MeanField):
-        raise TypeError(f"net must be a MeanField, got {net!r} of type {type(net).__name__}")
-    if net.phi.family != "shtanh" or abs(net.chi1 - 1) > 1e-12:  # sigma_w2 is known to that
+    if require_network(net).phi.family != "shtanh" or abs(net.chi1 - 1) > 1e-12:  # sigma_w2 is known to that
         raise ValueError(f"net must be a Shtanh network on the edge of chaos, got {net!r}")
     reach = net.phi.linear_radius / np.sqrt(2 * net.q)
     return float(special.erf(reach)), float(special.erfc(reach))
@@ -188,10 +179,8 @@ def _imaginary_part(law: Law, depth: int, log_x: Array) -> Array:
             theta = np.where(before, turn * share, turn - to_turn)
             return law(theta, to_turn, np.where(before, rest + to_turn, rest * remainder))
 
-        low, high = (
-            np.full(log_x.shape, -40.0),
-            np.full(log_x.shape, 740.0),
-        )  # theta from 1e-17, pi / L - theta to 1e-321
+        # theta from 1e-17, pi / L - theta to 1e-321
+        low, high = np.full(log_x.shape, -40.0), np.full(log_x.shape, 740.0)
         for _ in range(70):  # 780 / 2^70 is less than rounding
             u = 0.5 * (low + high)
             beyond = at(u)[0] < log_x

@@ -82,10 +82,6 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     phi
         Its activation, an `Activation` or whatever `from_torch` takes. Default: the one used most often.
 
-    Returns
-    -------
-    Survey
-
     Raises
     ------
     ValueError

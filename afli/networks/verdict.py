@@ -104,10 +104,6 @@ def diagnose(model: nn.Module, x: Any, *, training: bool = False) -> Diagnosis:
     training
         Run it in training mode.
 
-    Returns
-    -------
-    Diagnosis
-
     Raises
     ------
     TypeError, ValueError
