@@ -130,7 +130,7 @@ def test_models_that_the_theory_does_not_cover_are_refused():
     )
     with pytest.raises(errors.NoFixedPointError):
         edge_of_chaos_(nn.Linear(4, 4), act.relu(), sigma_b2=0.1)
-    with pytest.raises(ValueError, match="weights must be one of"):
+    with pytest.raises(ValueError, match="weights must be 'orthogonal' or 'gaussian', got"):
         edge_of_chaos_(nn.Linear(4, 4), act.tanh(), sigma_b2=0.1, weights="uniform")
     with pytest.raises(ValueError, match=r"head_variance must be .*, got -1"):
         edge_of_chaos_(nn.Linear(4, 4), act.tanh(), sigma_b2=0.1, head_variance=-1)

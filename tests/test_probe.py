@@ -263,7 +263,7 @@ def test_wrong_inputs_are_named():
         signal_propagation(nn.Linear(2, 2), torch.full((3, 2), float("nan")))
     with pytest.raises(ValueError, match=r"dtype of the model, torch\.float64, got torch\.float32"):
         signal_propagation(nn.Linear(2, 2).double(), torch.zeros(3, 2))
-    with pytest.raises(ValueError, match="weights must be 'orthogonal', 'gaussian' or None, got 'orthgonal'"):
+    with pytest.raises(ValueError, match="weights must be 'gaussian' or 'orthogonal', got 'orthgonal'"):
         signal_propagation(nn.Linear(2, 2), torch.zeros(3, 2), weights="orthgonal")
     with pytest.raises(ValueError, match=r"0\.weight has no shape yet"):
         signal_propagation(nn.Sequential(nn.LazyLinear(3)), torch.zeros(3, 2))

@@ -61,7 +61,7 @@ def test_the_square_of_relu_has_its_edge_of_chaos():
 
 @pytest.mark.parametrize(("thing", "complaint"), [
     (nn.Softmax(0), "act on every unit alike"), (nn.Linear(3, 3), "tensor of any shape"), (nn.LayerNorm(3), "any"),
-    (lambda z: z * torch.rand_like(z), "random|alike"), (nn.Threshold(0.1, 20.0), "continuous, but jumps at 0.1"),
+    (lambda z: z * torch.rand_like(z), "random|alike"), (nn.Threshold(0.1, 20.0), "jumps at z = 0.1"),
     (torch.log, "real and finite"), (lambda z: torch.complex(z, z), "real and finite"),
 ], ids=in_short)  # fmt: skip
 def test_what_is_no_activation_is_refused(thing, complaint):

@@ -617,7 +617,7 @@ CASES = {
         unseen=("1 (Snakes)",),
     ),
     "binarised": lambda: Case(
-        two(lambda m, x: m.last(Sign.apply(m.first(x)))), vectors(), refused="last: sign must be continuous, but jumps"
+        two(lambda m, x: m.last(Sign.apply(m.first(x)))), vectors(), refused="f must be continuous, but sign jumps"
     ),
     "standardised inputs": lambda: Case(
         nn.Sequential(Standardised(), linear(), nn.Tanh(), linear(N, 64)),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from afli import meanfield as mf
-from afli._inputs import scalar
+from afli._inputs import scalar, word
 from afli.activations import Activation
 from afli.errors import NoFixedPointError
 from afli.gain import attracting_bias_variance
@@ -97,7 +97,7 @@ def edge_of_chaos_(
     (1.986, 0.806)
     """
     model = original(model)
-    _require_kind(weights)
+    word("weights", weights, WEIGHTS)
     if head_variance is not None:
         head_variance = scalar("head_variance", head_variance, low=0.0)
     if x is None:
@@ -164,11 +164,6 @@ def _without_biases(phi: Activation, q: float) -> mf.MeanField:
     except NoFixedPointError:
         pass
     raise NoFixedPointError(f"without biases the variance of {phi.name} does not return to q={q:g}: it needs biases")
-
-
-def _require_kind(weights: Any) -> None:
-    if weights not in WEIGHTS:
-        raise ValueError(f"weights must be one of {', '.join(WEIGHTS)}, got {weights!r}")
 
 
 def _require_linear(model: nn.Module) -> None:

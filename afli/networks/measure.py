@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from afli import isometry
+from afli._inputs import WEIGHTS, word
 from afli.meanfield import MeanField
 from afli.networks.jacobians import block, derivatives, vjp
 from afli.networks.running import (
@@ -211,10 +212,8 @@ def signal_propagation(
     """
     import pandas as pd
 
-    if weights not in (None, "orthogonal", "gaussian"):
-        raise ValueError(f"weights must be 'orthogonal', 'gaussian' or None, got {weights!r}")
-    if jacobians not in (None, "exact", "random", "none"):
-        raise ValueError(f"jacobians must be 'exact', 'random', 'none' or None, got {jacobians!r}")
+    weights = None if weights is None else word("weights", weights, WEIGHTS)
+    jacobians = None if jacobians is None else word("jacobians", jacobians, ("exact", "random", "none"))
     if theory is not None and not isinstance(theory, MeanField):
         raise TypeError(f"theory must be a MeanField, as edge_of_chaos_ returns it, got {theory!r}")
     whole = run(model, x, training=training)
@@ -283,16 +282,21 @@ def plot(table: pd.DataFrame) -> Figure:
     >>> len(plot(signal_propagation(model, torch.randn(16, 8))).axes)
     3
     """
+    return over_depth(table, "jacobian_variance", r"variance of $s^2$ of $J$")
+
+
+def over_depth(table: pd.DataFrame, third: str, label: str, *, logarithmic: tuple[str, ...] = ()) -> Figure:
+    """Three panels over depth: q, rho and a third column, measured, and theory dashed where the table has it."""
     from matplotlib import pyplot as plt
 
     figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
-    panels = {"q": "variance $q$", "rho": r"correlation $\rho$", "jacobian_variance": r"variance of $s^2$ of $J$"}
-    for axis, (column, label) in zip(axes, panels.items(), strict=True):
+    labels = {"q": "variance $q$", "rho": r"correlation $\rho$", third: label}
+    for axis, (column, ylabel) in zip(axes, labels.items(), strict=True):
         if column in table:
             axis.plot(table["layer"], table[column], "o", markersize=3, label="measured")
         if f"{column}_theory" in table:
             axis.plot(table["layer"], table[f"{column}_theory"], "--", color="black", label="theory")
-        axis.set(xlabel="layer $l$", ylabel=label)
+        axis.set(xlabel="layer $l$", ylabel=ylabel, yscale="log" if column in logarithmic else "linear")
     axes[0].legend()
     return figure
 

@@ -37,7 +37,7 @@ def from_torch(phi: Any, *, name: str | None = None) -> Activation:
     -------
     Activation
         One of the library's own, with its parameters, if phi agrees with it on a grid to 1e-9. Otherwise phi itself in
-        float64, with torch's derivative and the points where its first or second derivative jumps.
+        float64, by `afli.activations.from_callable` with torch's derivative.
 
     Raises
     ------
@@ -82,7 +82,7 @@ def from_torch(phi: Any, *, name: str | None = None) -> Activation:
     for candidate in _candidates(f):
         if _agree(candidate(GRID), values, 1e-9):
             return candidate
-    return act.from_callable(f, _derivative(phi), _kinks(phi, label) or None, name=label)
+    return act.from_callable(f, _derivative(phi), name=label)
 
 
 def same_function(phi: Activation, psi: Activation) -> bool:
@@ -132,52 +132,18 @@ def _candidates(f: Callable[[Array], Array]) -> Iterator[Activation]:
 def _derivative(phi: Callable[[Tensor], Tensor]) -> Callable[[Array], Array] | None:
     """torch's derivative as a function of an array; None if phi has none."""
     try:
-        _derivatives(phi, torch.zeros(1, dtype=torch.float64))
+        _slope(phi, torch.zeros(1, dtype=torch.float64))
     except RuntimeError:
         return None
-    return lambda z: _derivatives(phi, torch.from_numpy(np.array(z, dtype=np.float64))).numpy()
+    return lambda z: _slope(phi, torch.from_numpy(np.array(z, dtype=np.float64))).numpy()
 
 
-def _derivatives(phi: Callable[[Tensor], Tensor], z: Tensor, order: int = 1) -> Tensor:
-    """phi, phi' or phi'' by autograd."""
+def _slope(phi: Callable[[Tensor], Tensor], z: Tensor) -> Tensor:
+    """phi' by autograd."""
     with torch.enable_grad():
         z = z.detach().clone().requires_grad_()
         value = phi(z.clone())
-        for _ in range(order):
-            if not value.requires_grad:
-                return torch.zeros_like(z)
-            (slope,) = torch.autograd.grad(value.sum(), z, create_graph=True, allow_unused=True)
-            value = torch.zeros_like(z) if slope is None else slope
-    return value.detach()
-
-
-def _jumps(value: Callable[[Tensor], Tensor]) -> list[float]:
-    """Where a function jumps: cells of a grid across which it changes however often they are halved."""
-    right = torch.cat([torch.linspace(0.0037, 12.0, 2400), torch.logspace(1.0832, 4.04, 400)]).double()
-    grid = torch.cat([-right.flip(0), right])
-    low, high = grid[:-1], grid[1:]
-    for _ in range(60):
-        change = (value(high) - value(low)).abs()
-        far = change > 1e-6 * (1 + value(low).abs())
-        low, high = low[far], high[far]
-        if not len(low):
-            break
-        middle = 0.5 * (low + high)
-        at = value(middle)
-        first = (at - value(low)).abs() >= (value(high) - at).abs()
-        low, high = torch.where(first, low, middle), torch.where(first, middle, high)
-    return [round(float(z), 12) + 0.0 for z in high]
-
-
-def _kinks(phi: Callable[[Tensor], Tensor], label: str) -> tuple[float, ...]:
-    """Where phi' or phi'' jumps. Raises ValueError where phi does."""
-    found: set[float] = set()
-    for order in (0, 1, 2):
-        try:
-            jumps = _jumps(lambda z, order=order: _derivatives(phi, z, order))  # type: ignore[misc]
-        except RuntimeError:  # torch has no derivative of that order
-            break
-        if order == 0 and jumps:
-            raise ValueError(f"{label} must be continuous, but jumps at {jumps[0]:g}")
-        found.update(jumps)
-    return tuple(sorted(found))
+        if not value.requires_grad:
+            return torch.zeros_like(z)
+        (slope,) = torch.autograd.grad(value.sum(), z, allow_unused=True)
+    return torch.zeros_like(z) if slope is None else slope.detach()

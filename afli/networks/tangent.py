@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from afli._inputs import integer, scalar
+from afli._inputs import integer, scalar, word
 
 __all__ = ["LOSSES", "descend", "tangent_kernel"]
 
@@ -77,11 +77,6 @@ def descend(
     generator : torch.Generator, optional
         Of the batches.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If loss, rate or steps is not as described.
-
     Examples
     --------
     >>> x = torch.eye(2)
@@ -89,8 +84,7 @@ def descend(
     >>> len(losses), losses[-1] < 1e-6
     (51, True)
     """
-    if loss not in LOSSES:
-        raise ValueError(f"loss must be one of {', '.join(LOSSES)}, got {loss!r}")
+    word("loss", loss, LOSSES)
     rate, steps = scalar("rate", rate, low=0.0, open_low=True), integer("steps", steps, low=1)
 
     def error(x: Tensor, y: Tensor) -> Tensor:
