@@ -11,6 +11,7 @@ from __future__ import annotations
 import copyreg
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -49,15 +50,7 @@ __all__ += ["gelu_tanh", "hardsigmoid", "hardswish", "hardtanh", "logsigmoid", "
 
 
 def shtanh(a: float, k: float = 1.0) -> Activation:
-    """Scaled hard tanh, eq. (14): k z on [-a, a], constant +-a k outside. With a = k = 1 it is hard tanh.
-
-    Parameters
-    ----------
-    a
-        Linear radius, in [1e-100, 1e100].
-    k
-        Slope at 0, in [1e-70, 1e70].
-    """
+    """Scaled hard tanh, eq. (14): k z on [-a, a], constant +-a k outside. With a = k = 1 it is hard tanh."""
     a, k = _length_and_slope(a, k)
     return Activation(
         "shtanh",
@@ -74,43 +67,19 @@ def shtanh(a: float, k: float = 1.0) -> Activation:
 
 
 def ssine(a: float, k: float = 1.0) -> Activation:
-    """k z on [-a, a], then the wave +-k (a - 1 + cos(|z| - a)).
-
-    Parameters
-    ----------
-    a
-        Linear radius, in [1e-100, 1e100]; |phi| <= a k only if a >= 1.
-    k
-        Slope at 0, in [1e-70, 1e70].
-    """
+    """k z on [-a, a], then the wave +-k (a - 1 + cos(|z| - a)); |phi| <= a k only if a >= 1."""
     a, k = _length_and_slope(a, k)
     return _with_tail("ssine", a, k, lambda t: a - 1 + np.cos(t), lambda t: -np.sin(t), bound=k * max(a, abs(a - 2)))
 
 
 def sexp(a: float, k: float = 1.0) -> Activation:
-    """k z on [-a, a], then the decay +-k (a - 1 + exp(a - |z|)).
-
-    Parameters
-    ----------
-    a
-        Linear radius, in [1e-100, 1e100]; |phi| <= a k only if a >= 1/2.
-    k
-        Slope at 0, in [1e-70, 1e70].
-    """
+    """k z on [-a, a], then the decay +-k (a - 1 + exp(a - |z|)); |phi| <= a k only if a >= 1/2."""
     a, k = _length_and_slope(a, k)
     return _with_tail("sexp", a, k, lambda t: a - 1 + np.exp(-t), lambda t: -np.exp(-t), bound=k * max(a, abs(a - 1)))
 
 
 def ssaw(a: float, k: float = 1.0) -> Activation:
-    """One saw tooth: k z on [-a, a], back to zero at +-2a, zero outside.
-
-    Parameters
-    ----------
-    a
-        Linear radius, in [1e-100, 1e100].
-    k
-        Slope at 0, in [1e-70, 1e70].
-    """
+    """One saw tooth: k z on [-a, a], back to zero at +-2a, zero outside."""
     a, k = _length_and_slope(a, k)
 
     def function(z: Array) -> Array:
@@ -298,13 +267,7 @@ def _two_slopes(family: str, params: tuple[tuple[str, float], ...], left: float,
 
 
 def scaled(phi: Activation, a: float) -> Activation:
-    """z -> a phi(z / a), the scaling of Section 2.3: it stretches the linear region by a and keeps the slope.
-
-    Parameters
-    ----------
-    a
-        The factor, in [1e-100, 1e100].
-    """
+    """z -> a phi(z / a), the scaling of Section 2.3: it stretches the linear region by a and keeps the slope."""
     require(phi)
     a = _length(a)
     return Activation(
@@ -351,7 +314,8 @@ def symmetrised(phi: Activation) -> Activation:
         return 0.5 * (phi.gradient(z) + phi.gradient(-z))
 
     if phi.piece_slopes is not None:
-        edges = np.array([*([kinks[0] - 1.0] if kinks else [-1.0]), *kinks, *([kinks[-1] + 1.0] if kinks else [1.0])])
+        outer = kinks or (0.0,)
+        edges = np.array([outer[0] - 1.0, *kinks, outer[-1] + 1.0])
         pieces = tuple(float(s) for s in gradient(0.5 * (edges[1:] + edges[:-1])))
     radius = np.inf if pieces is not None and len(set(pieces)) == 1 else phi.linear_radius
     return Activation(
@@ -380,13 +344,6 @@ def get(family: str, **params: float) -> Activation:
         Its name; capitals do not matter, and "swish" is "silu".
     params
         Its parameters.
-
-    Raises
-    ------
-    ValueError
-        For an unknown family, naming the known ones, or a parameter out of range.
-    TypeError
-        For a parameter that it does not have, or one of another type.
 
     Examples
     --------
@@ -441,26 +398,14 @@ ALIASES = {"swish": "silu", "abs": "abs_", "identity": "linear", "leakyrelu": "l
 
 def _reduced(phi: Activation) -> tuple[Any, ...]:
     params = dict(phi.params)
-    if phi.base is not None or phi.family in FAMILIES:
-        return _remade, (phi.family, phi.base, params)
+    if phi.base is not None:
+        scales = phi.family == "scaled"
+        return (partial(scaled, phi.base, **params) if scales else partial(symmetrised, phi.base)), ()
+    if phi.family in FAMILIES:
+        return partial(FAMILIES[phi.family], **params), ()
     if phi.family == "custom" and "f" in params:
-        return _from_callable, (params["f"], params["df"], phi.kinks, params["name"], params["scale"])
-    known = {each.name: getattr(phi, each.name) for each in fields(Activation) if each.init}
-    return _from_fields, (known,)
-
-
-def _remade(family: str, base: Activation | None, params: dict[str, float]) -> Activation:
-    if base is None:
-        return get(family, **params)
-    return scaled(base, **params) if family == "scaled" else symmetrised(base)
-
-
-def _from_callable(f: Function, df: Function | None, kinks: tuple[float, ...], name: str, scale: float) -> Activation:
-    return from_callable(f, df, kinks, name=name, scale=scale)
-
-
-def _from_fields(known: dict[str, Any]) -> Activation:
-    return Activation(**known)
+        return partial(from_callable, kinks=phi.kinks, **params), ()
+    return partial(Activation, **{each.name: getattr(phi, each.name) for each in fields(Activation) if each.init}), ()
 
 
 copyreg.pickle(Activation, _reduced)  # here, where the makers are

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy import special
 
 from afli import kinks as kink_search
@@ -86,7 +87,7 @@ def from_callable(
         raise ValueError(
             f"f must be straight between its kinks {edges} if piecewise_linear is said, and is not: {name}"
         )
-    gradient: Function = Differences(own, edges, _STEP * length) if slopes is None else _Steps(edges, slopes)
+    gradient: Function = Differences(own, edges, _STEP * length) if slopes is None else Steps(edges, slopes)
     error = _difference_error(own, edges, length) if slopes is None else np.zeros(len(grid(length)))
     if own_slope is not None:
         _compare(own_slope, gradient, error, edges, length, name)
@@ -285,11 +286,11 @@ def _compare(df: _Own, differences: Function, error: Array, kinks: tuple[float, 
 # --- Straight pieces ---
 
 
-class _Steps:
+class Steps:
     """The derivative of a piecewise-linear function."""
 
-    def __init__(self, kinks: tuple[float, ...], slopes: tuple[float, ...]) -> None:
-        self.kinks, self.slopes = kinks, np.array(slopes)
+    def __init__(self, kinks: ArrayLike, slopes: ArrayLike) -> None:
+        self.kinks, self.slopes = np.asarray(kinks), np.asarray(slopes)
 
     def __call__(self, z: Array) -> Array:
         return self.slopes[np.searchsorted(self.kinks, z)]

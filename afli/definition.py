@@ -15,16 +15,9 @@ SCALED_BOUNDED_FAMILIES = {"shtanh": 0.0, "ssine": 1.0, "sexp": 0.5, "ssaw": 0.0
 
 @dataclass(frozen=True)
 class PropertyCheck:
-    """One property of Definition 2.1: its verdict, and the point that refutes it, if one does.
+    """One property of Definition 2.1 in words, and its verdict.
 
-    Attributes
-    ----------
-    requirement
-        The property in words.
-    verdict
-        "holds by construction", "not refuted on a grid" or "refuted".
-    refuted_at
-        The point nearest to 0 where it fails; None if it was not refuted.
+    The verdict is "holds by construction", "not refuted on a grid", or "refuted", with the point nearest to 0 where.
     """
 
     requirement: str
@@ -41,17 +34,8 @@ def check_scaled_bounded(phi: Activation) -> list[PropertyCheck]:
     """Definition 2.1 for phi, property by property.
 
     A grid can refute a property but not prove it; for the four families inside their parameter range, and for
-    piecewise-linear functions, the construction proves it.
-
-    Parameters
-    ----------
-    phi
-        The activation. Without a linear region a = scale / 2 is tried for the linear piece, and any bound will do.
-
-    Returns
-    -------
-    list of PropertyCheck
-        One for each property.
+    piecewise-linear functions, the construction proves it. Without a linear region a = scale / 2 is tried for the
+    linear piece, and any bound will do.
 
     Examples
     --------

@@ -23,6 +23,7 @@ _RESIDUAL = 1e-6  # of V(q) / q - 1 and W(q) / q - 1: roots leave rounding, and 
 ROUNDING = 2e-15  # V(q) within this relative distance of q is q: a linear piece must not look like a fixed point
 
 Interval = tuple[float, float]
+Residual = Callable[[float], float]  # of log q
 
 
 def bias_variance_at(phi: Activation, q: Array) -> Array:
@@ -117,9 +118,13 @@ def fixed_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: flo
     if phi.is_homogeneous:
         return _homogeneous_variance(phi, sigma_w2, sigma_b2, start)
     grid = second_moments(phi, np.asarray(sigma_w2), np.asarray(sigma_b2))
-    falls, rises = _crossings(phi, sigma_w2, sigma_b2, grid)
-    attracting = [_refined(phi, sigma_w2, sigma_b2, cell) for cell in (falls if start is not None else falls[:1])]
-    repelling = [_refined(phi, sigma_w2, sigma_b2, cell) for cell in rises]
+
+    def residual(log_q: float) -> float:
+        return float(variance_residual(phi, np.asarray(log_q), sigma_w2, sigma_b2))
+
+    falls, rises = _crossings(residual, np.log(grid.q), (sigma_w2 * grid.square + sigma_b2) / grid.q - 1)
+    attracting = [log_root(residual, cell) for cell in (falls if start is not None else falls[:1])]
+    repelling = [log_root(residual, cell) for cell in rises]
     if start is not None:
         floor = max([0.0, *(r for r in repelling if r < start)])
         ceiling = min([np.inf, *(r for r in repelling if r >= start)])
@@ -129,21 +134,16 @@ def fixed_variance(phi: Activation, sigma_w2: float, sigma_b2: float, start: flo
     return attracting[0]
 
 
-def _residual(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: float) -> float:
+def variance_residual(phi: Activation, log_q: Array, sigma_w2: Array | float, sigma_b2: Array | float) -> Array:
     """V(q) / q - 1."""
     q = np.exp(log_q)
-    return float((sigma_w2 * moments.square(phi, np.asarray(q)) + sigma_b2) / q - 1)
+    return np.asarray((sigma_w2 * moments.square(phi, q) + sigma_b2) / q - 1)
 
 
-def _crossings(
-    phi: Activation, sigma_w2: float, sigma_b2: float, grid: SecondMoments
-) -> tuple[list[Interval], list[Interval]]:
+def _crossings(residual: Residual, log_q: Array, excess: Array) -> tuple[list[Interval], list[Interval]]:
     """Intervals of log q in which V(q) - q changes sign: downwards (attracting), upwards (repelling)."""
-    log_q, excess = np.log(grid.q), (sigma_w2 * grid.square + sigma_b2) / grid.q - 1
-    turns = [
-        _turning_point(phi, sigma_w2, sigma_b2, log_q[i - 1 : i + 2], np.sign(excess[i]))
-        for i in np.flatnonzero(near_tangencies(excess))
-    ]
+    near = np.flatnonzero(near_tangencies(excess))
+    turns = [_turning_point(residual, log_q[i - 1 : i + 2], np.sign(excess[i])) for i in near]
     log_q, excess = np.append(log_q, [t for t, _ in turns]), np.append(excess, [e for _, e in turns])
     order = np.argsort(log_q)
     log_q, grows = log_q[order], excess[order] > ROUNDING
@@ -152,12 +152,12 @@ def _crossings(
     return [cells[i] for i in falls], [cells[i] for i in rises]
 
 
-def _turning_point(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: Array, sign: float) -> Interval:
+def _turning_point(residual: Residual, log_q: Array, sign: float) -> Interval:
     """(log q, V(q) / q - 1) where sign * (V(q) / q - 1) is least between the first and last of three grid points."""
     from scipy.optimize import minimize_scalar
 
     found = minimize_scalar(
-        lambda t: sign * _residual(phi, sigma_w2, sigma_b2, t),
+        lambda t: sign * residual(t),
         bounds=(log_q[0], log_q[-1]),
         method="bounded",
         options={"xatol": 1e-9},  # at a minimum its value is then known to 1e-18
@@ -165,12 +165,7 @@ def _turning_point(phi: Activation, sigma_w2: float, sigma_b2: float, log_q: Arr
     return float(found.x), float(sign * found.fun)
 
 
-def _refined(phi: Activation, sigma_w2: float, sigma_b2: float, cell: Interval) -> float:
-    """The root of V(q) = q in an interval of log q."""
-    return log_root(lambda log_q: _residual(phi, sigma_w2, sigma_b2, log_q), cell)
-
-
-def log_root(residual: Callable[[float], float], cell: Interval) -> float:
+def log_root(residual: Residual, cell: Interval) -> float:
     """q at the root of a function of log q; if rounding hides the change of sign, the end nearer to zero.
 
     Raises ConvergenceError if the function is not small there: it jumps, or is not the one that found the cell.
@@ -225,10 +220,7 @@ def _why_none(
 def critical_variance(phi: Activation, sigma_b2: float) -> float:
     """The smallest root of r(q) = sigma_b2, where r(q) = q - E phi^2 / E phi'^2, to relative accuracy.
 
-    Parameters
-    ----------
-    sigma_b2
-        >= 0, and > 0 if phi(0) = 0: then r(q) > 0, by the Poincare inequality for the two halves of phi, each made odd.
+    sigma_b2 > 0 if phi(0) = 0: then r(q) > 0, by the Poincare inequality for the two halves of phi, each made odd.
     """
 
     def residual(log_q: float) -> float:

@@ -28,17 +28,13 @@ class Gain:
 
     Parameters
     ----------
-    net : MeanField
-        The critical network.
-    gain : float
-        sqrt(sigma_w2).
-    input_mean_square : float
+    net
+        The critical network; gain is its sqrt(sigma_w2), and attracts whether the variance returns to q*.
+    input_mean_square
         The ||x||^2 / n that gives layer 1 the variance q*.
-    attracts : bool
-        Whether the variance returns to q* (V'(q*) <= 1).
-    layers_until_alike : int or None
+    layers_until_alike
         After so many layers two inputs of correlation 0.2 are 99% alike; None if never within a million layers.
-    attracting_sigma_b2 : float
+    attracting_sigma_b2
         The smallest bias variance at which q* attracts; nan if there is none.
     """
 
@@ -75,8 +71,6 @@ def gain(phi: Activation | str, *, sigma_b2: float | None = None) -> Gain:
 
     Parameters
     ----------
-    phi
-        The activation, or its name.
     sigma_b2
         The bias variance, >= 0. Default: 0 for ReLU and its like, which allow no other, and 0.1 for the rest.
 
@@ -103,14 +97,8 @@ def gain(phi: Activation | str, *, sigma_b2: float | None = None) -> Gain:
         attracting = attracting_bias_variance(phi)
     except NoFixedPointError:
         attracting = float("nan")
-    return Gain(
-        net,
-        float(np.sqrt(net.sigma_w2)),
-        (net.q - net.sigma_b2) / net.sigma_w2,
-        net.attracts,
-        alike,
-        attracting,
-    )
+    mean_square = (net.q - net.sigma_b2) / net.sigma_w2
+    return Gain(net, float(np.sqrt(net.sigma_w2)), mean_square, net.attracts, alike, attracting)
 
 
 @lru_cache(maxsize=256)

@@ -51,11 +51,6 @@ def variance_map(phi: Activation, q: float | Many, *, sigma_w2: float | Many, si
     q, sigma_w2, sigma_b2
         Variances >= 0, broadcast together.
 
-    Returns
-    -------
-    float or Array
-        A float if all three are numbers.
-
     Raises
     ------
     ConvergenceError
@@ -75,15 +70,7 @@ def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any: ..
 def chi1(phi: Activation, q: float | Many, *, sigma_w2: float | Many) -> Any:
     """chi_1 = sigma_w2 E[phi'(sqrt(q) Z)^2], eq. (7): the slope of the correlation map at rho = 1.
 
-    Parameters
-    ----------
-    q, sigma_w2
-        Variances >= 0, broadcast together.
-
-    Returns
-    -------
-    float or Array
-        A float if both are numbers. Errors as for `variance_map`.
+    The variances are >= 0, broadcast together. Errors as for `variance_map`.
     """
     require(phi)
     q, sigma_w2 = _variances(q=q, sigma_w2=sigma_w2)
@@ -101,21 +88,13 @@ def critical_map(phi: Activation, q: float | Many, *, sigma_b2: float | Many) ->
 
     Its fixed points are the variances of the networks on the edge of chaos with that bias variance (Corollary 3.1.1).
 
-    Parameters
-    ----------
-    q, sigma_b2
-        Variances > 0 and >= 0, broadcast together.
-
-    Returns
-    -------
-    float or Array
-        A float if both are numbers.
+    The variances are > 0 and >= 0, broadcast together.
 
     Raises
     ------
     ValueError
-        Where E phi'^2 is 0, as for a constant phi, and for bad input.
-    ConvergenceError, TypeError
+        Where E phi'^2 is 0, as for a constant phi.
+    ConvergenceError
         As for `variance_map`.
     """
     require(phi)
@@ -140,16 +119,11 @@ def covariance_map(
     Parameters
     ----------
     rho
-        Correlations in [-1, 1], any shape.
+        Correlations in [-1, 1], any shape; that of the result, which is accurate to 1e-12.
     q1, q2
         The two variances, > 0.
     sigma_w2, sigma_b2
         Variances of weights and biases, >= 0.
-
-    Returns
-    -------
-    float or Array
-        In the shape of rho; accurate to 1e-12.
 
     Raises
     ------
@@ -197,8 +171,8 @@ class MeanField:
 
     Parameters
     ----------
-    sigma_w2, sigma_b2
-        Variances of weights and biases, > 0 and >= 0.
+    phi, sigma_w2, sigma_b2
+        The activation, and the variances of weights and biases, > 0 and >= 0; attributes, too.
     start
         Of several attracting fixed points the smallest is taken; with `start`, > 0, the one that the variance reaches
         from there (V taken as increasing). A homogeneous phi (ReLU) with every q fixed gets q = 1 by convention, or
@@ -206,9 +180,7 @@ class MeanField:
 
     Attributes
     ----------
-    phi, sigma_w2, sigma_b2
-        As given.
-    q
+    q : float
         The fixed point.
 
     Raises
@@ -311,19 +283,11 @@ class MeanField:
     def correlation_gap(self, rho: Many) -> Array: ...
     @quiet_underflow
     def correlation_gap(self, rho: float | Many) -> Any:
-        """R(rho) - rho.
+        """R(rho) - rho, for rho in [-1, 1], any shape.
 
-        Parameters
-        ----------
-        rho
-            Correlations in [-1, 1], any shape.
-
-        Returns
-        -------
-        float or Array
-            Of piecewise-linear phi with relative accuracy 1e-11, however close rho is to 1 (in chaos: of the larger of
-            the gap and its two parts, that of the bias and that of chi_1 - 1); of others with 1e-13 absolute, and
-            better by the factor 1 - rho near 1.
+        Of piecewise-linear phi with relative accuracy 1e-11, however close rho is to 1 (in chaos: of the larger of the
+        gap and its two parts, that of the bias and that of chi_1 - 1); of others with 1e-13 absolute, and better by
+        the factor 1 - rho near 1.
         """
         return like(self._gap(real("rho", rho, low=-1.0, high=1.0)))
 
@@ -379,7 +343,7 @@ class MeanField:
 
     @quiet_underflow
     def correlation_trajectory(self, rho0: float | Many, depth: int) -> Array:
-        """Correlations layer by layer.
+        """Correlations layer by layer: rho0 and its images, shape (depth + 1,) + shape of rho0.
 
         Parameters
         ----------
@@ -388,11 +352,6 @@ class MeanField:
         depth
             Number of layers, from 0 to 100, or to 2 * 10^6 over 20 plus the number of correlations, which takes about
             ten seconds. `layers_until` goes further.
-
-        Returns
-        -------
-        Array
-            rho0 and its images under 1, ..., depth layers, shape (depth + 1,) + shape of rho0.
         """
         rho = real("rho0", rho0, low=-1.0, high=1.0)
         path = [rho]
@@ -403,19 +362,9 @@ class MeanField:
 
     @quiet_underflow
     def layers_until(self, target: float, rho0: float = 0.2) -> int:
-        """The first number of layers after which a pair of inputs has reached a correlation.
+        """The first number of layers after which a pair of inputs has got from correlation rho0 to the target.
 
-        Parameters
-        ----------
-        target
-            The correlation to be reached, in [-1, 1].
-        rho0
-            The first one, in [-1, 1].
-
-        Returns
-        -------
-        int
-            0 if it is reached already. The distance 1 - rho is iterated, not rho, which rounds.
+        Both in [-1, 1]; 0 if it is reached already. The distance 1 - rho is iterated, not rho, which rounds.
 
         Raises
         ------
@@ -509,8 +458,8 @@ def edge_of_chaos(phi: Activation, *, sigma_b2: float) -> MeanField:
         If there is none; it says why.
     ConvergenceError
         If the integrals do not settle where it may be.
-    ValueError, TypeError
-        For bad input, such as a constant phi.
+    ValueError
+        For a constant phi.
 
     Examples
     --------
@@ -553,17 +502,12 @@ def _called_from_here() -> bool:
 def critical_at(phi: Activation, *, q: float) -> MeanField:
     """The critical network whose fixed point is q: the edge of chaos as a curve with parameter q (Figure 2(c)).
 
-    Parameters
-    ----------
-    q
-        Variance, > 0.
-
     Raises
     ------
     NoFixedPointError
         Where that would need a negative bias variance.
-    ValueError, TypeError
-        Where E phi'^2 is 0, and for bad input.
+    ValueError
+        Where E phi'^2 is 0.
     """
     require(phi)
     q = scalar("q", q, low=0.0, open_low=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.polynomial import chebyshev
@@ -12,7 +13,15 @@ from afli import correlation, moments
 from afli._activation import Activation, require
 from afli._inputs import Array, quiet_underflow, real
 from afli.errors import ConvergenceError, NoFixedPointError
-from afli.fixed_points import ROUNDING, Curve, fixed_variance, near_tangencies, newton_from_the_left, second_moments
+from afli.fixed_points import (
+    ROUNDING,
+    Curve,
+    fixed_variance,
+    near_tangencies,
+    newton_from_the_left,
+    second_moments,
+    variance_residual,
+)
 
 _FEW = 20  # cells of one decade of q: up to here their own tables are cheaper than those at the nodes
 _BLOCK = 4096  # cells that are worked on at once; bounds the memory
@@ -35,7 +44,8 @@ class PhaseDiagram:
     exists
         False where the variance map has no attracting fixed point, or none was found within reach.
     out_of_reach
-        Where q or rho is NaN for a reason of numerics: phi overflows, or bends too often for the quadrature.
+        Where q or rho is NaN for a reason of numerics: phi overflows, or bends too often for the quadrature. Where the
+        first, the middle and the last of several variances are out of reach, those between them count as such.
     """
 
     sigma_w2: Array
@@ -59,9 +69,7 @@ def phase_diagram(phi: Activation, *, sigma_w2: ArrayLike, sigma_b2: ArrayLike) 
     Returns
     -------
     PhaseDiagram
-        Accuracy of q and chi1 1e-12, of rho 1e-10. Cells without a fixed point are NaN, with exists = False; so are
-        those that the quadrature does not reach, with out_of_reach = True. Where the first, the middle and the last of
-        several variances are out of reach, those between them count as such.
+        Accuracy of q and chi1 1e-12, of rho 1e-10.
     """
     require(phi)
     sigma_w2 = np.atleast_1d(real("sigma_w2", sigma_w2, low=0.0, open_low=True))
@@ -102,13 +110,10 @@ def _variances(phi: Activation, w: Array, b: Array) -> tuple[Array, NDArray[np.b
     exists, first = falls.any(axis=1), falls.argmax(axis=1)
     from scipy.optimize import elementwise
 
-    def residual(log_q: Array, w: Array, b: Array) -> Array:
-        q = np.exp(log_q)
-        return (w * moments.square(phi, q) + b) / q - 1
-
     q = np.full(w.shape, np.nan)
     if exists.any():
         ends = np.log(grid.q[first[exists]]), np.log(grid.q[first[exists] + 1])
+        residual = partial(variance_residual, phi)
         q[exists] = np.exp(elementwise.find_root(residual, ends, args=(w[exists], b[exists])).x)
     # What needs a closer look: V that all but touches the diagonal, and roots that are equal to rounding at one end.
     # Where the grid ended early, what has no fixed point below may have one beyond.

@@ -10,11 +10,11 @@ from dataclasses import replace
 from functools import partial
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from afli._inputs import Array
 from afli.activations import Activation
-
-Array = NDArray[np.float64]
+from afli.custom import Steps
 
 __all__ = [
     "jumping_clip",
@@ -37,8 +37,6 @@ def odd_piecewise_linear(knots: ArrayLike, slopes: ArrayLike, name: str = "odd, 
         Where the slope changes, increasing and > 0.
     slopes
         One more than knots; the first is phi'(0).
-    name
-        A label.
     """
     edge, slope = np.asarray(knots, dtype=float), np.asarray(slopes, dtype=float)
     start = np.concatenate([[0.0], edge])
@@ -67,10 +65,6 @@ def piecewise_linear(
         Where the slope changes, increasing.
     slopes
         One more than knots; the one at 0 is not 0.
-    at_zero
-        phi(0).
-    name
-        A label.
     """
     edge, slope = np.asarray(knots, dtype=float), np.asarray(slopes, dtype=float)
     centre = int(np.searchsorted(edge, 0.0))
@@ -80,7 +74,7 @@ def piecewise_linear(
         family="custom",
         params=(("name", name), ("knots", tuple(edge.tolist())), ("slopes", tuple(slope.tolist())), ("at 0", at_zero)),
         function=partial(_lines, edge, intercept, slope),
-        gradient=partial(_steps, edge, slope),
+        gradient=Steps(edge, slope),
         kinks=tuple(edge.tolist()),
         slope=float(slope[centre]),
         piece_slopes=tuple(slope.tolist()),
@@ -100,10 +94,6 @@ def jumping_clip(jump: float, at: float) -> Activation:
 
 
 # Functions of the module, which pickle finds for other processes.
-
-
-def _steps(edge: Array, slope: Array, z: Array) -> Array:
-    return slope[np.searchsorted(edge, z)]
 
 
 def _even_steps(edge: Array, slope: Array, z: Array) -> Array:
@@ -140,8 +130,6 @@ def through_heights(heights: ArrayLike, slack: ArrayLike, *, name: str) -> Activ
         In [-1, 1], at least one.
     slack
         One for each height, >= 0: the slope on the way there is 1 / (1 + slack) in absolute value, never above 1.
-    name
-        A label.
     """
     steps = np.diff(np.asarray(heights, dtype=float), prepend=1.0)
     widths = np.maximum(np.abs(steps), 1e-9) * (1 + np.asarray(slack, dtype=float))
@@ -196,16 +184,7 @@ def two_halves(left: Activation, right: Activation) -> Activation:
 def wild(rng: np.random.Generator, count: int, *, odd: bool = True, lifted: bool = False) -> list[Activation]:
     """Random ones: up to 12 knots over nearly four decades, slopes of both signs over five, some of them flat.
 
-    Parameters
-    ----------
-    rng
-        Draws them.
-    count
-        How many.
-    odd
-        Whether the left side mirrors the right; otherwise each side has its own knots and slopes.
-    lifted
-        Whether phi(0) is not 0; only for those that are not odd.
+    If they are not odd each side has its own knots and slopes, and phi(0) is not 0 if they are lifted.
     """
 
     def one() -> Activation:

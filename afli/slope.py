@@ -31,14 +31,7 @@ def sampled_slope(net: mf.MeanField, rho: float, z: np.ndarray) -> tuple[float, 
 
     The derivative falls on the Gaussian density, not on phi: the mean of phi(U1) phi(U2) d/drho log density.
 
-    Parameters
-    ----------
-    net
-        The network; its variance is net.q.
-    rho
-        A correlation in (-1, 1).
-    z
-        Independent standard normal pairs, shape (2, n).
+    Here rho is in (-1, 1), and z are independent standard normal pairs, shape (2, n).
     """
     s2 = 1 - rho**2
     v = np.array([z[0], rho * z[0] + np.sqrt(s2) * z[1]])
@@ -54,12 +47,7 @@ def sampled_slope(net: mf.MeanField, rho: float, z: np.ndarray) -> tuple[float, 
 def jump_terms(phi: Activation, q: float, rho: float) -> tuple[float, float]:
     """What remains of the two integrals of (30) when sqrt(q) E[phi'(U1) phi'(U2)] is accounted for.
 
-    Parameters
-    ----------
-    q
-        Variance, > 0.
-    rho
-        A correlation in (-1, 1).
+    Here q > 0 and rho is in (-1, 1).
 
     Returns
     -------

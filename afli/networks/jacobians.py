@@ -11,7 +11,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-__all__ = ["block", "derivatives", "vjp"]
+__all__ = ["block", "derivatives", "mixes", "vjp"]
 
 PROBES = 32  # of the trace of a matrix of 512 or more units: an error of about sqrt(2 / (32 * 512)), 1%
 
@@ -20,7 +20,7 @@ def derivatives(layers: list[Tensor], *, exact: bool) -> dict[str, list[float]]:
     """The columns chi1, jacobian_mean and jacobian_variance; NaN for layer 1, and where there is no dependence."""
     nan = float("nan")
     columns = {name: [nan] for name in ("chi1", "jacobian_mean", "jacobian_variance")}
-    mixing = _mixes(layers[-1], layers[0])
+    mixing = mixes(layers[-1], layers[0])
     product: Tensor | None = torch.eye(layers[0][0].numel(), dtype=torch.float64, device=layers[0].device)
     for before, after in pairwise(layers):
         units = after[0].numel()
@@ -67,7 +67,7 @@ def vjp(after: Tensor, before: Tensor, rows: Tensor, *, batched: bool = False) -
     return found
 
 
-def _mixes(after: Tensor, before: Tensor) -> bool:
+def mixes(after: Tensor, before: Tensor) -> bool:
     """Whether the first input's output depends on another input."""
     rows = torch.zeros_like(after)
     rows[0] = 1

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from afli import isometry
 from afli._inputs import WEIGHTS, word
 from afli.meanfield import MeanField
-from afli.networks.jacobians import block, derivatives, vjp
+from afli.networks.jacobians import block, derivatives, mixes, vjp
 from afli.networks.running import (
     Unregistered,
     call,
@@ -119,12 +119,8 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
 def _is_by_input(h: Tensor, x: Any) -> bool:
     """Whether the first row of h depends on the first input alone. Unknown, hence no, for integers."""
     inputs = [tensor for tensor in tensors(x) if tensor.is_floating_point() and len(tensor) == len(h)]
-    rows = torch.zeros_like(h)
-    rows[0] = 1
-    found = [vjp(h, tensor, rows) for tensor in inputs]
-    return any(each is not None for each in found) and not any(
-        bool(each[1:].any()) for each in found if each is not None
-    )
+    seen = [vjp(h, tensor, torch.ones_like(h)) is not None for tensor in inputs]
+    return any(seen) and not any(mixes(h, tensor) for tensor in inputs)
 
 
 def preactivations(model: nn.Module, x: Any, *, training: bool = False) -> list[Tensor]:
@@ -139,11 +135,6 @@ def preactivations(model: nn.Module, x: Any, *, training: bool = False) -> list[
         dict of keyword arguments for a model of several.
     training
         Run the model in training mode (batch normalisation by the batch, dropout on) instead of evaluation mode.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If x is no such batch, or the model uses no such layer.
 
     Examples
     --------
@@ -197,11 +188,6 @@ def signal_propagation(
         `theory` also `*_theory`: q*, the correlation map iterated from the measured rho of layer 1, chi_1, and (12),
         (13) where layer l is as wide as layer 1 (NaN elsewhere: the formulas are for square layers). The names of the
         layers are in ``table.attrs["names"]``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        For bad input, as `preactivations`.
 
     Examples
     --------

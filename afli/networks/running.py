@@ -18,23 +18,6 @@ from torch.overrides import TorchFunctionMode
 
 from afli.networks.modules import ACTIVATIONS
 
-__all__ = [
-    "NORMS",
-    "Unregistered",
-    "call",
-    "is_weight_layer",
-    "is_whole",
-    "leaves",
-    "mapped",
-    "original",
-    "require_material",
-    "require_values",
-    "tensors",
-    "undisturbed",
-    "unseen",
-    "warn",
-]
-
 WEIGHT_LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 NORMS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
@@ -71,9 +54,10 @@ def unseen(model: nn.Module) -> dict[str, nn.Module]:
         if any(name.startswith(f"{outer}.") for outer, owner in found.items() if is_whole(owner)):
             continue
         known = is_weight_layer(module) or isinstance(module, (*NORMS, nn.PReLU, *ACTIVATIONS))
-        wrapper = type(module).__module__ == "torch.nn.utils.parametrize"  # its parameters are the layer's own
-        own = (module._parameters and not _is_empty(module)) or _has_hidden_state(module) or _trains_a_tensor(module)
-        if not known and not wrapper and not _in_parametrisation(name) and own:
+        # The parameters of a parametrisation are the layer's own.
+        wrapper = type(module).__module__ == "torch.nn.utils.parametrize" or "parametrizations" in name.split(".")
+        own = any(parameter is not None for parameter in module._parameters.values())
+        if not known and not wrapper and (own or _has_hidden_state(module) or _trains_a_tensor(module)):
             found[name or "(the model itself)"] = module
     return found
 
@@ -81,10 +65,6 @@ def unseen(model: nn.Module) -> dict[str, nn.Module]:
 def is_whole(module: nn.Module) -> bool:
     """Whether what belongs to a module is a part of it, not a layer that is called."""
     return isinstance(module, nn.MultiheadAttention | nn.RNNBase) or _has_hidden_state(module)
-
-
-def _is_empty(module: nn.Module) -> bool:
-    return all(parameter is None for parameter in module._parameters.values())
 
 
 def _has_hidden_state(module: nn.Module) -> bool:
@@ -96,10 +76,6 @@ def _has_hidden_state(module: nn.Module) -> bool:
 def _trains_a_tensor(module: nn.Module) -> bool:
     """Whether an attribute is a tensor that wants gradients, but no parameter."""
     return any(isinstance(value, Tensor) and value.requires_grad and value.is_leaf for value in vars(module).values())
-
-
-def _in_parametrisation(name: str) -> bool:
-    return "parametrizations" in name.split(".")
 
 
 def call(model: nn.Module, x: Any) -> Any:

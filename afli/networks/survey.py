@@ -38,6 +38,11 @@ class Task:
     head: bool
     share: float | str = 1.0
 
+    @property
+    def fan_in(self) -> int:
+        """The number of inputs that one unit adds up."""
+        return int(self.module.weight[0].numel())  # type: ignore[index]
+
 
 @dataclass
 class Survey:
@@ -62,7 +67,7 @@ class Survey:
         import pandas as pd
 
         rows = [
-            {"layer": t.name, "type": type(t.module).__name__, "fan_in": fan_in(t.module), "fate": "initialised"}
+            {"layer": t.name, "type": type(t.module).__name__, "fan_in": t.fan_in, "fate": "initialised"}
             for t in self.tasks
         ]
         rows += [{"layer": name, "fate": f"not touched: {reason}"} for name, reason in self.untouched.items()]
@@ -142,12 +147,6 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
         found.notes.append(f"L = {found.blocks} shortcuts: q grows by a factor of up to 1 + {growth} at each")
     found.notes += _noises(run)
     return found
-
-
-def fan_in(layer: nn.Module) -> int:
-    """The number of inputs that one unit of a weight layer adds up."""
-    weight: Any = layer.weight
-    return int(weight[0].numel())
 
 
 def example(model: nn.Module) -> Tensor:

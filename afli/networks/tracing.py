@@ -54,16 +54,8 @@ _WORDS = {
 KINDS = {name: kind for kind, words in _WORDS.items() for name in words.split()}
 PRODUCTS = {"linear", "conv1d", "conv2d", "conv3d"}
 SUMS = {"add", "radd", "iadd", "sub", "subtract", "rsub", "isub"}
-STILL = {
-    "to",
-    "float",
-    "double",
-    "clone",
-    "contiguous",
-    "dropout",
-    "detach",
-    "identity",
-}  # every unit stays in its place
+# Of the structure, what leaves every unit in its place.
+STILL = {"to", "float", "double", "clone", "contiguous", "dropout", "detach", "identity"}
 
 Key = tuple[int, int]  # a node and the number of its output
 
