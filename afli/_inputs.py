@@ -111,6 +111,16 @@ def array(name: str, value: Any, dimensions: int, shape: str) -> NDArray[Any]:
     return given if given.dtype == np.float32 else checked
 
 
+def unit_rows(name: str, rows: NDArray[Any]) -> Array:
+    """The rows of a matrix divided by their lengths, in float64; raises ValueError for a row of zeros."""
+    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
+    if not (largest > 0).all():
+        raise ValueError(f"{name} must have no zero row, got one at index {int(np.argmin(largest))}")
+    # By a power of two first, which rounds nothing: squares of very long or short rows are no floats.
+    unit = np.ldexp(rows.astype(np.float64), -np.frexp(largest)[1])
+    return np.asarray(unit / np.linalg.norm(unit, axis=1, keepdims=True))
+
+
 def layer_of(layer: Any, number: int, n_in: int) -> Layer:
     """The pair (W, b), its shapes checked; its entries are not looked at, since the result is."""
     try:

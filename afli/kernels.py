@@ -21,7 +21,7 @@ import numpy as np
 from numpy.polynomial import chebyshev
 from numpy.typing import ArrayLike, NDArray
 
-from afli._inputs import Array, integer, like, quiet_underflow, real, word
+from afli._inputs import Array, array, integer, like, quiet_underflow, real, unit_rows, word
 from afli.correlation import divided, series_through
 from afli.errors import ConvergenceError
 from afli.meanfield import MeanField, require_network, variance_map
@@ -139,29 +139,16 @@ def cosines(x: ArrayLike, y: ArrayLike | None = None) -> NDArray[np.float64]:
     ndarray
         Shape (n, m), in [-1, 1].
     """
-    first = _rows("x", x)
+    first = unit_rows("x", array("x", x, 2, "(rows, features)"))
     if y is None:
         gram = np.clip(first @ first.T, -1.0, 1.0)
         np.fill_diagonal(gram, 1.0)
         return gram
-    second = _rows("y", y)
+    second = unit_rows("y", array("y", y, 2, "(rows, features)"))
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"x and y must have as many features, got {first.shape[1]} and {second.shape[1]}")
     product = first @ second.T
     return np.clip(product, -1.0, 1.0, out=product)
-
-
-def _rows(name: str, value: ArrayLike) -> Array:
-    """Rows of length 1."""
-    rows = real(name, value)
-    if rows.ndim != 2:
-        raise ValueError(f"{name} must have shape (rows, features), got {rows.shape}")
-    largest = np.abs(rows).max(axis=1, keepdims=True, initial=0.0)
-    if not (largest > 0).all():
-        raise ValueError(f"{name} must have no zero row, got one at index {int(np.argmin(largest))}")
-    # By a power of two, which rounds nothing: squares of very long or short rows are no floats.
-    rows = np.ldexp(rows, -np.frexp(largest)[1])
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def _checked(net: MeanField, rho: ArrayLike, depth: int) -> tuple[MeanField, Array, int]:

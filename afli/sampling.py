@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from afli._inputs import WEIGHTS, Layer, array, generator, integer, layer_of, word
+from afli._inputs import WEIGHTS, Layer, array, generator, integer, layer_of, unit_rows, word
 from afli.meanfield import MeanField, require_network
 
 __all__ = [
@@ -126,7 +126,7 @@ def on_sphere(net: MeanField, x: ArrayLike) -> Matrix:
     """
     require_network(net)
     rows = array("x", x, 2, "(inputs, n)")
-    unit = _unit_rows("x", rows)
+    unit = unit_rows("x", rows)
     mean_square = max(net.q - net.sigma_b2, 0.0) / net.sigma_w2
     return np.asarray(unit * float(np.sqrt(rows.shape[1] * mean_square)), dtype=rows.dtype)
 
@@ -184,7 +184,7 @@ def correlations(h: ArrayLike) -> Matrix:
     -------
     Array (pairs,) with values in [-1, 1], in the order of `np.triu_indices(inputs, 1)`.
     """
-    unit = _unit_rows("h", array("h", h, 2, "(inputs, units)"))
+    unit = unit_rows("h", array("h", h, 2, "(inputs, units)"))
     return np.clip((unit @ unit.T)[np.triu_indices(len(unit), 1)], -1.0, 1.0)
 
 
@@ -306,15 +306,6 @@ def _listed(name: str, value: Any) -> list[Any]:
         return list(value)
     except TypeError:
         raise TypeError(f"{name} must be a sequence, got {reprlib.repr(value)}") from None
-
-
-def _unit_rows(name: str, rows: Matrix) -> Matrix:
-    """The rows divided by their lengths, in float64; by the largest entry first, so that no square leaves the range."""
-    largest = np.abs(rows).max(axis=1, initial=0.0, keepdims=True).astype(np.float64)
-    if not (largest > 0).all():
-        raise ValueError(f"row {int(np.argmin(largest))} of {name} is zero: it has no direction")
-    unit = rows / largest
-    return unit / np.linalg.norm(unit, axis=1, keepdims=True)
 
 
 def _finite(what: str, array: Matrix) -> Matrix:

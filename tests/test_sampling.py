@@ -85,7 +85,7 @@ REFUSED = [
     (lambda: sampling.standard_layers([3, -1], rng=RNG), r"sizes\[1\] must be at least 1, got -1"),
     (lambda: sampling.standard_layers([3, 3], rng=None), "rng must be a numpy Generator"),
     (lambda: sampling.on_sphere(act.tanh(), X), "net must be a MeanField, got "),
-    (lambda: sampling.on_sphere(NET, [[1.0, 2.0], [0.0, 0.0]]), "row 1 of x is zero"),
+    (lambda: sampling.on_sphere(NET, [[1.0, 2.0], [0.0, 0.0]]), "x must have no zero row, got one at index 1"),
     (lambda: sampling.on_sphere(NET, [1.0, 2.0]), r"x must have shape \(inputs, n\), got \(2,\)"),
     (lambda: sampling.on_sphere(NET, [[1.0, np.nan]]), "x must be finite, got nan"),
     (lambda: sampling.on_sphere(NET, [["1"]]), "x must be a real number"),
@@ -101,7 +101,7 @@ REFUSED = [
         lambda: list(sampling.preactivations(NET, X, [(np.nan * LAYERS[0][0], LAYERS[0][1])])),
         "the preactivations of layer 1",
     ),
-    (lambda: sampling.correlations([[1.0, 0.0], [0.0, 0.0]]), "row 1 of h is zero"),
+    (lambda: sampling.correlations([[1.0, 0.0], [0.0, 0.0]]), "h must have no zero row, got one at index 1"),
     (lambda: sampling.correlations([1.0, 0.0]), r"h must have shape \(inputs, units\)"),
     (lambda: sampling.correlations([[1j, 0.0]]), "h must be a real number"),
     (

@@ -22,7 +22,6 @@ from afli.networks.running import (
     Unregistered,
     call,
     is_weight_layer,
-    is_whole,
     mapped,
     original,
     require_material,
@@ -102,12 +101,9 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
         for i in [i for i in reshaped if not _is_by_input(found[i][1], x)]:
             strange[found[i][0]] = OTHER_ROWS
     found = [(module, h) for module, h in found if module not in strange]
-    others, seen = unseen(model), {id(module) for module, _ in found}
+    others, idle = unseen(model, {id(module) for module, _ in found})
     not_seen = foreign.names | {name: type(module).__name__ for name, module in others.items()}
-    parts = tuple(f"{name}." for name, module in others.items() if is_whole(module))
-    for name, module in model.named_modules():
-        if is_weight_layer(module) and id(module) not in seen and not name.startswith(parts):
-            not_seen[name or "(the model itself)"] = f"{type(module).__name__}, {strange.get(module, 'never called')}"
+    not_seen |= {name: f"{type(m).__name__}, {strange.get(m, 'never called')}" for name, m in idle.items()}
     if not found:
         listed = "; ".join(f"{name}: {reason}" for name, reason in not_seen.items())
         raise ValueError(

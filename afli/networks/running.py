@@ -44,27 +44,31 @@ def is_weight_layer(module: nn.Module) -> bool:
     return isinstance(module, WEIGHT_LAYERS)
 
 
-def unseen(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules with parameters of their own that are no weight layer, no normalisation and no learned activation.
+def unseen(model: nn.Module, used: set[int]) -> tuple[dict[str, nn.Module], dict[str, nn.Module]]:
+    """What a run does not show, by name: modules of other kinds with parameters of their own, and idle weight layers.
 
-    By name. What belongs to an attention module or a quantised layer is one of its parts.
+    Of the other kinds normalisations and learned activations do not count. What belongs to an attention module, a
+    recurrent or a quantised layer is one of its parts. used: the ids of the weight layers that the run called.
     """
-    found: dict[str, nn.Module] = {}
-    for name, module in original(model).named_modules():
-        if any(name.startswith(f"{outer}.") for outer, owner in found.items() if is_whole(owner)):
+    others: dict[str, nn.Module] = {}
+    idle: dict[str, nn.Module] = {}
+    wholes: list[str] = []
+    for name, module in model.named_modules():
+        if name.startswith(tuple(wholes)):
             continue
-        known = is_weight_layer(module) or isinstance(module, (*NORMS, nn.PReLU, *ACTIVATIONS))
+        label = name or "(the model itself)"
         # The parameters of a parametrisation are the layer's own.
         wrapper = type(module).__module__ == "torch.nn.utils.parametrize" or "parametrizations" in name.split(".")
         own = any(parameter is not None for parameter in module._parameters.values())
-        if not known and not wrapper and (own or _has_hidden_state(module) or _trains_a_tensor(module)):
-            found[name or "(the model itself)"] = module
-    return found
-
-
-def is_whole(module: nn.Module) -> bool:
-    """Whether what belongs to a module is a part of it, not a layer that is called."""
-    return isinstance(module, nn.MultiheadAttention | nn.RNNBase) or _has_hidden_state(module)
+        if is_weight_layer(module):
+            idle |= {} if id(module) in used else {label: module}
+        elif isinstance(module, (*NORMS, nn.PReLU, *ACTIVATIONS)) or wrapper:
+            continue
+        elif own or _has_hidden_state(module) or _trains_a_tensor(module):
+            others[label] = module
+            if isinstance(module, nn.MultiheadAttention | nn.RNNBase) or _has_hidden_state(module):
+                wholes.append(f"{name}.")
+    return others, idle
 
 
 def _has_hidden_state(module: nn.Module) -> bool:

@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 from afli.activations import Activation
 from afli.networks.recognise import from_torch, same_function
-from afli.networks.running import is_weight_layer, is_whole, original, require_material, unseen
+from afli.networks.running import original, require_material, unseen
 from afli.networks.tracing import Key, Layer, Trace, trace
 
 if TYPE_CHECKING:
@@ -103,17 +103,16 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     require_material(model)
     x = example(model) if x is None else x
     run = trace(model, x)
-    readings = {layer.node: _reading(run, layer) for layer in run.layers}
+    readings = {layer.node: _reading(layer) for layer in run.layers}
     # What a layer that reads the input has before it prepares the data; it counts if there is nothing else.
     first = {layer.node for layer in run.layers if layer.kind == "input"}
     seen = [[r.phi for node, r in readings.items() if r.phi and (node in first) == early] for early in (False, True)]
     found = Survey(_main_activation(seen[0] or _elsewhere(run) or seen[1], phi))
     joins = _Joins(run, found.phi)
     found.blocks = joins.blocks
-    others = unseen(model)
+    others, idle = unseen(model, {id(layer.module) for layer in run.layers})
     found.untouched |= run.unregistered
     found.untouched |= {name: f"{type(module).__name__} is outside the theory" for name, module in others.items()}
-    within = tuple(f"{name}." for name, module in others.items() if is_whole(module))
     calls = Counter(id(layer.module) for layer in run.layers)
     shared = _shared(model)
     ready: set[int] = set()  # nodes whose outputs have the variance that theory gives them
@@ -137,11 +136,9 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
             found.notes.append(f"{layer.name} reads {run.describe(layer.source)}, whose variance theory does not know")
         elif head and (strange := _strange_activation(run, layer, readings[layer.node], found.phi)):
             found.notes.append(f"the head {layer.name}: {strange}, so that its variance is not q*")
-    used = {id(layer.module) for layer in run.layers}
-    for name, module in model.named_modules():
-        if is_weight_layer(module) and id(module) not in used and not name.startswith(within):
-            borrowed = id(module) in run.borrowed
-            found.untouched[name] = f"never {'called, but its parameters are used' if borrowed else UNUSED}"
+    for name, module in idle.items():
+        borrowed = id(module) in run.borrowed
+        found.untouched[name] = f"never {'called, but its parameters are used' if borrowed else UNUSED}"
     if found.blocks:
         growth = "1/L" if joins.unchanged else "sigma_w2/L"
         found.notes.append(f"L = {found.blocks} shortcuts: q grows by a factor of up to 1 + {growth} at each")
@@ -177,7 +174,7 @@ class _Reading:
     reason: str = ""
 
 
-def _reading(run: Trace, layer: Layer) -> _Reading:
+def _reading(layer: Layer) -> _Reading:
     if layer.phi is None:
         return _Reading()
     try:
