@@ -12,7 +12,7 @@ from afli import data
 from afli.networks import lessons
 from afli.networks.init import WEIGHTS, edge_of_chaos_
 from afli.networks.modules import mlp
-from afli.networks.probe import jacobian_singular_values, plot, preactivations, signal_propagation
+from afli.networks.probe import jacobian_singular_values, preactivations, signal_propagation
 
 WIDTH, DEPTH = 300, 6
 
@@ -88,16 +88,6 @@ def test_any_model_of_linear_layers_can_be_probed():
     assert len(table) == 3
     assert np.isfinite(table[["q", "rho"]].to_numpy()).all()
     assert not any(module._forward_hooks for module in model.modules())
-
-
-def test_the_plot_has_a_labelled_panel_each_for_q_rho_and_the_jacobian():
-    import matplotlib
-
-    matplotlib.use("agg")
-    model, net, x = network(act.tanh(), 0.1, "orthogonal")
-    figure = plot(signal_propagation(model, x, theory=net))
-    assert [len(axis.lines) for axis in figure.axes] == [2, 2, 2]
-    assert all(axis.get_xlabel() == "layer $l$" and axis.get_ylabel() for axis in figure.axes)
 
 
 def autograd_jacobian(model, layers, x, row=0):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from afli._inputs import word
 from afli.activations import Activation
 from afli.data import Dataset, input_scale
 from afli.networks.init import edge_of_chaos_
@@ -33,21 +34,20 @@ class History:
     """What a training run left behind.
 
     loss: mini-batch cross-entropy before every step, (steps,). test_accuracy: after every epoch, the untrained model
-    first, (epochs + 1,); train_accuracy: the same on the training images. watched: what `watch` returned, as often.
+    first, (epochs + 1,). watched: what `watch` returned, as often.
     cosines: of each step's change of all parameters with the change before it, (steps - 1,), if asked for.
     """
 
     loss: NDArray[Any]
     test_accuracy: NDArray[Any]
-    train_accuracy: NDArray[Any]
     watched: list[Any]
     cosines: NDArray[Any]
 
-    def steps_to(self, level: float, window: int = 20) -> float:
-        """The first step at which the mean loss of the last `window` steps is below `level`; infinity if never."""
-        mean = np.convolve(np.nan_to_num(self.loss, nan=np.inf, posinf=1e9), np.ones(window) / window, mode="valid")
+    def steps_to(self, level: float) -> float:
+        """The first step at which the mean loss of the last 20 steps is below `level`; infinity if never."""
+        mean = np.convolve(np.nan_to_num(self.loss, nan=np.inf, posinf=1e9), np.ones(20) / 20, mode="valid")
         below = np.flatnonzero(mean < level)
-        return float(below[0] + window) if len(below) else float("inf")
+        return float(below[0] + 20) if len(below) else float("inf")
 
 
 def fit(
@@ -75,9 +75,7 @@ def fit(
     >>> bool(run.test_accuracy[-1] > 0.8)
     True
     """
-    if optimiser not in OPTIMISERS:
-        raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, got {optimiser!r}")
-    step_rule = OPTIMISERS[optimiser](model.parameters(), lr=learning_rate)
+    step_rule = OPTIMISERS[word("optimiser", optimiser, tuple(OPTIMISERS))](model.parameters(), lr=learning_rate)
     x, y = torch.from_numpy(data.x_train), torch.from_numpy(data.y_train)
     order = np.random.default_rng(seed)
     losses, angles, record = [], [], [_look(model, data, watch)]
@@ -98,8 +96,8 @@ def fit(
                     angles.append(float(F.cosine_similarity(change, before, dim=0)))
                 before = change
         record.append(_look(model, data, watch))
-    test, train, watched = zip(*record, strict=True)
-    return History(np.array(losses), np.array(test), np.array(train), list(watched), np.array(angles))
+    accuracy, watched = zip(*record, strict=True)
+    return History(np.array(losses), np.array(accuracy), list(watched), np.array(angles))
 
 
 def best_rate(
@@ -248,13 +246,10 @@ def _flat(model: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def _look(model: nn.Module, data: Dataset, watch: Callable[[nn.Module], Any] | None) -> tuple[float, float, Any]:
-    """Test accuracy, training accuracy, and what `watch` sees, in evaluation mode."""
+def _look(model: nn.Module, data: Dataset, watch: Callable[[nn.Module], Any] | None) -> tuple[float, Any]:
+    """Test accuracy, and what `watch` sees, in evaluation mode."""
     model.eval()
-    accuracy = [
-        float((model(torch.from_numpy(x)).argmax(1) == torch.from_numpy(y)).double().mean())
-        for x, y in ((data.x_test, data.y_test), (data.x_train, data.y_train))
-    ]
+    right = model(torch.from_numpy(data.x_test)).argmax(1) == torch.from_numpy(data.y_test)
     seen = watch(model) if watch else None
     model.train()
-    return accuracy[0], accuracy[1], seen
+    return float(right.double().mean()), seen

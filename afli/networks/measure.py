@@ -34,9 +34,8 @@ from afli.networks.running import (
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.figure import Figure
 
-__all__ = ["Run", "jacobian_singular_values", "plot", "preactivations", "run", "signal_propagation"]
+__all__ = ["Run", "jacobian_singular_values", "preactivations", "run", "signal_propagation"]
 
 OTHER_ROWS = "whose rows are not those of the batch"
 JACOBIAN_INPUTS = 32
@@ -252,35 +251,6 @@ def jacobian_singular_values(model: nn.Module, x: Tensor) -> Tensor:
         raise TypeError(f"x must be a torch tensor, got one of type {type(x).__name__}")
     layers = run(model, x.expand(2, *x.shape)).layers
     return torch.linalg.svdvals(block(layers[-1], layers[0], 0))
-
-
-def plot(table: pd.DataFrame) -> Figure:
-    """The table of `signal_propagation` as three panels over depth: q, rho and the Jacobian's spread, theory dashed.
-
-    Examples
-    --------
-    >>> import torch
-    >>> model = nn.Sequential(nn.Linear(8, 8), nn.Tanh(), nn.Linear(8, 8))
-    >>> len(plot(signal_propagation(model, torch.randn(16, 8))).axes)
-    3
-    """
-    return over_depth(table, "jacobian_variance", r"variance of $s^2$ of $J$")
-
-
-def over_depth(table: pd.DataFrame, third: str, label: str, *, logarithmic: tuple[str, ...] = ()) -> Figure:
-    """Three panels over depth: q, rho and a third column, measured, and theory dashed where the table has it."""
-    from matplotlib import pyplot as plt
-
-    figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
-    labels = {"q": "variance $q$", "rho": r"correlation $\rho$", third: label}
-    for axis, (column, ylabel) in zip(axes, labels.items(), strict=True):
-        if column in table:
-            axis.plot(table["layer"], table[column], "o", markersize=3, label="measured")
-        if f"{column}_theory" in table:
-            axis.plot(table["layer"], table[f"{column}_theory"], "--", color="black", label="theory")
-        axis.set(xlabel="layer $l$", ylabel=ylabel, yscale="log" if column in logarithmic else "linear")
-    axes[0].legend()
-    return figure
 
 
 def mean_correlation(h: Tensor) -> float:

@@ -77,8 +77,17 @@ class Diagnosis:
 
     def plot(self) -> Figure:
         """Variance, correlation and gradient over depth, theory dashed."""
-        label = "gradient, relative to the last layer"
-        return measure.over_depth(self.table, "gradient", label, logarithmic=("q", "gradient"))
+        from matplotlib import pyplot as plt
+
+        figure, axes = plt.subplots(1, 3, figsize=(10, 3), layout="constrained")
+        labels = {"q": "variance $q$", "rho": r"correlation $\rho$", "gradient": "gradient, relative to the last layer"}
+        for axis, (column, label) in zip(axes, labels.items(), strict=True):
+            axis.plot(self.table["layer"], self.table[column], "o", markersize=3, label="measured")
+            if f"{column}_theory" in self.table:
+                axis.plot(self.table["layer"], self.table[f"{column}_theory"], "--", color="black", label="theory")
+            axis.set(xlabel="layer $l$", ylabel=label, yscale="linear" if column == "rho" else "log")
+        axes[0].legend()
+        return figure
 
 
 def diagnose(model: nn.Module, x: Any, *, training: bool = False) -> Diagnosis:
