@@ -28,7 +28,6 @@ def stable_rate(theta: ArrayLike) -> float:
     -------
     float
         For the loss sum((f - y)^2) / (2 N), whose gradient moves the outputs f by -rate theta (f - y) / N in each step.
-        The largest eigenvalue comes from the Lanczos iteration.
 
     Raises
     ------
@@ -37,8 +36,6 @@ def stable_rate(theta: ArrayLike) -> float:
         then no rate is unstable.
     ConvergenceError
         If the Lanczos iteration does not converge, or the rate leaves the range of a float.
-    TypeError
-        If theta does not hold real numbers.
     """
     from scipy.sparse.linalg import ArpackError, eigsh
 
@@ -82,23 +79,21 @@ def leave_one_out(gram: ArrayLike, targets: ArrayLike, ridge: float) -> tuple[ND
     Returns
     -------
     weights, predictions : ndarray
-        Both (N, outputs). A prediction elsewhere is the kernel to the training inputs times `weights`. By one Cholesky
-        factor: with alpha = (gram + ridge)^-1 targets, the left-out residual is alpha_i / [(gram + ridge)^-1]_ii. For
-        many ridges of one matrix `KernelRegression` is cheaper; it also takes over where gram + ridge is not positive
-        definite in floating point.
+        Both (N, outputs). A prediction elsewhere is the kernel to the training inputs times `weights`.
 
     Raises
     ------
     ConvergenceError
         If weights or predictions leave the range of a float.
-    ValueError, TypeError
-        For bad input, such as an entry larger than its row's and its column's diagonal allow. A matrix that is not
-        positive semidefinite is found out for certain only where gram + ridge is not positive definite.
+    ValueError
+        If an entry is larger than its row's and its column's diagonal allow. A matrix that is not positive semidefinite
+        is found out for certain only where gram + ridge is not positive definite.
 
     Notes
     -----
-    Where gram is singular, a ridge within the rounding of its largest eigenvalue has no meaning of its own: there
-    `KernelRegression` takes over, which knows what is rounding.
+    By one Cholesky factor: with alpha = (gram + ridge)^-1 targets, the left-out residual is
+    alpha_i / [(gram + ridge)^-1]_ii. For many ridges of one matrix `KernelRegression` is cheaper. It takes over where
+    gram + ridge is not positive definite in floats, or the ridge is within the rounding of the largest eigenvalue.
     """
     from scipy.linalg import lapack
 

@@ -4,7 +4,10 @@ A network is a sequence of layers (W, b), drawn standardised: the variances of a
 used, so one draw serves networks of any activation. `standard_layers` draws as it goes, and a network of 100 layers and
 width 1000 takes the memory of one layer; keep `list(standard_layers(...))` where layers are needed twice.
 The functions are the recurrences of the paper: forward (1), backward (8), Jacobian (10). float32 stays float32; every
-other kind of real number becomes float64.
+other kind of real number becomes float64. A result that is not finite raises ValueError.
+
+Throughout, `net` gives the activation and the two variances, and `layers` are pairs (W, b), standardised, of shapes
+(n_out, n_in) and (n_out,).
 """
 
 from __future__ import annotations
@@ -136,21 +139,12 @@ def preactivations(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Ite
 
     Parameters
     ----------
-    net
-        For its activation and its two variances.
     x
         Inputs (inputs, n).
-    layers
-        Pairs (W, b), standardised: W (n_out, n_in), b (n_out,).
 
     Returns
     -------
     Iterator over arrays (inputs, units), one per layer.
-
-    Raises
-    ------
-    ValueError
-        Where a layer's preactivations are not finite.
     """
     require_network(net)
     try:
@@ -196,23 +190,14 @@ def errors_backward(net: MeanField, h: Sequence[Matrix], layers: Sequence[Layer]
 
     Parameters
     ----------
-    net
-        For its activation and sigma_w2.
     h
         Preactivations per layer, each (inputs, units).
-    layers
-        The same layers.
     delta
         delta^(L), (inputs, units of the last layer).
 
     Returns
     -------
     List of arrays, each of the shape of that layer's preactivations.
-
-    Raises
-    ------
-    ValueError
-        Where an error is not finite.
     """
     require_network(net)
     heights = [array(f"h[{i}]", each, 2, "(inputs, units)") for i, each in enumerate(_listed("h", h))]
@@ -239,21 +224,12 @@ def jacobian(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Matrix:
 
     Parameters
     ----------
-    net
-        For its activation and its two variances.
     x
         The input (n,).
-    layers
-        Pairs (W, b), standardised.
 
     Returns
     -------
     Array (units of the last layer, n).
-
-    Raises
-    ------
-    ValueError
-        As `preactivations`, and if J is not finite.
     """
     require_network(net)
     start = array("x", x, 1, "(n,)")

@@ -17,6 +17,9 @@ so that x and the density are elementary in one angle theta, from 0 at the edge 
 
 with R^2 - P R = c and P = (sin((L + 1) theta) - c sin((L - 1) theta)) / sin(L theta): from v the interval [-c, 1] is
 seen under the angle L theta.
+
+In the functions `net` is a Shtanh network on the edge of chaos (anything else raises ValueError), `depth` its number of
+layers, at least 1 for the atoms and 2 for the rest, and `weights` are "orthogonal" (Haar) or "gaussian".
 """
 
 from __future__ import annotations
@@ -39,15 +42,6 @@ __all__ = ["atoms", "density", "edge"]
 def atoms(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[float, float, float]:
     """The point masses of the law of the squared singular values of J: at 0, and at the top for orthogonal weights.
 
-    Parameters
-    ----------
-    net
-        A Shtanh network on the edge of chaos.
-    depth
-        Number of layers, at least 1.
-    weights
-        "orthogonal" (Haar) or "gaussian".
-
     Returns
     -------
     Mass at 0, mass at the top, position B^-depth of the top. The top is there for orthogonal weights while
@@ -56,7 +50,7 @@ def atoms(net: MeanField, depth: int, *, weights: str = "orthogonal") -> tuple[f
     Raises
     ------
     ValueError
-        Unless net is a Shtanh network on the edge of chaos, or if B^-depth overflows.
+        If B^-depth overflows.
     """
     inside, outside = _shares(net)
     depth, weights = integer("depth", depth, low=1), word("weights", weights, WEIGHTS)
@@ -73,16 +67,7 @@ def edge(net: MeanField, depth: int, *, weights: str = "orthogonal") -> float:
     For orthogonal weights it is (1 - B) / B * L^L / (L - 1)^(L - 1), L the depth, and lies below the top atom while
     that exists; for Gaussian ones M there is the positive root of L M^2 + (L - 1) M = B.
 
-    Parameters
-    ----------
-    net, weights
-        As for `atoms`.
-    depth
-        Number of layers, at least 2.
-
-    Returns
-    -------
-    A float; 0 if orthogonal weights cut nothing that a float can tell (1 - B underflows).
+    It is 0 if orthogonal weights cut nothing that a float can tell (1 - B underflows).
     """
     inside, outside = _shares(net)
     depth = integer("depth", depth, low=2)
@@ -101,17 +86,9 @@ def density(net: MeanField, depth: int, x: ArrayLike, *, weights: str = "orthogo
 
     Parameters
     ----------
-    net, weights
-        As for `atoms`.
-    depth
-        Number of layers, at least 2.
     x
-        Where, > 0, any shape.
-
-    Returns
-    -------
-    Array of the shape of x, a float for a scalar. Its relative error is about 1e-15 depth / (1 - x / edge): so much
-    the rounding of x and of the edge does already.
+        Where, > 0, any shape; that of the result. Its relative error is about 1e-15 depth / (1 - x / edge): so much the
+        rounding of x and of the edge does already.
 
     Raises
     ------

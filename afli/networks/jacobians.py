@@ -11,48 +11,42 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-__all__ = ["block", "derivatives", "mixes", "vjp"]
+__all__ = ["block", "depends", "derivatives", "mixes"]
 
 PROBES = 32  # of the trace of a matrix of 512 or more units: an error of about sqrt(2 / (32 * 512)), 1%
 
 
 def derivatives(layers: list[Tensor], *, exact: bool) -> dict[str, list[float]]:
     """The columns chi1, jacobian_mean and jacobian_variance; NaN for layer 1, and where there is no dependence."""
-    nan = float("nan")
-    columns = {name: [nan] for name in ("chi1", "jacobian_mean", "jacobian_variance")}
-    mixing = mixes(layers[-1], layers[0])
+    nan, mixing = float("nan"), mixes(layers[-1], layers[0])
+    rows = [(nan, nan, nan)]
     product: Tensor | None = torch.eye(layers[0][0].numel(), dtype=torch.float64, device=layers[0].device)
     for before, after in pairwise(layers):
-        units = after[0].numel()
-        step = _blocks(after, before, mixing) if exact else None
-        connected = vjp(after, before, torch.ones_like(after)) is not None
-        columns["chi1"].append(
-            nan
-            if not connected
-            else float(step.square().sum() / (len(step) * units))
-            if step is not None
-            else _random_square(after, before, mixing) / units
-        )
-        if vjp(after, layers[0], torch.ones_like(after)) is None:
-            product = None
-            columns["jacobian_mean"].append(nan)
-            columns["jacobian_variance"].append(nan)
-            continue
-        if not exact:
+        units, chi1, mean, variance = after[0].numel(), nan, nan, nan
+        step = _blocks(after, before, mixing) if exact and depends(after, before) else None
+        if step is not None:
+            chi1 = float(step.square().sum() / (len(step) * units))
+        elif depends(after, before):
+            chi1 = _random_square(after, before, mixing) / units
+        product = step[0] @ product if step is not None and product is not None else None
+        if depends(after, layers[0]) and exact:
+            if product is None or not _is_jacobian(product, after, layers[0]):
+                product = block(after, layers[0], 0)  # a path leads round the layer in between
+            squared = torch.linalg.svdvals(product) ** 2
+            mean, variance = float(squared.mean()), float(squared.var(correction=0))
+        elif depends(after, layers[0]):
             square = _random_square(after, layers[0], mixing, only_first=True)
-            columns["jacobian_mean"].append(square / min(units, layers[0][0].numel()))
-            columns["jacobian_variance"].append(nan)
-            continue
-        product = step[0] @ product if step is not None and product is not None and connected else None
-        if product is None or not _is_jacobian(product, after, layers[0]):
-            product = block(after, layers[0], 0)  # a path leads round the layer in between
-        squared = torch.linalg.svdvals(product) ** 2
-        columns["jacobian_mean"].append(float(squared.mean()))
-        columns["jacobian_variance"].append(float(squared.var(correction=0)))
-    return columns
+            mean = square / min(units, layers[0][0].numel())
+        rows.append((chi1, mean, variance))
+    return dict(zip(("chi1", "jacobian_mean", "jacobian_variance"), map(list, zip(*rows, strict=True)), strict=True))
 
 
-def vjp(after: Tensor, before: Tensor, rows: Tensor, *, batched: bool = False) -> Tensor | None:
+def depends(after: Tensor, before: Tensor) -> bool:
+    """Whether `after` was computed from `before`, as far as autograd knows."""
+    return _vjp(after, before, torch.ones_like(after)) is not None
+
+
+def _vjp(after: Tensor, before: Tensor, rows: Tensor, *, batched: bool = False) -> Tensor | None:
     """rows^T d after / d before; None if `after` does not depend on `before`. ValueError if autograd gives up."""
     found: Tensor | None
     try:
@@ -62,7 +56,7 @@ def vjp(after: Tensor, before: Tensor, rows: Tensor, *, batched: bool = False) -
     except RuntimeError as error:
         if not batched:
             raise ValueError(f"autograd cannot differentiate the model: {error}") from error
-        each = [vjp(after, before, row) for row in rows]  # some function of the model cannot be vectorised
+        each = [_vjp(after, before, row) for row in rows]  # some function of the model cannot be vectorised
         found = None if each[0] is None else torch.stack([row for row in each if row is not None])
     return found
 
@@ -71,7 +65,7 @@ def mixes(after: Tensor, before: Tensor) -> bool:
     """Whether the first input's output depends on another input."""
     rows = torch.zeros_like(after)
     rows[0] = 1
-    found = vjp(after, before, rows)
+    found = _vjp(after, before, rows)
     return found is not None and bool(found[1:].any())
 
 
@@ -80,7 +74,7 @@ def block(after: Tensor, before: Tensor, i: int) -> Tensor:
     units = after[i].numel()
     rows = torch.zeros(units, *after.shape, dtype=after.dtype, device=after.device)
     rows[:, i] = torch.eye(units, dtype=after.dtype, device=after.device).reshape(units, *after.shape[1:])
-    found = vjp(after, before, rows, batched=True)
+    found = _vjp(after, before, rows, batched=True)
     if found is None:
         return torch.zeros(units, before[i].numel(), dtype=torch.float64, device=before.device)
     return found[:, i].flatten(1).double()
@@ -92,7 +86,7 @@ def _blocks(after: Tensor, before: Tensor, mixing: bool) -> Tensor:
         return torch.stack([block(after, before, i) for i in range(len(after))])
     units = after[0].numel()
     rows = torch.eye(units, dtype=after.dtype, device=after.device).reshape(units, 1, *after.shape[1:])
-    found = vjp(after, before, rows.expand(-1, len(after), *after.shape[1:]), batched=True)
+    found = _vjp(after, before, rows.expand(-1, len(after), *after.shape[1:]), batched=True)
     if found is None:
         return torch.zeros(len(after), units, before[0].numel(), dtype=torch.float64, device=before.device)
     return found.flatten(2).transpose(0, 1).double()
@@ -107,7 +101,7 @@ def _random_square(after: Tensor, before: Tensor, mixing: bool, *, only_first: b
         signs = torch.randint(0, 2, after[inputs].shape, generator=generator) * 2 - 1
         rows = torch.zeros_like(after)
         rows[inputs] = signs.to(after)
-        found = vjp(after, before, rows)
+        found = _vjp(after, before, rows)
         total += 0.0 if found is None else float(found[inputs].double().square().sum()) / len(inputs)
     return total / PROBES
 
@@ -117,7 +111,7 @@ def _is_jacobian(product: Tensor, after: Tensor, before: Tensor) -> bool:
     row = torch.randn(after[0].numel(), generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     rows = torch.zeros_like(after)
     rows[0] = row.reshape(after[0].shape).to(after)
-    found = vjp(after, before, rows)
+    found = _vjp(after, before, rows)
     if found is None:
         return False
     difference = rows[0].flatten().double() @ product - found[0].flatten().double()

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from afli import isometry
 from afli._inputs import WEIGHTS, word
 from afli.meanfield import MeanField
-from afli.networks.jacobians import block, derivatives, mixes, vjp
+from afli.networks.jacobians import block, depends, derivatives, mixes
 from afli.networks.running import (
     Unregistered,
     call,
@@ -114,8 +114,7 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
 def _is_by_input(h: Tensor, x: Any) -> bool:
     """Whether the first row of h depends on the first input alone. Unknown, hence no, for integers."""
     inputs = [tensor for tensor in tensors(x) if tensor.is_floating_point() and len(tensor) == len(h)]
-    seen = [vjp(h, tensor, torch.ones_like(h)) is not None for tensor in inputs]
-    return any(seen) and not any(mixes(h, tensor) for tensor in inputs)
+    return any(depends(h, tensor) for tensor in inputs) and not any(mixes(h, tensor) for tensor in inputs)
 
 
 def preactivations(model: nn.Module, x: Any, *, training: bool = False) -> list[Tensor]:
