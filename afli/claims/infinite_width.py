@@ -11,7 +11,8 @@ import numpy as np
 
 from afli import activations as act
 from afli import kernels
-from afli.claims.vocabulary import Evidence, at_most, critical, on
+from afli.claims.later import pd, small_network, wide
+from afli.claims.vocabulary import Evidence, at_most, below, critical, on
 
 _MAP = "CIFAR-10 (JPEG copy), Shtanh, tangent kernel, 5,000 training and 10,000 test images, ridge by leave-one-out"
 
@@ -33,13 +34,11 @@ _stages = on("III_3_stages_of_training", "")
     mutants={"at 0.01 too": {"variances": (1.0, 0.1, 0.01)}, "at depth 20": {"depth": 20}},
 )
 def crest(variances: tuple[float, ...] = (1.0, 0.1), depth: int = 50) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     found = wide.crests(wide.whole(wide.map_rows()))
     found = found[(found["depth"] == depth) & found["sigma_b2"].isin(variances)]
     needed = np.concatenate([found["left_needed"], found["right_needed"]])
     lead = np.concatenate([found["left_lead"], found["right_lead"]])
-    return at_most(needed, lead, strict=True, domain=f"{_MAP}; 1.96 standard errors, and lead over either end")
+    return below(needed, lead, domain=f"{_MAP}; 1.96 standard errors, and lead over either end")
 
 
 @_map(
@@ -50,8 +49,6 @@ def crest(variances: tuple[float, ...] = (1.0, 0.1), depth: int = 50) -> Evidenc
     mutants={"it moves right at every step": {"factor": 1.05}},
 )
 def crest_moves(factor: float = 0.85) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     found = wide.crests(wide.whole(wide.map_rows()))
     found = found[found["right_lead"] > found["right_needed"]]  # a flat row has no crest
     places = found.pivot(index="depth", columns="sigma_b2", values="place").to_numpy()
@@ -74,8 +71,6 @@ def crest_moves(factor: float = 0.85) -> Evidence:
     mutants={"within 10%": {"factor": 1.1}, "a^2 alone": {"power": 0.0}, "a changes fivefold": {"change": 5.0}},
 )
 def crest_constant(factor: float = 2.0, power: float = 1.0, change: float = 4.0) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     inside = wide.crests(wide.whole(wide.map_rows())).query("inside")
     logs = power * np.log(inside["sigma_b2"] * inside["depth"]) - 2 * np.log(inside["place"])
     spread = float(np.exp(np.abs(logs - logs.mean()).max()))
@@ -94,8 +89,6 @@ def crest_constant(factor: float = 2.0, power: float = 1.0, change: float = 4.0)
     mutants={"biases that grow like a": {"power": 1.0}, "cells of equal sigma_b2 / a": {"cells": 1.0}},
 )
 def scaling(power: float = 2.0, cells: float = 2.0) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     rho, t = np.linspace(-1.0, 1.0, 9), 3.0
     one, other = (
         kernels.nngp(critical(act.shtanh(a=a), sigma_b2), rho, 50)
@@ -121,12 +114,10 @@ def scaling(power: float = 2.0, cells: float = 2.0) -> Evidence:
     mutants={"the other way round": {"left": "ntk", "right": "nngp"}},
 )
 def nngp(left: str = "nngp", right: str = "ntk") -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     both = wide.crests_of_both_kernels()
     domain = f"{_MAP.replace('tangent kernel', 'both kernels')}; NNGP's place over the tangent kernel's"
     values = {"pairs": float(len(both))}
-    return at_most(both[left] / both[right], 1.0, strict=True, domain=domain, values=values)
+    return below(both[left] / both[right], 1.0, domain=domain, values=values)
 
 
 @_map(
@@ -137,8 +128,6 @@ def nngp(left: str = "nngp", right: str = "ntk") -> Evidence:
     mutants={"within 1%": {"factor": 1.01}},
 )
 def more_images(factor: float = 1.15) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     found = wide.crests_by_images()
     places = found[found["inside"]].pivot(index="sigma_b2", columns="images", values="place").dropna()
     ratio = places[10_000] / places[5_000]
@@ -166,8 +155,6 @@ def left_flank(a: float = 1.0) -> Evidence:
     mutants={"sigma_b2 = 1 too": {"largest": 1.0}},
 )
 def right_flank(largest: float = 1e-3) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     rows = wide.whole(wide.map_rows())
     rows = rows[(rows["a"] == 30.0) & (rows["sigma_b2"] <= largest)]
     return at_most(
@@ -186,13 +173,9 @@ def right_flank(largest: float = 1e-3) -> Evidence:
     mutants={"in the opposite order": {"order": -1.0}},
 )
 def followers(order: float = 1.0) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     rows = wide.rates_beside_limit("digits")
     found = wide.rank_correlation(rows["test_accuracy"], order * rows["limit_accuracy"])
-    return at_most(
-        0.0, found.low, strict=True, domain=f"{wide.RATE_TABLES['digits'][2]}, 40 cells; lower end of the interval"
-    )
+    return below(0.0, found.low, domain=f"{wide.RATE_TABLES['digits'][2]}, 40 cells; lower end of the interval")
 
 
 # --- III.2: the learning rate ---
@@ -209,17 +192,15 @@ def _rises(losses: list[float]) -> float:
     "Full-batch descent on squared error falls at every step at the predicted rate; at twice it, it rises at first.",
     found="In its worst step the loss is multiplied by {measured:.3f}.",
     ours="2 N / lambda_max of the tangent kernel; measured in one small network",
-    mutants={"it falls at twice the rate": {"below": (0.5, 2.0)}, "it rises at the rate": {"above": (1.0, 4.0)}},
+    mutants={"it falls at twice the rate": {"stable": (0.5, 2.0)}, "it rises at the rate": {"unstable": (1.0, 4.0)}},
 )
-def predicted_rate(below: tuple[float, ...] = (0.5, 1.0), above: tuple[float, ...] = (2.0, 4.0)) -> Evidence:
-    from afli.experiments import small_network
-
+def predicted_rate(stable: tuple[float, ...] = (0.5, 1.0), unstable: tuple[float, ...] = (2.0, 4.0)) -> Evidence:
     domain = (
         "Shtanh, a = 3, sigma_b2 = 0.1, width 128, depth 8, 64 digits, 25 steps; factor of the loss in its worst step"
     )
-    risen = [_rises(losses) for losses in small_network.descents(above).values()]
-    at_most(1.0, np.minimum(risen, 1e6), strict=True, domain=domain)
-    return at_most([_rises(losses) for losses in small_network.descents(below).values()], 1.0, domain=domain)
+    risen = [_rises(losses) for losses in small_network.descents(unstable).values()]
+    below(1.0, np.minimum(risen, 1e6), domain=domain)
+    return at_most([_rises(losses) for losses in small_network.descents(stable).values()], 1.0, domain=domain)
 
 
 @_rate(
@@ -230,8 +211,6 @@ def predicted_rate(below: tuple[float, ...] = (0.5, 1.0), above: tuple[float, ..
     mutants={"squared error": {"loss": "squared"}, "at 64 times": {"factor": 64.0}},
 )
 def softmax_rate(loss: str = "softmax", factor: float = 16.0) -> Evidence:
-    from afli.experiments import small_network
-
     (losses,) = small_network.descents((factor,), loss=loss).values()
     return at_most(min(_rises(losses), 1e6), 1.0, domain="as above; factor of the loss in its worst step")
 
@@ -245,8 +224,6 @@ def softmax_rate(loss: str = "softmax", factor: float = 16.0) -> Evidence:
     mutants={"above 0.6": {"least": 0.6}},
 )
 def best_rate(least: float = 0.5) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     tables = {name: wide.rates_beside_limit(name) for name in wide.RATE_TABLES}
     low = [wide.rank_correlation(rows["best_rate"], rows["stable_rate"]).low for rows in tables.values()]
     cells = "; ".join(about for _, _, about in wide.RATE_TABLES.values())
@@ -261,10 +238,6 @@ def best_rate(least: float = 0.5) -> Evidence:
     mutants={"none below 100 times": {"safe": 100.0}, "all above 200 times": {"fatal": 200.0}},
 )
 def collapse(safe: float = 50.0, fatal: float = 260.0) -> Evidence:
-    import pandas as pd
-
-    from afli.experiments import infinite_width as wide
-
     found = pd.concat(
         wide.collapses(table, wide.map_rows(limit).query("depth == 20"), guessing=0.1)
         for table, limit, _ in wide.RATE_TABLES.values()
@@ -283,8 +256,6 @@ def collapse(safe: float = 50.0, fatal: float = 260.0) -> Evidence:
     mutants={"below the stable rate itself": {"factor": 1.0}, "a rate of 1e-3": {"rate": 1e-3}},
 )
 def paper_rate(rate: float = 1e-4, factor: float = 50.0) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     rows = wide.map_rows()
     rows = rows[rows["depth"].isin((20, 50))]
     return at_most(rate / rows["stable_rate"], factor, domain=f"{_MAP}; rate over stable rate")
@@ -304,14 +275,12 @@ def paper_rate(rate: float = 1e-4, factor: float = 50.0) -> Evidence:
     mutants={"over the bias variances at one a": {"at_one_radius": True}},
 )
 def first_epoch(at_one_radius: bool = False) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     tables = [wide.stages_beside_limit(depth, epoch=1) for depth in (20, 50)]
     low = [
         wide.order_at_one_radius(rows) if at_one_radius else wide.rank_correlation(rows["trained"], rows["limit"]).low
         for rows in tables
     ]
-    return at_most(0.0, low, strict=True, domain=f"{_DIGITS}; lower end of the interval")
+    return below(0.0, low, domain=f"{_DIGITS}; lower end of the interval")
 
 
 @_stages(
@@ -322,12 +291,10 @@ def first_epoch(at_one_radius: bool = False) -> Evidence:
     mutants={"the other way round": {"sign": -1.0}},
 )
 def radius_alone(sign: float = 1.0) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     tables = [wide.stages_beside_limit(depth, epoch=1) for depth in (20, 50)]
     limit = np.array([wide.rank_correlation(rows["trained"], rows["limit"]).value for rows in tables])
     radius = np.array([wide.rank_correlation(rows["trained"], rows["a"]).value for rows in tables])
-    return at_most(sign * limit, sign * radius, strict=True, domain=f"{_DIGITS}; rank correlations",
+    return below(sign * limit, sign * radius, domain=f"{_DIGITS}; rank correlations",
                    values={"radius": float(radius.min()), "limit": float(limit.max())})  # fmt: skip
 
 
@@ -340,8 +307,6 @@ def radius_alone(sign: float = 1.0) -> Evidence:
     mutants={"a = 1": {"radii": (1.0,)}},
 )
 def paper_stages(radii: tuple[float, ...] = (8.0, 12.0, 20.0, 30.0)) -> Evidence:
-    from afli.experiments import infinite_width as wide
-
     rows = wide.map_rows(wide.PAPER_STAGES).query("depth == 20 and a in @radii")
     later = rows[[f"epoch_{epoch}" for epoch in (2, 5, 10, 20, 50, 100)]].max(axis=1)
     domain = "CIFAR-10 (JPEG copy), Shtanh, width 300, depth 20, five bias variances; difference of accuracies"
@@ -356,8 +321,6 @@ def paper_stages(radii: tuple[float, ...] = (8.0, 12.0, 20.0, 30.0)) -> Evidence
     mutants={"by less than 0.1": {"factor": 0.1}},
 )
 def lazier(factor: float = 0.6, widths: tuple[int, int] = (32, 128)) -> Evidence:
-    from afli.experiments import small_network
-
     narrow, wide = (small_network.movement(width)[1] for width in widths)
     return at_most(
         wide, factor * narrow,

@@ -33,45 +33,28 @@ class Ledger(Mapping[str, Claim]):
         self._claims: dict[str, Claim] = {}
         self._former: dict[str, str] = {}
 
-    def claim(
-        self,
-        id: str,
-        *,
-        statement: str,
-        source: str,
-        page: str,
-        status: str = "holds",
-        mutants: Mapping[str, Mapping[str, Any]] | None = None,
-        formerly: Sequence[str] = (),
-        claimed: str = "",
-        found: str = FOUND,
-    ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
-        """Register the check below it.
+    def add(self, claim: Claim, formerly: Sequence[str] = ()) -> None:
+        """Enter a claim.
 
         Parameters
         ----------
-        id, statement, source, page, status, mutants, claimed, found
-            As in `Claim`.
+        claim
+            The claim.
         formerly
-            Ids that the claim had before, or those of claims that it has taken in.
+            Ids that it had before, or those of claims that it has taken in.
 
         Raises
         ------
         ValueError
             For an id already taken, or an unknown status.
         """
-        for name in (id, *formerly):
+        for name in (claim.id, *formerly):
             if name in self._claims or name in self._former:
                 raise ValueError(f"id {name!r} is already in the ledger")
-        if status not in STATUSES:
-            raise ValueError(f"status must be one of {STATUSES}, got {status!r}")
-
-        def register(check: Callable[..., Evidence]) -> Callable[..., Evidence]:
-            self._claims[id] = Claim(id, statement, source, status, page, check, dict(mutants or {}), claimed, found)
-            self._former.update(dict.fromkeys(formerly, id))
-            return check
-
-        return register
+        if claim.status not in STATUSES:
+            raise ValueError(f"status must be one of {STATUSES}, got {claim.status!r}")
+        self._claims[claim.id] = claim
+        self._former.update(dict.fromkeys(formerly, claim.id))
 
     def __getitem__(self, id: str) -> Claim:
         id = self._former.get(id, id)
@@ -93,7 +76,15 @@ LEDGER = Ledger()
 
 @dataclass(frozen=True)
 class Registrar:
-    """Registers claims that share a page and a source: `claim = on("3_3_uniform_gap", "Section 3.3")`."""
+    """Registers the claims of one page, so that page and source are said once: `claim = on("3_3_gap", "Section 3.3")`.
+
+    Parameters
+    ----------
+    page
+        The notebook's name, "3_3_uniform_gap".
+    source
+        Who says it and where, "Section 3.3"; each claim may add a place.
+    """
 
     page: str
     source: str
@@ -119,14 +110,20 @@ class Registrar:
             The place within the source, "eq. (22)".
         ours
             For a statement of this companion: what it has to do with the paper. It replaces the source.
-        id, statement, status, mutants, formerly, claimed, found
-            As in `Ledger.claim`.
+        id, statement, status, mutants, claimed, found
+            As in `Claim`.
+        formerly
+            As in `Ledger.add`.
         """
         source = f"this companion ({ours})" if ours else ", ".join(filter(None, (self.source, at)))
-        return LEDGER.claim(
-            id, statement=statement, source=source, page=self.page, status=status, mutants=mutants, formerly=formerly,
-            claimed=claimed, found=found,
-        )  # fmt: skip
+
+        def register(check: Callable[..., Evidence]) -> Callable[..., Evidence]:
+            LEDGER.add(
+                Claim(id, statement, source, status, self.page, check, dict(mutants or {}), claimed, found), formerly
+            )
+            return check
+
+        return register
 
     def untested(self, id: str, statement: str, why: str, *, at: str = "", formerly: Sequence[str] = ()) -> None:
         """Enter a statement that nothing here tests, with the reason."""
@@ -135,17 +132,7 @@ class Registrar:
         )
 
 
-def on(page: str, source: str) -> Registrar:
-    """What registers the claims of one page, so that page and source are said once.
-
-    Parameters
-    ----------
-    page
-        The notebook's name, "3_3_uniform_gap".
-    source
-        Who says it and where, "Section 3.3"; each claim may add a place.
-    """
-    return Registrar(page, source)
+on = Registrar
 
 
 # How numpy treats what a check computes, whatever the session has set; these are its defaults.

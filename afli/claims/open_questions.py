@@ -14,6 +14,7 @@ from afli import activations as act
 from afli import bounds
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.later import open_questions
 from afli.claims.section_2_1 import correlations_agree
 from afli.claims.vocabulary import BIAS, OURS, Evidence, at_most, critical, names, on, rising
 from afli.pieces import odd_piecewise_linear
@@ -233,9 +234,7 @@ _TRIED = "20 layers of 64 units, digits, 10 epochs of plain SGD, sigma_b2 = 0.1,
 
 
 def _accuracy(share: float, kept: bool, rate: float) -> float:
-    from afli.experiments.open_questions import accuracy
-
-    return float(np.mean([accuracy(share, kept=kept, rate=rate, seed=seed) for seed in _STARTS]))
+    return float(np.mean([open_questions.accuracy(share, kept=kept, rate=rate, seed=seed) for seed in _STARTS]))
 
 
 @claim(

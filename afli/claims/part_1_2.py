@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from afli import activations as act
+from afli import data, toy
 from afli import meanfield as mf
-from afli import toy
 from afli.activations import Activation
 from afli.claims.vocabulary import Evidence, at_most, equal, on
 
@@ -19,8 +19,6 @@ _RELU = act.relu()
 
 def few_digits(images: int) -> tuple[np.ndarray, np.ndarray]:
     """Training images of digits, pixels in [0, 1], and their labels."""
-    from afli import data
-
     digits = data.load("digits")
     return digits.x_train[:images].astype(float), digits.y_train[:images]
 
@@ -265,8 +263,6 @@ def centring_gradient(
     mutants={"after 50 steps each": {"steps": 50}, "rate 1 for both": {"rate": 1.0}},
 )
 def generalisation(steps: int = 1500, rate: float = 0.3) -> Evidence:
-    from afli import data
-
     digits = data.load("digits")
     mean = digits.x_train.mean(axis=0)
     positive = act.from_callable(lambda z: _TANH(z) + 1, _TANH.derivative, name="tanh + 1")

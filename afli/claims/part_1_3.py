@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from afli import activations as act
-from afli import gaussian, toy
+from afli import data, gaussian, toy
 from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.part_1_2 import few_digits, small_network
@@ -52,8 +52,6 @@ def noise_one_neuron(phi: Activation = _RELU, mean: float = -2.0) -> Evidence:
     mutants={"noise for the leaky network only": {"noise": (0.0, 1.0)}},
 )
 def noise_network(noise: tuple[float, float] = (1.0, 1.0)) -> Evidence:
-    from afli import data
-
     digits = data.normalised(data.load("digits"))
 
     def accuracy(phi: Activation, level: float, seed: int) -> float:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from afli import activations as act
-from afli import gaussian
+from afli import data, gaussian
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.later import lessons, nn, torch
 from afli.claims.part_1_2 import share_of_one_sign
 from afli.claims.vocabulary import Evidence, at_most, below, equal, on
 
@@ -94,8 +96,6 @@ def leaky_slope(power: float = 1.0, exchange: bool = False) -> Evidence:
     mutants={"mean 0 and deviation 1, as printed": {"mean": 0.0, "deviation": 1.0}, "up to 0.3": {"largest": 0.3}},
 )
 def randomised_slope(mean: float = 0.5, deviation: float = 12**-0.5, largest: float = 1 / 3) -> Evidence:
-    import torch
-
     count = 100_000
     torch_state = torch.get_rng_state()
     torch.manual_seed(0)
@@ -112,13 +112,6 @@ def _trained(makers: Any, *, images: int, epochs: int, rate: float, seeds: int, 
 
     makers: pairs of a function that makes the activation and the gain of its weights.
     """
-    import dataclasses
-
-    import torch
-
-    from afli import data
-    from afli.networks import lessons
-
     digits = data.normalised(data.load("digits"))
     state = torch.get_rng_state()
     rows = []
@@ -127,7 +120,7 @@ def _trained(makers: Any, *, images: int, epochs: int, rate: float, seeds: int, 
         for seed in range(seeds):
             torch.manual_seed(seed)  # the randomised slopes of RReLU come from torch's own generator
             chosen = np.random.default_rng(seed).permutation(len(digits.x_train))[:images]
-            few = dataclasses.replace(digits, x_train=digits.x_train[chosen], y_train=digits.y_train[chosen])
+            few = replace(digits, x_train=digits.x_train[chosen], y_train=digits.y_train[chosen])
             model = lessons.stack([64] * (depth + 1) + [10], make, gain=gain, seed=seed)
             run = lessons.fit(model, few, learning_rate=rate, epochs=epochs, batch=50, seed=seed)
             results.append((run.steps_to(0.1), run.test_accuracy[-1]))
@@ -152,8 +145,6 @@ def _few(make: Any, images: int) -> float:
     mutants={"slope 0 in place of the mean slope": {"slope": 0.0}},
 )
 def randomised_noise(slope: float = 11 / 48) -> Evidence:
-    from torch import nn
-
     makers = ((lambda: nn.LeakyReLU(slope), 1.38), (nn.RReLU, 1.38))
     steps = _trained(makers, images=1437, epochs=5, rate=0.1, seeds=3, depth=8)[:, 0]
     domain = "eight layers of 64 on digits, rate 0.1, 3 seeds; steps to loss 0.1, leaky over randomised"
@@ -170,8 +161,6 @@ def randomised_noise(slope: float = 11 / 48) -> Evidence:
     mutants={"RReLU gets 400 images, leaky 100": {"images": 400}},
 )
 def randomised_overfitting(images: int = 100) -> Evidence:
-    from torch import nn
-
     leaky = _few(lambda: nn.LeakyReLU(11 / 48), 100)
     randomised = _few(nn.RReLU, images)
     return at_most(randomised - leaky, 0.01, domain="64-64-64-64-10 on digits, 40 epochs, 4 seeds; test accuracies")
@@ -187,8 +176,6 @@ def randomised_overfitting(images: int = 100) -> Evidence:
     mutants={"the fixed slopes get 400 images": {"images": 400}},
 )
 def prelu_data(images: int = 100) -> Evidence:
-    from torch import nn
-
     fixed = _few(lambda: nn.LeakyReLU(0.25), images)
     learned = _few(lambda: nn.PReLU(64), 100)
     domain = "64-64-64-64-10 on digits, 40 epochs, 4 seeds; one slope per unit, starting at the fixed slope 0.25"
@@ -205,8 +192,6 @@ def prelu_data(images: int = 100) -> Evidence:
     mutants={"width 8": {"width": 8}},
 )
 def prelu_parameters(width: int = 64) -> Evidence:
-    from torch import nn
-
     slopes, layer = (sum(p.numel() for p in m.parameters()) for m in (nn.PReLU(width), nn.Linear(width, width)))
     return at_most(slopes / layer, 0.02, domain="parameters of torch's own modules")
 
@@ -255,9 +240,6 @@ def elu_centred(phi: Activation = _ELU, factor: float = 1.0) -> Evidence:
     mutants={"the two exchanged": {"exchange": True}},
 )
 def one_sided_convergence(exchange: bool = False) -> Evidence:
-    import torch
-    from torch import nn
-
     class OpenLeft(nn.Module):
         def forward(self, z: Any) -> Any:
             return torch.where(z > 0, z, torch.asinh(z))

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from afli import activations as act
+from afli import data
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.later import lessons, nn, probe, recipe, torch
 from afli.claims.vocabulary import Evidence, at_most, equal, on
 
 claim = on("I_5_how_to_choose", "the article on choosing activations")
@@ -23,8 +25,6 @@ _TABLE = "results/choose-laptop-digits: digits, width 64, orthogonal, 10 epochs,
 
 def _best_accuracy(depth: int, sigma_b2: float = 0.1) -> dict[str, float]:
     """Mean test accuracy of each activation, homogeneous ones at sigma_b2 = 0, the others at this."""
-    from afli.experiments import recipe
-
     cells = recipe.chosen()
     cells = cells[(cells["depth"] == depth) & cells["sigma_b2"].isin((0.0, sigma_b2))]
     return {phi: accuracy.mean for phi, accuracy in zip(cells["phi"], cells["accuracy"], strict=True)}
@@ -72,8 +72,6 @@ def elu_next(phi: str = "elu(alpha=1)", other: str = "leaky_relu(slope=0.2)") ->
     mutants={"10 layers": {"depth": 10}, "R(0) alone": {"attracting": False}, "R(0) < 0.1": {"limit": 0.1}},
 )
 def centred_better(depth: int = 50, limit: float = 0.15, attracting: bool = True) -> Evidence:
-    from afli.experiments import recipe
-
     cells = recipe.chosen()
     cells = cells[cells["depth"] == depth]
     good = (cells["R(0)"] < limit) & (cells["attracts"] | (not attracting))
@@ -153,12 +151,6 @@ def one_parameter(activations: tuple[Activation, ...] = (_LEAKY, _ELU)) -> Evide
     mutants={"no normalisation": {"normalise": False}, "over 50% a layer": {"growth": 1.5}},
 )
 def batch_norm(normalise: bool = True, growth: float = 1.1) -> Evidence:
-    import torch
-    from torch import nn
-
-    from afli import data
-    from afli.networks import lessons, probe
-
     digits = data.normalised(data.load("digits"))
     x, y = torch.from_numpy(digits.x_train[:256]), torch.from_numpy(digits.y_train[:256])
     norm = nn.BatchNorm1d if normalise else None
@@ -182,11 +174,6 @@ def batch_norm(normalise: bool = True, growth: float = 1.1) -> Evidence:
     mutants={"no normalisation": {"normalise": False}},
 )
 def constant_distributions(normalise: bool = True) -> Evidence:
-    from torch import nn
-
-    from afli import data
-    from afli.networks import lessons
-
     digits = data.load("digits")
 
     def steps(norm: Any) -> float:

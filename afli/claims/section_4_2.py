@@ -7,15 +7,11 @@ that they describe.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
-from afli.claims.ledger import Evidence, at_most, on
-from afli.claims.tables import DIGITS_MAP, SMALL_BIAS_VARIANCES, clearly_ahead
-
-if TYPE_CHECKING:
-    import pandas as pd
+from afli.claims.later import analysis, pd, statistics
+from afli.claims.tables import CLEAR_LEAD, DIGITS_MAP, SMALL_BIAS_VARIANCES, clearly_ahead
+from afli.claims.vocabulary import Evidence, at_most, below, on
 
 _SCAN = "Shtanh, depth 20, orthogonal, six rates, 4 paired trials, CPU: digits and digit parity, width 64, 220 steps"
 _SCANS = f"{_SCAN}; CIFAR-10 (JPEG copy), width 100, 781 steps"
@@ -29,7 +25,7 @@ rate_page = on("4_2_learning_rate", "Section 4.2, Figure 7; measured on these ta
     "section-4.2.ridge",
     "Digits, width 64, rate 0.001, 220 steps, n = 5: at depth 50, orthogonal, both flanks clear at sigma_b2 <= 0.1.",
     claimed="Figure 7 has a ridge: for each bias variance a larger, but not the largest, $a$ is best.",
-    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
+    found=CLEAR_LEAD,
     status="holds under a condition",
     mutants={
         "Gaussian weights": {"weights": "gaussian"},
@@ -40,8 +36,6 @@ rate_page = on("4_2_learning_rate", "Section 4.2, Figure 7; measured on these ta
 def ridge(
     depth: int = 50, weights: str = "orthogonal", variances: tuple[float, ...] = SMALL_BIAS_VARIANCES
 ) -> Evidence:
-    from afli.experiments import analysis, statistics
-
     found = statistics.ridges(analysis.final_rows("fig7-laptop-digits", depth=depth, weights=weights))
     return _flanks(found[found["sigma_b2"].isin(variances)], ("right", "left"), domain=DIGITS_MAP)
 
@@ -50,7 +44,7 @@ def _flanks(found: pd.DataFrame, sides: tuple[str, ...], *, domain: str) -> Evid
     """Evidence that the leads of the best a over the ends of the grid exceed their half-widths."""
     halves = [value for side in sides for value in found[f"{side}_half"]]
     leads = [value for side in sides for value in found[side]]
-    return at_most(halves, leads, strict=True, domain=f"{domain}; half-width of a lead ({', '.join(sides)}), and lead")
+    return below(halves, leads, domain=f"{domain}; half-width of a lead ({', '.join(sides)}), and lead")
 
 
 @ridge_page(
@@ -58,13 +52,11 @@ def _flanks(found: pd.DataFrame, sides: tuple[str, ...], *, domain: str) -> Evid
     "Digits, width 64, rate 0.001, 220 steps, n = 5, depth 50, orthogonal: a = 8 beats a = 30 clearly at each"
     " sigma_b2 <= 0.1; at sigma_b2 = 1 a = 30 leads.",
     claimed="The larger the bias variance, the larger the best $a$.",
-    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
+    found=CLEAR_LEAD,
     status="holds under a condition",
     mutants={"depth 20": {"depth": 20}, "a = 8 leads at sigma_b2 = 1 too": {"turn": 2.0}},
 )
 def more_bias(depth: int = 50, turn: float = 1.0) -> Evidence:
-    from afli.experiments import analysis, statistics
-
     last = analysis.final_rows("fig7-laptop-digits", depth=depth, weights="orthogonal")
     leads = {
         v: statistics.paired_difference(analysis.only(last, sigma_b2=v, a=8.0), analysis.only(last, sigma_b2=v, a=30.0))
@@ -73,7 +65,7 @@ def more_bias(depth: int = 50, turn: float = 1.0) -> Evidence:
     # The sign that the statement gives to each lead; the interval must exclude 0 where sigma_b2 is small.
     signed = [(lead.mean if v < turn else -lead.mean) for v, lead in leads.items()]
     needed = [(lead.half_width if v < 1 else 0.0) for v, lead in leads.items()]
-    return at_most(needed, signed, strict=True, domain=f"{DIGITS_MAP}; half-width of the lead (at 1: zero), and lead")
+    return below(needed, signed, domain=f"{DIGITS_MAP}; half-width of the lead (at 1: zero), and lead")
 
 
 @ridge_page(
@@ -81,14 +73,12 @@ def more_bias(depth: int = 50, turn: float = 1.0) -> Evidence:
     "Digits, width 64, rate 0.001, 220 steps, n = 5: averaged over a, sigma_b2 = 0.01 beats 1 clearly on all four maps,"
     " and 1e-4 clearly on one at most.",
     claimed="A small, but not overly small, bias variance is best.",
-    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
+    found=CLEAR_LEAD,
     at="Sections 1 and 2.3 (a small but not overly small sigma_b2 is best)",
     status="holds under a condition",
     mutants={"0.01 beats 0.001 as clearly": {"too_large": 1e-3}, "1 in place of 1e-4": {"too_small": 1.0}},
 )
 def bias_variance(too_large: float = 1.0, too_small: float = 1e-4) -> Evidence:
-    from afli.experiments import analysis
-
     rows = analysis.final_rows("fig7-laptop-digits")
     against_large, against_small = analysis.bias_leads(rows, too_large), analysis.bias_leads(rows, too_small)
     clear = sum(lead.low > 0 for lead in against_small.values())
@@ -106,12 +96,10 @@ def bias_variance(too_large: float = 1.0, too_small: float = 1e-4) -> Evidence:
     mutants={"already at epoch 0": {"epoch": 0}},
 )
 def cifar(epoch: int = 1) -> Evidence:
-    from afli.experiments import analysis, statistics
-
     rows = analysis.only(statistics.load("fig7-small-cifar-10-jpeg-copy"), weights="orthogonal", epoch=epoch)
     domain = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 100, rate 0.001, 1 epoch, 4 trials, CPU"
     ends, inner = _ends_and_inside(rows)
-    return at_most(ends, inner, strict=True, domain=f"{domain}; the better end of the grid, and the best inside")
+    return below(ends, inner, domain=f"{domain}; the better end of the grid, and the best inside")
 
 
 def _ends_and_inside(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
@@ -131,10 +119,6 @@ def _ends_and_inside(rows: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
     mutants={"with a = 3 too": {"smallest": 3.0}},
 )
 def families(smallest: float = 5.0, depth: int = 20) -> Evidence:
-    import pandas as pd
-
-    from afli.experiments import analysis
-
     means = {
         name: rows[rows["a"] >= smallest].groupby(["sigma_b2", "a"])["test_accuracy"].mean()
         for name, rows in analysis.family_maps(depth).items()
@@ -158,15 +142,11 @@ def families(smallest: float = 5.0, depth: int = 20) -> Evidence:
     mutants={"depth 20": {"depth": 20}, "at sigma_b2 = 0.1 too": {"variances": (0.1, 1e-2, 1e-3, 1e-4)}},
 )
 def families_ridge(depth: int = 50, variances: tuple[float, ...] = (1e-2, 1e-3, 1e-4)) -> Evidence:
-    import pandas as pd
-
-    from afli.experiments import analysis, statistics
-
     found = pd.concat([statistics.ridges(rows) for rows in analysis.family_maps(depth).values()])
     found = found[found["sigma_b2"].isin(variances)]
     clear = [found[side] - found[f"{side}_half"] for side in ("left", "right")]
     domain = f"digits, four families, depth {depth}, orthogonal, width 64, 220 steps, rate 0.001, 5 paired trials, CPU"
-    return at_most(0.0, clear, strict=True, domain=f"{domain}; lead of the best a over either end, less its half-width")
+    return below(0.0, clear, domain=f"{domain}; lead of the best a over either end, less its half-width")
 
 
 @ridge_page(
@@ -180,13 +160,11 @@ def families_ridge(depth: int = 50, variances: tuple[float, ...] = (1e-2, 1e-3, 
     mutants={"digits at the same depth": {"on_digits": True}},
 )
 def families_cifar(on_digits: bool = False) -> Evidence:
-    from afli.experiments import analysis
-
     maps = analysis.family_maps(20) if on_digits else analysis.family_maps_of_photographs()
     pairs = [_ends_and_inside(rows) for rows in maps.values()]
     ends, inner = (np.concatenate(side) for side in zip(*pairs, strict=True))
     domain = "CIFAR-10 (JPEG copy), four families, depth 20, orthogonal, width 100, rate 0.001, 781 steps, n = 2, CPU"
-    return at_most(ends, inner, strict=True, domain=f"{domain}; the better end of the grid, and the best inside")
+    return below(ends, inner, domain=f"{domain}; the better end of the grid, and the best inside")
 
 
 _PAPER = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 300, orthogonal, rate 1e-4, batch 64, 1 trial, CPU"
@@ -207,13 +185,11 @@ _PAPER = "CIFAR-10 (JPEG copy), Shtanh, depth 20, width 300, orthogonal, rate 1e
     },
 )
 def paper_row(sigma_b2: float = 1.0, best: float = 8.0, first: int = 1) -> Evidence:
-    from afli.experiments import analysis
-
     rows = analysis.paper_cells(sigma_b2=sigma_b2)
     stages = analysis.stages(rows[rows["epoch"] >= first])
     others = stages.drop(columns=best).max(axis=1)
     domain = f"{_PAPER}, sigma_b2 = {sigma_b2:g}; best other a, and this one, stage by stage, in percent"
-    return at_most(others, stages[best], strict=True, domain=domain)
+    return below(others, stages[best], domain=domain)
 
 
 @ridge_page(
@@ -227,16 +203,14 @@ def paper_row(sigma_b2: float = 1.0, best: float = 8.0, first: int = 1) -> Evide
     mutants={"at sigma_b2 = 1 too": {"variances": (1.0, 0.01, 1e-4)}, "behind up to epoch 50": {"behind": 50}},
 )
 def paper_little_bias(variances: tuple[float, ...] = (0.01, 1e-4), behind: int = 20) -> Evidence:
-    from afli.experiments import analysis
-
     maps = [analysis.stages(analysis.paper_cells(sigma_b2=sigma_b2)) for sigma_b2 in variances]
     domain = f"{_PAPER}, sigma_b2 = {', '.join(f'{v:g}' for v in variances)}; in percent"
     smallest = [stages.loc[1:behind, 1.0] for stages in maps]
     larger = [stages.loc[1:behind, [3.0, 8.0]].min(axis=1) for stages in maps]
-    at_most(smallest, larger, strict=True, domain=f"{domain}; a = 1 and the worse of 3 and 8, stage by stage")
+    below(smallest, larger, domain=f"{domain}; a = 1 and the worse of 3 and 8, stage by stage")
     last = [stages.loc[100] for stages in maps]
     large, small = [row[[8.0, 30.0]].max() for row in last], [row[[1.0, 3.0]].min() for row in last]
-    return at_most(large, small, strict=True, domain=f"{domain}; better of 8 and 30, worse of 1 and 3, at the end")
+    return below(large, small, domain=f"{domain}; better of 8 and 30, worse of 1 and 3, at the end")
 
 
 @ridge_page(
@@ -250,12 +224,10 @@ def paper_little_bias(variances: tuple[float, ...] = (0.01, 1e-4), behind: int =
     mutants={"at a = 30 too": {"radii": (1.0, 3.0, 8.0, 30.0)}, "after 20 epochs": {"epoch": 20}},
 )
 def paper_bias_variance(radii: tuple[float, ...] = (1.0, 3.0, 8.0), epoch: int = 100) -> Evidence:
-    from afli.experiments import analysis
-
     reached = analysis.stages(analysis.paper_cells(epoch=epoch), across=["a", "sigma_b2"]).iloc[0].unstack()
     reached = reached.loc[list(radii)]
     others = reached[[1.0, 1e-4]].max(axis=1)
-    return at_most(others, reached[0.01], strict=True, domain=f"{_PAPER}; better other sigma_b2, and 0.01, in percent")
+    return below(others, reached[0.01], domain=f"{_PAPER}; better other sigma_b2, and 0.01, in percent")
 
 
 @ridge_page(
@@ -269,8 +241,6 @@ def paper_bias_variance(radii: tuple[float, ...] = (1.0, 3.0, 8.0), epoch: int =
     mutants={"at sigma_b2 = 1e-4": {"sigma_b2": 1e-4}, "a = 3 in place of 1": {"small": 3.0}},
 )
 def paper_training_time(sigma_b2: float = 1.0, small: float = 1.0) -> Evidence:
-    from afli.experiments import analysis
-
     epochs = {
         a: float(analysis.first_stage(analysis.paper_cells(sigma_b2=sigma_b2, a=a), 0.4).iloc[0]) for a in (small, 8.0)
     }
@@ -288,10 +258,8 @@ def paper_training_time(sigma_b2: float = 1.0, small: float = 1.0) -> Evidence:
     mutants={"after one epoch": {"epoch": 1}},
 )
 def paper_rate(epoch: int = 100) -> Evidence:
-    from afli.experiments import analysis
-
     reached = analysis.paper_cells(epoch=epoch)["test_accuracy"]
-    return at_most(0.38, reached, strict=True, domain=f"{_PAPER}, 100 epochs; 38%, and the accuracy of each cell")
+    return below(0.38, reached, domain=f"{_PAPER}, 100 epochs; 38%, and the accuracy of each cell")
 
 
 on("4_2_figure_7", "Section 4.2, Figure 7").untested(
@@ -303,8 +271,6 @@ on("4_2_figure_7", "Section 4.2, Figure 7").untested(
 
 def scans(rate: float | None) -> dict[str, pd.DataFrame]:
     """Per dataset, the outcome of `statistics.ridges` at the best of six rates per cell, or at one rate."""
-    from afli.experiments import analysis, statistics
-
     found = {}
     for table in ("laptop-digits", "laptop-digit-parity", "small-cifar-10-jpeg-copy"):
         last = analysis.final_rows(f"learning-rate-{table}")
@@ -349,10 +315,6 @@ _SPLITS = (
 
 def split_ridges(rate: float | None, variances: tuple[float, ...]) -> pd.DataFrame:
     """The outcome of `statistics.ridges` on ten splits, depths 20 and 50, at validated rates or at one rate."""
-    import pandas as pd
-
-    from afli.experiments import analysis, statistics
-
     last = analysis.final_rows("learning-rate-splits-digits")
     chosen = statistics.at_best_rate(last) if rate is None else analysis.only(last, learning_rate=rate)
     found = pd.concat(statistics.ridges(rows) for _, rows in chosen.groupby("depth"))
@@ -362,7 +324,7 @@ def split_ridges(rate: float | None, variances: tuple[float, ...]) -> pd.DataFra
 @rate_page(
     "section-4.2.splits-right-flank",
     "Digits, width 64, 221 steps, depths 20 and 50, validated rates, n = 10: a = 30 clearly loses at sigma_b2 <= 0.1.",
-    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
+    found=CLEAR_LEAD,
     ours="to the best a of its row; ten splits of the images",
     formerly=("section-4.2.splits",),
     mutants={"at sigma_b2 = 1 too": {"variances": (1.0, *SMALL_BIAS_VARIANCES)}, "one rate, 0.001": {"rate": 1e-3}},
@@ -384,7 +346,7 @@ def splits_left_flank(
 ) -> Evidence:
     found = split_ridges(rate, variances)
     domain = f"{_SPLITS}; upper end of the lead of the best a over a = 1, and margin"
-    return at_most(found["left"] + found["left_half"], margin, strict=True, domain=domain)
+    return below(found["left"] + found["left_half"], margin, domain=domain)
 
 
 @rate_page(
@@ -408,8 +370,6 @@ def splits_large_bias(sigma_b2: float = 1.0) -> Evidence:
     mutants={"a = 1 in place of 30": {"flank": "left_flank"}},
 )
 def scaled_rate(flank: str = "right_flank") -> Evidence:
-    from afli.experiments import analysis, statistics
-
     counts = []
     for dataset in ("digits", "digit-parity"):
         last = analysis.scaled_rows(f"scaled-rate-laptop-{dataset}")
@@ -426,10 +386,6 @@ def scaled_rate(flank: str = "right_flank") -> Evidence:
     mutants={"it never falls": {"sign": -1}},
 )
 def stable_rate(sign: int = 1) -> Evidence:
-    import numpy as np
-
-    from afli.experiments import analysis, statistics
-
     best = statistics.at_best_rate(analysis.final_rows("learning-rate-laptop-digits"))
     rates = best.groupby(["sigma_b2", "a"])["learning_rate"].first().unstack()
     rise = sign * np.diff(np.log10(rates.to_numpy()), axis=1)
@@ -445,9 +401,7 @@ def stable_rate(sign: int = 1) -> Evidence:
     mutants={"rate 0.01": {"rate": 0.01}},
 )
 def few_steps(rate: float = 1e-4) -> Evidence:
-    from afli.experiments import analysis
-
     last = analysis.final_rows("learning-rate-laptop-digits")
     means = last.groupby(["a", "sigma_b2", "learning_rate"])["test_accuracy"].mean().unstack()
     best = means.drop(columns=rate).max(axis=1)
-    return at_most(means[rate], best, strict=True, domain=f"{_SCAN}; accuracy at this rate, and at the best other")
+    return below(means[rate], best, domain=f"{_SCAN}; accuracy at this rate, and at the best other")

@@ -2,39 +2,35 @@
 
 from __future__ import annotations
 
-from afli.claims.ledger import LEDGER, Evidence, at_most
-from afli.claims.tables import clearly_ahead
+from afli.claims.later import analysis, statistics
+from afli.claims.tables import CLEAR_LEAD, clearly_ahead, level
+from afli.claims.vocabulary import FAMILIES, Evidence, at_most, below, on
 
-_PAGE = "II_1_which_activation"
+claim = on("II_1_which_activation", "")
 _RACE = "digits, orthogonal, width 64, 10 epochs, best of 4 rates (6 at depth 200), 3 paired trials, CPU"
 USUAL = (("relu", 0.0), ("tanh", 0.1), ("elu(alpha=1)", 0.1), ("gelu", 0.1))
 FEW_BIASES = (("relu", 0.0), ("tanh", 0.001), ("elu(alpha=1)", 0.001), ("gelu", 0.001))
-FAMILIES = ("shtanh", "ssine", "sexp", "ssaw")
 # What the paper says of accuracy, asked of two tables.
 _BENEFIT: dict[str, str] = {
     "claimed": "A linear region large against the biases benefits test accuracy.",
-    "found": "The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
-    "source": "Abstract and Section 1 (benefits in test accuracy; condition: the depth, and biases); measured on these"
+    "found": CLEAR_LEAD,
+    "at": "Abstract and Section 1 (benefits in test accuracy; condition: the depth, and biases); measured on these"
     " tables",
-    "page": _PAGE,
     "status": "holds under a condition",
 }
 
 
-@LEDGER.claim(
+@claim(
     "section-4.4.shape",
-    statement="Digits, width 64, 220 steps, best of 4 rates (6 at depth 200), n = 3: at one depth and a the mean"
+    "Digits, width 64, 220 steps, best of 4 rates (6 at depth 200), n = 3: at one depth and a the mean"
     " accuracies of the four families lie within 4 points of each other.",
     claimed="The results are not unique to Shtanh.",
     found="The widest spread is {measured:points}.",
-    source="Section 4.2 (the results are not unique to Shtanh), conclusion; measured on these tables",
-    page=_PAGE,
+    at="Section 4.2 (the results are not unique to Shtanh), conclusion; measured on these tables",
     status="holds under a condition",
     mutants={"tanh of equal sigma_b2 among them": {"more": ("tanh",)}},
 )
 def shape(more: tuple[str, ...] = ()) -> Evidence:
-    from afli.experiments import analysis
-
     spreads = []
     for depth, a in ((50, 5), (50, 12), (200, 12)):
         runs = analysis.race(depth)
@@ -44,56 +40,47 @@ def shape(more: tuple[str, ...] = ()) -> Evidence:
     return at_most(spreads, 0.04, domain=f"{_RACE}; sigma_b2 = 1; depth 50 with a = 5 and 12, depth 200 with a = 12")
 
 
-@LEDGER.claim(
+@claim(
     "section-4.4.accuracy",
-    statement="Digits, width 64, 220 steps, depth 200, best of 6 rates, n = 3: with biases each family, a = 12,"
+    "Digits, width 64, 220 steps, depth 200, best of 6 rates, n = 3: with biases each family, a = 12,"
     " clearly beats ReLU, tanh, elu and gelu.",
     **_BENEFIT,
     mutants={"the usual ones at 0.001": {"others": FEW_BIASES}},
 )
 def accuracy(others: tuple[tuple[str, float], ...] = USUAL) -> Evidence:
-    from afli.experiments import analysis, statistics
-
     runs = analysis.race(200)
     families = [runs[f"{family}(a=12)", 1.0] for family in FAMILIES]
     leads = [statistics.paired_difference(ours, runs[usual]) for ours in families for usual in others]
     return clearly_ahead(leads, domain=f"{_RACE}; families at sigma_b2 = 1, ReLU at 0, the others at 0.1")
 
 
-@LEDGER.claim(
+@claim(
     "section-4.4.training-time",
-    statement="Digits, width 64, depth 50, best of 4 rates, n = 3: every run of a family, a = 12, sigma_b2 = 1, is"
+    "Digits, width 64, depth 50, best of 4 rates, n = 3: every run of a family, a = 12, sigma_b2 = 1, is"
     " at 90% of the test images before any of a usual activation with biases.",
     claimed="A linear region large against the biases benefits training time.",
     found="The slowest family needs {measured:.0f} epochs, the fastest of the others {bound:.0f}.",
-    source="Section 1 (benefits in training time; condition: a = 12, and biases); measured on these tables",
-    page=_PAGE,
+    at="Section 1 (benefits in training time; condition: a = 12, and biases); measured on these tables",
     status="holds under a condition",
     mutants={"a = 5": {"a": 5}, "the usual ones at 0.001": {"others": FEW_BIASES}},
 )
 def training_time(a: int = 12, others: tuple[tuple[str, float], ...] = USUAL) -> Evidence:
-    from afli.experiments import analysis
-
     runs = analysis.race(50)
     slowest = max(float(runs[f"{family}(a={a})", 1.0]["epochs_to_90"].max()) for family in FAMILIES)
     fastest = min(float(runs[usual]["epochs_to_90"].min()) for usual in others)
     domain = f"{_RACE}; slowest family and fastest usual activation, in epochs"
-    return at_most(slowest, fastest, strict=True, domain=domain)
+    return below(slowest, fastest, domain=domain)
 
 
-@LEDGER.claim(
+@claim(
     "section-4.4.small-bias",
-    statement="Digits, width 64, 220 steps, depths 50 and 200, each at its best of 4 or 6 rates, n = 3: at sigma_b2"
+    "Digits, width 64, 220 steps, depths 50 and 200, each at its best of 4 or 6 rates, n = 3: at sigma_b2"
     " = 0.001 no family, a = 12, is 2 points ahead of tanh.",
     found="The upper end of the best lead's interval is {measured:points}.",
-    source="this companion (what a second bias variance shows; one-sided at 2.5%, the margin chosen with the data in"
-    " hand)",
-    page=_PAGE,
+    ours="what a second bias variance shows; one-sided at 2.5%, the margin chosen with the data in hand",
     mutants={"tanh at 0.1": {"sigma_b2": 0.1}, "gelu in place of tanh": {"phi": "gelu"}},
 )
 def small_bias(phi: str = "tanh", sigma_b2: float = 0.001) -> Evidence:
-    from afli.experiments import analysis, statistics
-
     highs = []
     for runs in (analysis.race(50), analysis.race(200)):
         families = [runs[f"{family}(a=12)", 0.001] for family in FAMILIES]
@@ -101,20 +88,17 @@ def small_bias(phi: str = "tanh", sigma_b2: float = 0.001) -> Evidence:
     return at_most(highs, 0.02, domain=f"{_RACE}; upper ends of the 95% intervals of the leads, and margin")
 
 
-@LEDGER.claim(
+@claim(
     "section-4.4.bias-variance",
-    statement="Digits, width 64, 220 steps, depth 50, best of 4 rates, n = 3: at sigma_b2 = 1 all families, a = 5"
+    "Digits, width 64, 220 steps, depth 50, best of 4 rates, n = 3: at sigma_b2 = 1 all families, a = 5"
     " and 12, clearly beat tanh.",
     claimed="Networks with a much larger bias variance can be trained.",
-    found="The least clear lead is {bound:points}, with a 95% interval of ± {measured:points}.",
-    source="Section 1 (networks with a much larger bias variance can be trained); measured on these tables",
-    page=_PAGE,
+    found=CLEAR_LEAD,
+    at="Section 1 (networks with a much larger bias variance can be trained); measured on these tables",
     status="holds under a condition",
     mutants={"tanh at sigma_b2 = 0.1": {"sigma_b2": 0.1}},
 )
 def large_bias(sigma_b2: float = 1.0) -> Evidence:
-    from afli.experiments import analysis, statistics
-
     runs = analysis.race(50)
     families = [runs[f"{family}(a={a})", 1.0] for family in FAMILIES for a in (5, 12)]
     leads = [statistics.paired_difference(ours, runs["tanh", sigma_b2]) for ours in families]
@@ -128,38 +112,32 @@ _LONG = (
 _OPTIMISERS = ("sgd", "momentum", "adam")
 
 
-@LEDGER.claim(
+@claim(
     "section-4.4.long",
-    statement="Digits, width 64, depth 200, validated rates, n = 10 splits: Shtanh (a = 12, sigma_b2 = 1) is clearly"
+    "Digits, width 64, depth 200, validated rates, n = 10 splits: Shtanh (a = 12, sigma_b2 = 1) is clearly"
     " ahead of tanh at 0.1 after 1,700 steps of SGD and after 221 of momentum or Adam, and of elu at 0.1 after SGD.",
     **_BENEFIT,
     mutants={"tanh at 0.001": {"sigma_b2": 0.001}},
 )
 def long_run(sigma_b2: float = 0.1) -> Evidence:
-    from afli.experiments import analysis, statistics
-
     runs = analysis.long_race()
     others = [(optimiser, "tanh", sigma_b2) for optimiser in _OPTIMISERS] + [("sgd", "elu(alpha=1)", 0.1)]
     leads = [statistics.paired_difference(runs[other[0], "shtanh(a=12)", 1.0], runs[other]) for other in others]
     return clearly_ahead(leads, domain=f"{_LONG}; Shtanh at sigma_b2 = 1 over the others")
 
 
-@LEDGER.claim(
+@claim(
     "section-4.4.long-small-bias",
-    statement="Digits, width 64, depth 200, validated rates, n = 10 splits: at sigma_b2 = 0.001 Shtanh (a = 12) and"
+    "Digits, width 64, depth 200, validated rates, n = 10 splits: at sigma_b2 = 0.001 Shtanh (a = 12) and"
     " tanh end level within 2 points, after 1,700 steps of SGD and after 221 of momentum or Adam.",
     found="The farthest end of an interval is {measured:points} from level.",
-    source="this companion (two one-sided tests at 2.5%)",
-    page=_PAGE,
+    ours="two one-sided tests at 2.5%",
     mutants={"tanh at 0.1": {"sigma_b2": 0.1}},
 )
 def long_run_small_bias(sigma_b2: float = 0.001) -> Evidence:
-    from afli.experiments import analysis, statistics
-
     runs = analysis.long_race()
     leads = [
         statistics.paired_difference(runs[optimiser, "shtanh(a=12)", 0.001], runs[optimiser, "tanh", sigma_b2])
         for optimiser in _OPTIMISERS
     ]
-    ends = [max(abs(lead.low), abs(lead.high)) for lead in leads]
-    return at_most(ends, 0.02, strict=True, domain=f"{_LONG}; farther end of each interval, and margin")
+    return level(leads, 0.02, domain=_LONG)
