@@ -47,10 +47,7 @@ def _network(phi: Activation, q: float) -> mf.MeanField:
 @lru_cache(maxsize=64)
 def _distances(net: mf.MeanField) -> NDArray[np.float64]:
     """1 - rho in layers 0 to 4000, from orthogonal inputs."""
-    distances = [1.0]
-    for _ in range(4000):
-        distances.append(distances[-1] - net.correlation_gap(1 - distances[-1]))
-    return np.array(distances)
+    return 1 - net.correlation_trajectory(0.0, 4000)
 
 
 def _growth(net: mf.MeanField, power: float) -> list[float]:

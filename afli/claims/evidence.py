@@ -47,7 +47,9 @@ class Evidence:
     oracle
         The independent source of the comparison, if any: "48-digit reference", "sampling, width 1000".
     values
-        Named numbers, for the prose of a page and for the claim's sentence.
+        Named numbers, for the prose of a page and for the sentence.
+    found
+        The sentence on them, where the claim has none of its own.
     claim
         The claim that was checked; `verify` attaches it.
     mutants
@@ -60,6 +62,7 @@ class Evidence:
     domain: str
     oracle: str = ""
     values: Mapping[str, float] = field(default_factory=dict)
+    found: str = FOUND
     claim: Claim | None = field(default=None, compare=False, repr=False)
     mutants: tuple[Refutation, ...] = field(default=(), compare=False, repr=False)
 
@@ -109,7 +112,8 @@ class Claim:
         The source's sentence, where it is not the statement itself.
     found
         A sentence on the numbers, in which {measured}, {bound}, {margin} and the names of the evidence's values stand
-        for a `wording.Number`.
+        for a `wording.Number`; {compared} is how many entries were compared, {cases} how many along the first axis.
+        Empty: the sentence of the evidence.
     """
 
     id: str
@@ -120,7 +124,7 @@ class Claim:
     check: Callable[..., Evidence]
     mutants: Mapping[str, Mapping[str, Any]]
     claimed: str = ""
-    found: str = FOUND
+    found: str = ""
 
     @property
     def anchor(self) -> str:
@@ -159,7 +163,8 @@ def found_here(evidence: Evidence) -> str:
         evidence.values
     )
     # Not str.format: TeX has braces of its own.
-    sentence = PLACE.sub(lambda m: format(Number(numbers[m[1]]), m[2] or "") if m[1] in numbers else m[0], claim.found)
+    found = claim.found or evidence.found
+    sentence = PLACE.sub(lambda m: format(Number(numbers[m[1]]), m[2] or "") if m[1] in numbers else m[0], found)
     return f"{claim.statement} {sentence}" if claim.claimed else sentence
 
 

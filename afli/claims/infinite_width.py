@@ -34,7 +34,7 @@ _stages = on("III_3_stages_of_training", "")
     mutants={"at 0.01 too": {"variances": (1.0, 0.1, 0.01)}, "at depth 20": {"depth": 20}},
 )
 def crest(variances: tuple[float, ...] = (1.0, 0.1), depth: int = 50) -> Evidence:
-    found = wide.crests(wide.whole(wide.map_rows()))
+    found = wide.map_crests()
     found = found[(found["depth"] == depth) & found["sigma_b2"].isin(variances)]
     needed = np.concatenate([found["left_needed"], found["right_needed"]])
     lead = np.concatenate([found["left_lead"], found["right_lead"]])
@@ -44,19 +44,19 @@ def crest(variances: tuple[float, ...] = (1.0, 0.1), depth: int = 50) -> Evidenc
 @_map(
     "infinite-width.crest-moves",
     "The crest never moves left (by more than 15%) as the depth or the bias variance grows.",
-    found="Over {pairs:.0f} pairs of neighbouring rows the least ratio of a place to the one before is {ratio:.2f}.",
+    found="Over {cases} pairs of neighbouring rows the least ratio of a place to the one before is {ratio:.2f}.",
     ours="Section 4.2: larger bias variances want a larger a; here also deeper networks",
     mutants={"it moves right at every step": {"factor": 1.05}},
 )
 def crest_moves(factor: float = 0.85) -> Evidence:
-    found = wide.crests(wide.whole(wide.map_rows()))
+    found = wide.map_crests()
     found = found[found["right_lead"] > found["right_needed"]]  # a flat row has no crest
     places = found.pivot(index="depth", columns="sigma_b2", values="place").to_numpy()
     before = np.concatenate([places[:-1].ravel(), places[:, :-1].ravel()])
     after = np.concatenate([places[1:].ravel(), places[:, 1:].ravel()])
     both = np.isfinite(before) & np.isfinite(after)
     ratios = after[both] / before[both]
-    values = {"pairs": float(both.sum()), "ratio": float(ratios.min())}
+    values = {"ratio": float(ratios.min())}
     return at_most(factor, ratios, domain=f"{_MAP}; pairs of neighbouring rows", values=values)
 
 
@@ -71,7 +71,7 @@ def crest_moves(factor: float = 0.85) -> Evidence:
     mutants={"within 10%": {"factor": 1.1}, "a^2 alone": {"power": 0.0}, "a changes fivefold": {"change": 5.0}},
 )
 def crest_constant(factor: float = 2.0, power: float = 1.0, change: float = 4.0) -> Evidence:
-    inside = wide.crests(wide.whole(wide.map_rows())).query("inside")
+    inside = wide.map_crests().query("inside")
     logs = power * np.log(inside["sigma_b2"] * inside["depth"]) - 2 * np.log(inside["place"])
     spread = float(np.exp(np.abs(logs - logs.mean()).max()))
     changed = float(inside["place"].max() / inside["place"].min())
@@ -84,7 +84,7 @@ def crest_constant(factor: float = 2.0, power: float = 1.0, change: float = 4.0)
     "infinite-width.scaling",
     "At one depth only sigma_b2 / a^2 matters: with t a and t^2 sigma_b2 the NNGP kernel of Shtanh is t^2 times as "
     "large, and cells of the maps with equal sigma_b2 / a^2 differ by at most 0.2 points.",
-    found="Of {groups:.0f} groups of such cells, the largest difference is {measured:points}.",
+    found="Of {cases} groups of such cells, the largest difference is {measured:points}.",
     ours="Shtanh of radius t a is t times Shtanh of radius a, at z / t; the ridge follows the scale",
     mutants={"biases that grow like a": {"power": 1.0}, "cells of equal sigma_b2 / a": {"cells": 1.0}},
 )
@@ -103,27 +103,26 @@ def scaling(power: float = 2.0, cells: float = 2.0) -> Evidence:
         spreads.append((accuracies.max() - accuracies.min())[accuracies.size() > 1])
     both = np.concatenate(spreads)
     domain = f"{_MAP.replace('tangent kernel', 'both kernels')}; difference of accuracies"
-    return at_most(both, 0.002, domain=domain, values={"groups": float(len(both))})
+    return at_most(both, 0.002, domain=domain)
 
 
 @_map(
     "infinite-width.nngp",
     "Where both kernels have a crest inside the grid, that of the NNGP kernel lies at a smaller a.",
-    found="Rows with both inside: {pairs:.0f}. There its place is {measured:.2f} times that of the other.",
+    found="Rows with both inside: {cases}. There its place is {measured:.2f} times that of the other.",
     ours="criterion written before",
     mutants={"the other way round": {"left": "ntk", "right": "nngp"}},
 )
 def nngp(left: str = "nngp", right: str = "ntk") -> Evidence:
     both = wide.crests_of_both_kernels()
     domain = f"{_MAP.replace('tangent kernel', 'both kernels')}; NNGP's place over the tangent kernel's"
-    values = {"pairs": float(len(both))}
-    return below(both[left] / both[right], 1.0, domain=domain, values=values)
+    return below(both[left] / both[right], 1.0, domain=domain)
 
 
 @_map(
     "infinite-width.more-images",
     "With 10,000 training images in place of 5,000 the crests at depth 50 keep their place within 15%.",
-    found="Rows with a crest inside both grids: {pairs:.0f}. The largest change is a factor {measured:.2f}.",
+    found="Rows with a crest inside both grids: {cases}. The largest change is a factor {measured:.2f}.",
     ours="criterion written before",
     mutants={"within 1%": {"factor": 1.01}},
 )
@@ -132,7 +131,7 @@ def more_images(factor: float = 1.15) -> Evidence:
     places = found[found["inside"]].pivot(index="sigma_b2", columns="images", values="place").dropna()
     ratio = places[10_000] / places[5_000]
     domain = f"{_MAP}, and 10,000; ratio of the places, upwards"
-    return at_most(np.maximum(ratio, 1 / ratio), factor, domain=domain, values={"pairs": float(len(ratio))})
+    return at_most(np.maximum(ratio, 1 / ratio), factor, domain=domain)
 
 
 @_map(

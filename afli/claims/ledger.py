@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from afli.claims.evidence import FOUND, STATUSES, Claim, Evidence, Refutation
+from afli.claims.evidence import STATUSES, Claim, Evidence, Refutation
 from afli.claims.listing import ledger_page
 from afli.claims.wording import shortfall
 
@@ -100,7 +100,7 @@ class Registrar:
         mutants: Mapping[str, Mapping[str, Any]] | None = None,
         formerly: Sequence[str] = (),
         claimed: str = "",
-        found: str = FOUND,
+        found: str = "",
     ) -> Callable[[Callable[..., Evidence]], Callable[..., Evidence]]:
         """Register the check below it.
 
@@ -250,7 +250,8 @@ def _decide(
     where = f", at {at(tuple(int(i) for i in worst))}" if at else ""
     if not np.isfinite(least) or least < 0 or (strict and least == 0):
         raise ClaimRefuted(f"{shortfall(float(measured[worst]), float(bound[worst]), strict=strict)}{where}")
-    return Evidence(float(measured[worst]), float(bound[worst]), least, domain, oracle, values)
+    counts = {"cases": len(measured) if measured.ndim else 1, "compared": measured.size}
+    return Evidence(float(measured[worst]), float(bound[worst]), least, domain, oracle, counts | dict(values))
 
 
 def equal(
@@ -282,6 +283,7 @@ def _record(evidence: Evidence, folder: Path) -> None:
     kept = {
         "measured": evidence.measured, "bound": evidence.bound, "margin": evidence.margin, "domain": evidence.domain,
         "oracle": evidence.oracle, "values": {name: float(value) for name, value in evidence.values.items()},
+        "found": evidence.found,
     }  # fmt: skip
     folder.mkdir(parents=True, exist_ok=True)
     (folder / f"{evidence.claim.anchor}.json").write_text(json.dumps(kept), encoding="utf-8")

@@ -28,10 +28,6 @@ claim = on("open_questions", "Section 3.2")
 @claim(
     "section-3.2.orthogonal-process",
     "With orthogonal weights too, correlations of pairs follow $R$ from layer to layer.",
-    found=(
-        "Sampled networks agree: the largest of 16 distances is {measured:.1f} standard errors; chance "
-        "allows {bound:.1f}."
-    ),
     at="and footnote 1 of Section 2.2: highly likely, and observed",
     mutants={"R - rho fifteen per cent larger": {"gap": 1.15}, "correlations stay as they are": {"gap": 0.0}},
 )
@@ -62,7 +58,7 @@ _POWERS = (0.25, 0.5, 0.75)
     "section-3.2.growth",
     r"Boundedness can be relaxed: for odd $\phi$ that is $z$ up to $a$, and then $a^{1-\gamma} z^\gamma$ with "
     r"$\gamma < 1$ or of slope $s < 1$, the gap still tends to 0 with $\sigma_b^2/a^2$.",
-    found="In five examples ten times the radius leaves {measured:.0%} of the gap at most.",
+    found="In {cases:count} examples ten times the radius leaves {measured:.0%} of the gap at most.",
     at="the third of the four properties (it suspects so)",
     status=OURS,
     mutants={"sigma_b2 / a^2 kept constant": {"power": 0.0}},
@@ -85,7 +81,7 @@ def growth_condition(power: float = 1.0) -> Evidence:
     "section-3.2.growth-constant",
     r"Without boundedness the constants go: with slope 0.9 beyond $a$, $a/\sqrt{q^*}$ is below $\nu(y)$, "
     "the lower bound of Lemma 3.4.",
-    found=r"At three values of $y$ it is at most {measured:.0%} of $\nu(y)$.",
+    found=r"At {cases:count} values of $y$ it is at most {measured:.0%} of $\nu(y)$.",
     ours="what breaks when boundedness is relaxed, Section 3.2",
     status=OURS,
     mutants={"slope 0 (Shtanh)": {"slope": 0.0}},
@@ -197,7 +193,7 @@ def hayou_rule(exponent: float = -1.5) -> Evidence:
     "section-2.1.weighted-sum",
     r"In $s z + (1 - s) \phi(z)$ a larger linear share $s$ means a smaller gap of the correlation map, "
     "and it tends to 0.",
-    found=r"For three $\phi$ the gap falls with each of seven shares.",
+    found=r"For {cases:count} $\phi$ the gap falls with each of seven shares.",
     at="after Hayou et al. (2019)",
     mutants={"from the linear end": {"reverse": True}, "a gap below 1e-8 at s = 0.99": {"least": 1e-8}},
 )

@@ -8,6 +8,7 @@ from afli import activations as act
 from afli import data, toy
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.part_1_1 import error_sizes
 from afli.claims.vocabulary import Evidence, at_most, equal, on
 
 claim = on("I_2_zig_zag", "the article on choosing activations")
@@ -241,13 +242,8 @@ def centring_gradient(
     x = x - x.mean(axis=0) if centre else x
     sigma_w2 = mf.edge_of_chaos(phi, sigma_b2=sigma_b2).sigma_w2
     moved = act.from_callable(lambda z: phi(z) + shift, phi.derivative, kinks=phi.kinks, name="shifted")
-    ratios = []
-    for seed in range(3):
-        rng = np.random.default_rng(seed)
-        layers = toy.random_layers([64] + [300] * 50, sigma_w2=sigma_w2, sigma_b2=sigma_b2, rng=rng)
-        head = toy.random_layers([300, 10], sigma_w2=1.0, rng=rng)
-        errors = toy.backprop([*layers, *head], moved, x, labels).errors
-        ratios.append(np.log10(np.linalg.norm(errors[0]) / np.linalg.norm(errors[-2])))
+    options = {"sigma_w2": sigma_w2, "sigma_b2": sigma_b2}
+    ratios = [error_sizes(moved, images=(x, labels), seed=seed, **options)[0] for seed in range(3)]
     domain = "log10 of the ratio, layer 1 to layer 50; 3 sampled networks of width 300, 64 digits"
     return at_most(ratios, -5.0, domain=domain)
 

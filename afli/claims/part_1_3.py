@@ -105,7 +105,7 @@ def correlated_units(phi: Activation = _RELU, factor: float = 1.0, mean: float =
     "article-sparsity",
     "In a random ReLU network without biases half of the outputs of every layer are zero.",
     found=(
-        "In 20 sampled layers the share differs from one half by at most {measured:.1%}; four standard "
+        "In {cases} sampled layers the share differs from one half by at most {measured:.1%}; four standard "
         "errors are {bound:.1%}."
     ),
     at="sparsity",

@@ -40,10 +40,6 @@ def _sampled_kernels(phi: Activation) -> tuple[mf.MeanField, Any]:
     "eq-2",
     r"One layer up the covariance of two preactivations is $\sigma_w^2\, \E[\phi(u) \phi(v)] + \sigma_b^2$; so a "
     r"variance moves by $q \to \sigma_w^2\, \E[\phi(\sqrt{q} Z)^2] + \sigma_b^2$.",
-    found=(
-        "Sampled networks agree: the largest of 48 distances is {measured:.1f} standard errors; chance "
-        "allows {bound:.1f}."
-    ),
     at="eqs. (2) and (3)",
     formerly=("eq-3",),
     mutants={"bias variance left out": {"bias": 0.0}, "1.05 sigma_w2 in place of sigma_w2": {"weight": 1.05}},
@@ -150,10 +146,6 @@ def correlations_agree(nets: Sequence[mf.MeanField], weights: str, depth: int, c
     "eq-5",
     r"With all inputs at the fixed point $q^*$, correlations move by $R(\rho) = (\sigma_w^2\, "
     r"\E[\phi(U_1) \phi(U_2)] + \sigma_b^2)/q^*$, and $R(1) = 1$.",
-    found=(
-        "Sampled networks agree: the largest of 48 distances is {measured:.1f} standard errors; chance "
-        "allows {bound:.1f}."
-    ),
     at="eq. (5)",
     mutants={
         "q off its fixed point (q*/2)": {"variance": 0.5},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -60,7 +60,7 @@ def exponential_off_the_edge(
     measured, rates = [], []
     for net in nets:
         rest = net.correlation_fixed_point()
-        measured.append([_shrinkage(net, rest), _variance_shrinkage(net)])
+        measured.append([_shrinkage(net.correlation_map, 0.3, rest, 1e-7), _variance_shrinkage(net)])
         rates.append([net.chi1 if everywhere or rest == 1.0 else net.correlation_slope(rest), net.variance_slope])
     domain = f"{names(activations)}; {multiples(factors)}"
     at = lambda i: f"{'q' if i[1] else 'rho'}, {place(nets[i[0]])}"  # noqa: E731
@@ -98,22 +98,20 @@ def lengths_on_the_edge(
     return equal(shrinkage, slopes, 1e-3, domain=domain, at=at, oracle="iteration of V from 2 q*")
 
 
-def _shrinkage(net: mf.MeanField, rest: float) -> float:
-    """(rho* - R(rho)) / (rho* - rho) where iteration from 0.3 first comes within 1e-7 of rho*."""
-    rho = 0.3
+def _shrinkage(step: Callable[[float], float], start: float, rest: float, near: float) -> float:
+    """By what a step multiplies the distance from the fixed point, where iteration first comes so near to it."""
+    x = start
     for _ in range(10**4):
-        if abs(rest - rho) < 1e-7:
+        if abs(x - rest) < near:
             break
-        rho = net.correlation_map(rho)
-    return 1 - net.correlation_gap(rho) / (rest - rho)
+        x = step(x)
+    return (step(x) - rest) / (x - rest)
 
 
 def _variance_shrinkage(net: mf.MeanField) -> float:
-    """The same for the variance, from 2 q*, to within 1e-5 q* (W, and so q*, is known to about 1e-13)."""
-    q = 2 * net.q
-    for _ in range(10**4):
-        after = mf.variance_map(net.phi, q, sigma_w2=net.sigma_w2, sigma_b2=net.sigma_b2)
-        if abs(q - net.q) < 1e-5 * net.q:
-            break
-        q = after
-    return (after - net.q) / (q - net.q)
+    """From 2 q*, to within 1e-5 q* (W, and so q*, is known to about 1e-13)."""
+
+    def step(q: float) -> float:
+        return mf.variance_map(net.phi, q, sigma_w2=net.sigma_w2, sigma_b2=net.sigma_b2)
+
+    return _shrinkage(step, 2 * net.q, net.q, 1e-5 * net.q)

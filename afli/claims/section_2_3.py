@@ -26,7 +26,7 @@ def _suprema(family: str, radii: np.ndarray) -> np.ndarray:
     "definition-2.1",
     r"Shtanh and Ssaw (every $a$), Ssine ($a \ge 1$) and Sexp ($a \ge 1/2$) are scaled-bounded; tanh, "
     "ReLU and elu are not.",
-    found="The grid refutes no property of the 23 members, and one at least of tanh, ReLU and elu each.",
+    found="The grid refutes no property of the {cases} members, and one at least of tanh, ReLU and elu each.",
     at="Definition 2.1, Figure 3",
     mutants={
         "Ssine at a = 0.8": {"members": (act.ssine(a=0.8),)},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -39,11 +39,8 @@ LIFTED = (act.softplus(), act.sigmoid())  # phi(0) is not 0
 
 def second_moments(phi: Activation, q: Array | float) -> tuple[Array, Array]:
     """E phi^2 and E phi'^2, each by quadrature of its own integrand: a second route to W."""
-
-    def mean_square(f: Callable[[Array], Array]) -> Array:
-        return np.asarray(phi.mean(lambda u: f(u) ** 2, q))
-
-    return mean_square(phi.function), mean_square(phi.gradient)
+    square, slope2 = phi.mean(lambda u: phi.function(u) ** 2, q), phi.mean(lambda u: phi.gradient(u) ** 2, q)
+    return np.asarray(square), np.asarray(slope2)
 
 
 # --- The paper's statements ---
@@ -53,7 +50,7 @@ def second_moments(phi: Activation, q: Array | float) -> tuple[Array, Array]:
     "lemma-3.1",
     r"For scaled-bounded $\phi$ and $\sigma_b^2 > 0$ the map $q \mapsto \E\phi^2/\E\phi'^2 + \sigma_b^2$ "
     "has a fixed point $q^* > 0$.",
-    found="In all 100 networks $W(q) - q$ changes its sign between the two ends of the proof.",
+    found="In all {cases} networks $W(q) - q$ changes its sign between the two ends of the proof.",
     at="Lemma 3.1, eq. (18)",
     mutants={"phi without the bound (ReLU)": {"activations": [act.relu()]}, "sigma_b2 = 0": {"sigma_b2": (0.0,)}},
 )
@@ -79,7 +76,7 @@ def fixed_point_exists(
 @claim(
     "corollary-3.1.1",
     r"With $\sigma_w^2 = 1/\E\phi'(\sqrt{q^*} Z)^2$ both $V(q^*) = q^*$ and $\chi_1 = 1$.",
-    found=r"In all 100 networks $V(q^*)/q^*$ and $\chi_1$ are 1 to {measured}.",
+    found=r"In all {cases} networks $V(q^*)/q^*$ and $\chi_1$ are 1 to {measured}.",
     at="Corollary 3.1.1, eq. (19)",
     mutants={"sigma_w2 one per cent larger": {"weights": 1.01}, "q* one per cent larger": {"factor": 1.01}},
 )

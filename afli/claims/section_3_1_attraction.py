@@ -45,8 +45,8 @@ def members() -> tuple[Activation, ...]:
 _WHO = f"{describe(FAMILY_MEMBERS)}; 40 random members of the class, and 40 made of two halves of such, not odd"
 
 
-def variance_map_of(net: mf.MeanField, q: Array) -> Array:
-    """V(q) of the network."""
+def variance_after(net: mf.MeanField, q: Array) -> Array:
+    """V(q), the variance one layer up."""
     return np.asarray(mf.variance_map(net.phi, q, sigma_w2=net.sigma_w2, sigma_b2=net.sigma_b2))
 
 
@@ -65,7 +65,7 @@ def variance_map_of(net: mf.MeanField, q: Array) -> Array:
     },
 )
 def fixed_point_attracts(activations: Sequence[Activation] | None = None) -> Evidence:
-    return _moves_closer(activations, variance_map_of)
+    return _moves_closer(activations, variance_after)
 
 
 def _moves_closer(activations: Sequence[Activation] | None, map_of: Callable[[mf.MeanField, Array], Array]) -> Evidence:
@@ -113,7 +113,7 @@ def slope_of_variance_map(lowest: float = -0.0197, loss: float = 2.0, small: flo
 
 def _numerical_slope(net: mf.MeanField) -> float:
     """V'(q*) by central differences."""
-    return float(derivative(lambda q: variance_map_of(net, q), net.q, 1e-3 * net.q))
+    return float(derivative(lambda q: variance_after(net, q), net.q, 1e-3 * net.q))
 
 
 _FALLING = (act.tanh(), act.erf(), act.softsign(), act.elu(), act.selu(), act.shtanh(a=2.0))
@@ -143,9 +143,7 @@ def falling_slope(activations: Sequence[Activation] = _FALLING, factor: float = 
     )
     away = np.concatenate([np.geomspace(1e-4, 0.99, 10), np.geomspace(1.01, 1e4, 10)])
     nets = networks(activations)
-    rise = [
-        (factor * (variance_map_of(net, away * net.q) - net.sigma_b2) + net.sigma_b2) / net.q - away for net in nets
-    ]
+    rise = [(factor * (variance_after(net, away * net.q) - net.sigma_b2) + net.sigma_b2) / net.q - away for net in nets]
     return below(
         np.array(rise) * np.sign(away - 1),
         0.0,
@@ -183,7 +181,7 @@ def plain_iteration_converges(activations: Sequence[Activation] | None = None) -
     "section-3.1.plain-iteration-stalls",
     r"Stopped at a step below $t$, the iteration $q \leftarrow W(q)$ is still between $W'$ and 1 times $t "
     "W'/(1 - W')$ away from $q^*$: far more than $t$ where $W'$ is near 1.",
-    found="Over six starts the error is at most {measured:.2f} times the estimate $t W'/(1 - W')$.",
+    found="Over {cases:count} starts the error is at most {measured:.2f} times the estimate $t W'/(1 - W')$.",
     ours="on the rule of the authors' notebooks",
     mutants={"the error is the size of the last step": {"amplified": False}, "twice as much": {"factor": 2.0}},
 )
@@ -214,7 +212,7 @@ def plain_iteration_stalls(tolerance: float = 1e-6, amplified: bool = True, fact
     "section-3.1.gelu-repels",
     r"On the edge of gelu ($\sigma_b^2 \le 0.17$) and silu ($\sigma_b^2 \le 0.55$) $V'(q^*) > 1$; from "
     "below, $q$ drifts into order.",
-    found="The smallest slope, of 18, is above 1 by {margin}.",
+    found="The smallest slope, of {cases}, is above 1 by {margin}.",
     ours=_OPEN,
     mutants={"sigma_b2 = 0.3": {"points": ((act.gelu(), 0.3),)}, "V' > 1.01": {"least": 1.01}},
 )

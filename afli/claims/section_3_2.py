@@ -56,8 +56,8 @@ def _by_differences(nets: Sequence[mf.MeanField], factor: float) -> Evidence:
     r"At the fixed point $R(1) = 1$, and $R'(\rho) = \sigma_w^2\, \E[\phi'(U_1) \phi'(U_2)]$ on $(-1, 1)$, on the "
     "edge of chaos and off it.",
     found=(
-        "For fourteen networks differences of the integral (5) agree to {measured}. Samples agree as well: the largest "
-        "of 42 distances is {sampled:.1f} standard errors."
+        "For {cases} networks differences of the integral (5) agree to {measured}. Samples agree as well: the largest "
+        "of {samples} distances is {sampled:.1f} standard errors."
     ),
     at="Lemma 3.2, eqs. (20) and (21), and eq. (6)",
     formerly=("eq-6", "eq-21"),
@@ -90,7 +90,11 @@ def slope_of_the_map(
     )
     evidence = _by_differences(nets, factor)
     oracle = f"{evidence.oracle}; and a million sampled pairs each, without phi'"
-    return replace(evidence, oracle=oracle, values={"sampled": away.measured})
+    return replace(
+        evidence,
+        oracle=oracle,
+        values={**evidence.values, "sampled": away.measured, "samples": away.values["compared"]},
+    )
 
 
 @claim(
@@ -123,7 +127,7 @@ def jump_terms_cancel(share: float = 1.0) -> Evidence:
     r"Equation (21) has no additional terms when $\phi$ is not odd. What it needs is that $\phi$ is the "
     "integral of its derivative: no jumps.",
     claimed=r"If $\phi$ is not odd, (21) has additional terms.",
-    found="For six activations that are not odd the two sides agree to {measured}.",
+    found="For {cases:count} activations that are not odd the two sides agree to {measured}.",
     at="below Lemma 3.2",
     status="corrected",
     mutants={"phi odd, but with a jump": {"build": jump_network}},

@@ -38,7 +38,7 @@ _RHO = np.linspace(0, 1, 201)
     r"On the edge of chaos $|R(\rho) - \rho|$ on $[0, 1]$ is largest at $\rho = 0$ only, where it is "
     r"$\sigma_b^2/q^*$.",
     found=(
-        r"In all 100 networks the gap at 0 equals $\sigma_b^2/q^*$ to {off}; away from 0 it reaches at most "
+        r"In all {cases} networks the gap at 0 equals $\sigma_b^2/q^*$ to {off}; away from 0 it reaches at most "
         "{measured:.1%} of that."
     ),
     at="Lemma 3.3, eq. (22)",
@@ -59,14 +59,14 @@ def uniform_gap(activations: Sequence[Activation] = FAMILY_MEMBERS, factor: floa
     )
     off = equal(gap.max(axis=1), predicted, 1e-13, domain=domain, at=lambda i: place(nets[i[0]])).measured
     values = {"off": off, "smallest": float(predicted.min()), "largest": float(predicted.max())}
-    return replace(evidence, values=values | {"pairs": float(len(nets) // len(FAMILIES))})
+    return replace(evidence, values={**evidence.values, **values, "pairs": float(len(nets) // len(FAMILIES))})
 
 
 @claim(
     "section-3.3.negative-correlations",
     r"For odd $\phi$ on the edge of chaos $R(\rho) - \rho$ falls strictly on $[-1, 1]$, from $2 "
     r"\sigma_b^2/q^*$ to 0.",
-    found=("On 401 correlations of 100 networks it falls at every step, and its value at $-1$ agrees to {bound}."),
+    found=("On 401 correlations of {cases} networks it falls at every step, and its value at $-1$ agrees to {bound}."),
     ours="Section 3.3 leaves rho < 0 open",
     status=OURS,
     mutants={

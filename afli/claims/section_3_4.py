@@ -90,7 +90,7 @@ def linear_ratio(
     r"$\nu(y)$ is a lower bound for every $y > 0$: $g(\nu) > (1 - y) \operatorname{erfc}(\nu/\sqrt 2) + "
     "y$.",
     found=(
-        "At 18,001 values of $y$ from $10^{-300}$ to $10^{150}$ the inequality holds; the least relative "
+        "At {cases} values of $y$ from $10^{-300}$ to $10^{150}$ the inequality holds; the least relative "
         "distance is {margin}."
     ),
     ours="the printed proof inspects a range of y",
@@ -221,7 +221,7 @@ def climb(sign: int, ratio: float) -> tuple[float, float]:
     r"$a/\sqrt{q^*} < \sqrt{\Lambda_0(8/(\pi y^2))}$ for $y \le 1.6$, and $a/\sqrt{q^*} < 1/\sqrt{y}$ beyond; "
     r"$\Lambda_0$ is Lambert's function.",
     found=(
-        "The supremum over the class stays below it at 4,001 values of $y$; the least relative distance is {margin}."
+        "The supremum over the class stays below it at {cases} values of $y$; the least relative distance is {margin}."
     ),
     ours="sharpens Lemma 3.4",
     status=OURS,

@@ -177,7 +177,7 @@ def moment_gap(
     "section-3.5.vacuous",
     r"The bound (15) reaches 1, and so says nothing, exactly for $y \ge \pi/8$; the sharp bound never "
     "does.",
-    found="At 601 values of $y$ the sharp bound stays below 1; where it comes nearest, by {margin}.",
+    found="At {cases} values of $y$ the sharp bound stays below 1; where it comes nearest, by {margin}.",
     ours="on Theorem 2.1",
     mutants={
         "y >= 1/2": {"edge": 0.5},
@@ -305,7 +305,7 @@ def depth_rule(factor: float = 1.0, start: Array = _START) -> Evidence:
     "section-3.5.rise",
     r"$\rho^{(L)} - \rho^{(0)} \le (1 - \rho^{(0)}) (1 - (1 - \sigma_b^2/q^*)^L)$ for odd $\phi$ on the edge of chaos "
     r"and $\rho^{(0)} \ge 0$.",
-    found="Over 100 networks, 100 layers and ten correlations no rise passes the bound.",
+    found="Over {cases} networks, 100 layers and ten correlations no rise passes the bound.",
     ours="R is convex on [0, 1]",
     status=OURS,
     mutants={"rho_0 = -1 allowed": {"start": np.array([-1.0])}, "phi not odd (elu)": {"activations": [elu()]}},

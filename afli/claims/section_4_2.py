@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from afli.claims.later import analysis, pd, statistics
-from afli.claims.tables import CLEAR_LEAD, DIGITS_MAP, SMALL_BIAS_VARIANCES, clearly_ahead
+from afli.claims.tables import DIGITS_MAP, SMALL_BIAS_VARIANCES, clear, clearly_ahead
 from afli.claims.vocabulary import Evidence, at_most, below, on
 
 _SCAN = "Shtanh, depth 20, orthogonal, six rates, 4 paired trials, CPU: digits and digit parity, width 64, 220 steps"
@@ -25,7 +25,6 @@ rate_page = on("4_2_learning_rate", "Section 4.2, Figure 7; measured on these ta
     "section-4.2.ridge",
     "Digits, width 64, rate 0.001, 220 steps, n = 5: at depth 50, orthogonal, both flanks clear at sigma_b2 <= 0.1.",
     claimed="Figure 7 has a ridge: for each bias variance a larger, but not the largest, $a$ is best.",
-    found=CLEAR_LEAD,
     status="holds under a condition",
     mutants={
         "Gaussian weights": {"weights": "gaussian"},
@@ -44,7 +43,7 @@ def _flanks(found: pd.DataFrame, sides: tuple[str, ...], *, domain: str) -> Evid
     """Evidence that the leads of the best a over the ends of the grid exceed their half-widths."""
     halves = [value for side in sides for value in found[f"{side}_half"]]
     leads = [value for side in sides for value in found[side]]
-    return below(halves, leads, domain=f"{domain}; half-width of a lead ({', '.join(sides)}), and lead")
+    return clear(halves, leads, domain=f"{domain}; half-width of a lead ({', '.join(sides)}), and lead")
 
 
 @ridge_page(
@@ -52,7 +51,6 @@ def _flanks(found: pd.DataFrame, sides: tuple[str, ...], *, domain: str) -> Evid
     "Digits, width 64, rate 0.001, 220 steps, n = 5, depth 50, orthogonal: a = 8 beats a = 30 clearly at each"
     " sigma_b2 <= 0.1; at sigma_b2 = 1 a = 30 leads.",
     claimed="The larger the bias variance, the larger the best $a$.",
-    found=CLEAR_LEAD,
     status="holds under a condition",
     mutants={"depth 20": {"depth": 20}, "a = 8 leads at sigma_b2 = 1 too": {"turn": 2.0}},
 )
@@ -65,7 +63,7 @@ def more_bias(depth: int = 50, turn: float = 1.0) -> Evidence:
     # The sign that the statement gives to each lead; the interval must exclude 0 where sigma_b2 is small.
     signed = [(lead.mean if v < turn else -lead.mean) for v, lead in leads.items()]
     needed = [(lead.half_width if v < 1 else 0.0) for v, lead in leads.items()]
-    return below(needed, signed, domain=f"{DIGITS_MAP}; half-width of the lead (at 1: zero), and lead")
+    return clear(needed, signed, domain=f"{DIGITS_MAP}; half-width of the lead (at 1: zero), and lead")
 
 
 @ridge_page(
@@ -73,7 +71,6 @@ def more_bias(depth: int = 50, turn: float = 1.0) -> Evidence:
     "Digits, width 64, rate 0.001, 220 steps, n = 5: averaged over a, sigma_b2 = 0.01 beats 1 clearly on all four maps,"
     " and 1e-4 clearly on one at most.",
     claimed="A small, but not overly small, bias variance is best.",
-    found=CLEAR_LEAD,
     at="Sections 1 and 2.3 (a small but not overly small sigma_b2 is best)",
     status="holds under a condition",
     mutants={"0.01 beats 0.001 as clearly": {"too_large": 1e-3}, "1 in place of 1e-4": {"too_small": 1.0}},
@@ -273,9 +270,7 @@ def scans(rate: float | None) -> dict[str, pd.DataFrame]:
     """Per dataset, the outcome of `statistics.ridges` at the best of six rates per cell, or at one rate."""
     found = {}
     for table in ("laptop-digits", "laptop-digit-parity", "small-cifar-10-jpeg-copy"):
-        last = analysis.final_rows(f"learning-rate-{table}")
-        chosen = statistics.at_best_rate(last) if rate is None else analysis.only(last, learning_rate=rate)
-        found[table] = statistics.ridges(chosen)
+        found[table] = statistics.ridges(analysis.at_rate(analysis.final_rows(f"learning-rate-{table}"), rate))
     return found
 
 
@@ -315,8 +310,7 @@ _SPLITS = (
 
 def split_ridges(rate: float | None, variances: tuple[float, ...]) -> pd.DataFrame:
     """The outcome of `statistics.ridges` on ten splits, depths 20 and 50, at validated rates or at one rate."""
-    last = analysis.final_rows("learning-rate-splits-digits")
-    chosen = statistics.at_best_rate(last) if rate is None else analysis.only(last, learning_rate=rate)
+    chosen = analysis.at_rate(analysis.final_rows("learning-rate-splits-digits"), rate)
     found = pd.concat(statistics.ridges(rows) for _, rows in chosen.groupby("depth"))
     return found[found["sigma_b2"].isin(variances)]
 
@@ -324,7 +318,6 @@ def split_ridges(rate: float | None, variances: tuple[float, ...]) -> pd.DataFra
 @rate_page(
     "section-4.2.splits-right-flank",
     "Digits, width 64, 221 steps, depths 20 and 50, validated rates, n = 10: a = 30 clearly loses at sigma_b2 <= 0.1.",
-    found=CLEAR_LEAD,
     ours="to the best a of its row; ten splits of the images",
     formerly=("section-4.2.splits",),
     mutants={"at sigma_b2 = 1 too": {"variances": (1.0, *SMALL_BIAS_VARIANCES)}, "one rate, 0.001": {"rate": 1e-3}},

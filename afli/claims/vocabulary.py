@@ -6,6 +6,7 @@ The four families at five radii and five bias variances are the domain of every 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
@@ -36,6 +37,7 @@ __all__ = [
     "equal",
     "multiples",
     "names",
+    "network",
     "networks",
     "off_the_edge",
     "on",
@@ -71,17 +73,16 @@ def networks(activations: Sequence[Activation], sigma_b2: Sequence[float] = BIAS
     return [critical(phi, b) for phi in activations for b in sigma_b2]
 
 
+@lru_cache(maxsize=256)
+def network(phi: Activation, factor: float = 1.0) -> mf.MeanField:
+    """The critical network of phi at sigma_b2 = 0.1, or the one with `factor` times its weight variance."""
+    edge = critical(phi)
+    return edge if factor == 1.0 else mf.MeanField(phi, sigma_w2=factor * edge.sigma_w2, sigma_b2=BIAS)
+
+
 def off_the_edge(activations: Sequence[Activation], factors: Sequence[float]) -> list[mf.MeanField]:
     """Networks at multiples of the critical weight variance; an unbounded phi (elu) has a fixed point only up to 1."""
-    nets = []
-    for phi in activations:
-        edge = critical(phi)
-        for factor in factors:
-            if factor == 1.0:
-                nets.append(edge)
-            elif factor < 1.0 or phi.bound < np.inf:
-                nets.append(mf.MeanField(phi, sigma_w2=factor * edge.sigma_w2, sigma_b2=BIAS))
-    return nets
+    return [network(phi, f) for phi in activations for f in factors if f <= 1.0 or phi.bound < np.inf]
 
 
 # --- Names ---
@@ -148,12 +149,12 @@ def within_errors(
         As in `at_most`.
     """
     distances = np.asarray(distances, dtype=float)
-    return at_most(
-        distances,
-        errors_allowed(distances.size, freedom),
-        domain=f"{domain}; in standard errors, {distances.size} comparisons, a false alarm once in a thousand seeds",
-        oracle=oracle,
-        at=at,
+    domain = f"{domain}; in standard errors, {distances.size} comparisons, a false alarm once in a thousand seeds"
+    agreed = at_most(distances, errors_allowed(distances.size, freedom), domain=domain, oracle=oracle, at=at)
+    return replace(
+        agreed,
+        found="Samples agree: the largest of {compared} distances is {measured:.1f} standard errors; chance allows "
+        "{bound:.1f}.",
     )
 
 

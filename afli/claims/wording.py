@@ -29,10 +29,18 @@ def digits(x: float) -> str:
     return f"${power}$" if mantissa == "1.0" else rf"${mantissa.removesuffix('.0')} \times {power}$"
 
 
+_WORDS = ["no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+
+
 class Number(float):
-    """A number inside a sentence: three digits; `:points` for a share in percentage points, `:power` for a log10."""
+    """A number inside a sentence, with three digits.
+
+    `:points` for a share in percentage points, `:power` for a log10, `:count` for how many: a word up to twelve.
+    """
 
     def __format__(self, spec: str) -> str:
+        if spec == "count":
+            return _WORDS[int(self)] if self < len(_WORDS) else f"{self:,.0f}"
         if spec == "points":
             return f"{100 * self:.1f} points".replace("-", "−")
         if spec == "power":

@@ -13,10 +13,10 @@ from afli.experiments import statistics
 from afli.experiments.spec import edge_of_chaos
 
 __all__ = [
-    "PAPER_CELLS", "PAPER_FALLS", "PAPER_MARGIN", "axes_of", "bias_leads", "cells", "curve_names", "fall_leads",
-    "fall_report", "family_maps", "family_maps_of_photographs", "final_rows", "first_stage", "flank_counts",
-    "flank_counts_by_rate", "long_race", "only", "orthogonal_leads", "paper_cells", "paper_falls", "paper_report",
-    "predictions", "race", "race_report", "ridge_report", "scaled_rows", "stages",
+    "PAPER_CELLS", "PAPER_FALLS", "PAPER_MARGIN", "at_rate", "axes_of", "bias_leads", "cells", "curve_names",
+    "fall_leads", "fall_report", "family_maps", "family_maps_of_photographs", "final_rows", "first_stage",
+    "flank_counts", "flank_counts_by_rate", "long_race", "only", "orthogonal_leads", "paper_cells", "paper_falls",
+    "paper_report", "predictions", "race", "race_report", "ridge_report", "scaled_rows", "stages",
 ]  # fmt: skip
 
 
@@ -30,6 +30,11 @@ def only(frame: pd.DataFrame, **settings: Any) -> pd.DataFrame:
 def final_rows(name: str, *, part: Mapping[str, object] | None = None, **settings: Any) -> pd.DataFrame:
     """The rows of a committed table, or of a part of it, after its last epoch, with these settings."""
     return only(statistics.final(statistics.load(name, part=part)), **settings)
+
+
+def at_rate(last: pd.DataFrame, rate: float | None) -> pd.DataFrame:
+    """The rows at one learning rate; None: at the best of each cell, see `statistics.at_best_rate`."""
+    return statistics.at_best_rate(last) if rate is None else only(last, learning_rate=rate)
 
 
 def scaled_rows(name: str) -> pd.DataFrame:

@@ -42,8 +42,8 @@ from afli.experiments.analysis import final_rows, only, paper_cells
 
 __all__ = [
     "RATE_TABLES", "RankCorrelation", "along_the_crest", "best_rates", "clear_difference", "collapses", "crests",
-    "crests_by_images", "crests_of_both_kernels", "images", "linear_accuracy", "map_rows", "order_at_one_radius",
-    "paper_stages_beside_limit", "rank_correlation", "rates_beside_limit", "stages_beside_limit",
+    "crests_by_images", "crests_of_both_kernels", "images", "linear_accuracy", "map_crests", "map_rows",
+    "order_at_one_radius", "paper_stages_beside_limit", "rank_correlation", "rates_beside_limit", "stages_beside_limit",
     "trained_beside_limit", "whole",
 ]  # fmt: skip
 
@@ -111,18 +111,23 @@ def crests(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(found).sort_values(["depth", "sigma_b2"], ascending=[True, False]).reset_index(drop=True)
 
 
+def map_crests(name: str = CIFAR, kind: str = "ntk") -> pd.DataFrame:
+    """The crests of those depths of a committed map that are whole."""
+    return crests(whole(map_rows(name, kind)))
+
+
 def crests_of_both_kernels() -> pd.DataFrame:
     """Per depth and sigma_b2 at which both kernels have a crest inside the grid: its place for each, nngp and ntk."""
     places = {}
     for kind in kernel_maps.KINDS:
-        found = crests(whole(map_rows(kind=kind)))
+        found = map_crests(kind=kind)
         places[kind] = found[found["inside"]].set_index(["depth", "sigma_b2"])["place"]
     return pd.DataFrame(places).dropna().reset_index()
 
 
 def crests_by_images() -> pd.DataFrame:
     """The crests of the tangent kernel at depth 50 in both large maps: rows as in `crests`, with their images."""
-    found = [crests(whole(map_rows(name))).query("depth == 50").assign(images=images(name)) for name in (CIFAR, TWICE)]
+    found = [map_crests(name).query("depth == 50").assign(images=images(name)) for name in (CIFAR, TWICE)]
     return pd.concat(found, ignore_index=True)
 
 
