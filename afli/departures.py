@@ -11,14 +11,15 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 from scipy.optimize import brentq
 
 from afli import activations as act
 from afli import data, gaussian, slope
 from afli import meanfield as mf
+from afli._inputs import Array
 from afli.claims.evidence import PLACE
+from afli.claims.section_3_1_attraction import plain_iteration
 from afli.claims.wording import Number
 from afli.differences import derivative
 
@@ -26,7 +27,6 @@ __all__ = ["DEPARTURES", "PLACES", "Departure", "first_layer", "measured", "slip
 
 PLACES = ("the paper", "the notebooks", "the training scripts", "the experiments")
 Numbers = Mapping[str, float]
-Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -130,10 +130,8 @@ def _short_steps() -> Numbers:
     """Iterate W from 1 until a step is below 1e-5."""
     found = {}
     for a in (1, 5):
-        phi, q, step = act.shtanh(a=float(a)), 1.0, 1.0
-        while step >= 1e-5:
-            after = float(mf.critical_map(phi, q, sigma_b2=0.1))
-            step, q = abs(after - q), after
+        phi = act.shtanh(a=float(a))
+        q = plain_iteration(phi, 0.1, 1.0, 1e-5)
         found[f"stops_{a}"], found[f"off_{a}"] = q, abs(q - mf.edge_of_chaos(phi, sigma_b2=0.1).q)
     return found
 
@@ -274,9 +272,8 @@ DEPARTURES = (
     Departure(
         _PAPER,
         r"Inputs of mean square $q^*$, where a first variance of $q^*$ asks for $(q^* - \sigma_b^2)/\sigma_w^2$.",
-        r"At $a = 1$ the first variance is {start_low:.2f} to {start_high:.2f} times $q^*$ for $\sigma_b^2 = "
-        r"0.1$, up to "
-        r"{start_one:.2f} times for $\sigma_b^2 = 1$.",
+        r"At $a = 1$ the first variance is {start_low:.2f} to {start_high:.2f} times $q^*$ for $\sigma_b^2 = 0.1$, "
+        r"up to {start_one:.2f} times for $\sigma_b^2 = 1$.",
         "",
         _start,
     ),
@@ -292,8 +289,7 @@ DEPARTURES = (
         r"The moment ratio is $1/\operatorname{erf}(\ell)$; the linear region has probability "
         r"$\operatorname{erf}(\ell/\sqrt2)$.",
         r"{ratio_wrong:.4f} for {ratio_right:.4f} (hard tanh, $\sigma_b^2 = 0.1$). The distance from 1, which the "
-        r"theorem "
-        "is about, comes out {ratio_factor:.1f} times too small.",
+        r"theorem is about, comes out {ratio_factor:.1f} times too small.",
         "",
         _moment_ratio,
     ),
@@ -314,8 +310,7 @@ DEPARTURES = (
         "$W$ is iterated until a step is shorter than $10^{-5}$; 0.63217251 is printed for hard tanh, 4.98510 at "
         "$a = 5$.",
         "That rule, started at 1, stops at {stops_1:.8f} and {stops_5:.5f}, off by {off_1} and {off_5}. A short "
-        "step is "
-        "not a small error.",
+        "step is not a small error.",
         "3_1_fixed_point",
         _short_steps,
     ),
@@ -364,8 +359,7 @@ DEPARTURES = (
         _SCRIPTS,
         r"Inputs are pixels between 0 and 1, times $\sqrt{q^*}$.",
         "On the digits the first variance is {q1_authors:.2f} of $q^*$ on average, and two images start at a "
-        "correlation of "
-        "{rho1_authors:.2f}; with the mean subtracted and images scaled, at {rho1_sphere:.2f}.",
+        "correlation of {rho1_authors:.2f}; with the mean subtracted and images scaled, at {rho1_sphere:.2f}.",
         "",
         _pixels,
     ),
@@ -380,16 +374,14 @@ DEPARTURES = (
         _SCRIPTS,
         r"$\sigma_w$ and $q^*$ are numbers that fit Sexp with $a = 1$ only.",
         r"With Sexp's critical $\sigma_w^2$, {borrowed_w2:.3f} at $\sigma_b^2 = 0.1$, Shtanh with $a = 5$ has "
-        r"$\chi_1$ of "
-        "{borrowed_chi1:.3f}, and correlations settle at {borrowed_rho:.3f}.",
+        r"$\chi_1$ of {borrowed_chi1:.3f}, and correlations settle at {borrowed_rho:.3f}.",
         "",
         _borrowed,
     ),
     Departure(
         _SCRIPTS,
         "The callback that should lower $a$ looks for a class that does not exist, so $a$ stays at 5; its "
-        "schedule would "
-        "take 80 of 100 epochs, the paper says the first few.",
+        "schedule would take 80 of 100 epochs, the paper says the first few.",
         "On the digits all these readings are trained side by side, at the scale of the paper one network of each.",
         "4_2_figure_8",
     ),

@@ -14,7 +14,7 @@ import pytest
 from afli import claims
 from afli.claims import ledger, tables, vocabulary
 from afli.claims.evidence import PLACE, found_here
-from afli.claims.ledger import STATUSES, Evidence, Ledger, at_most, equal
+from afli.claims.ledger import STATUSES, Claim, Evidence, Ledger, at_most, equal
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTED = [id for id, claim in claims.LEDGER.items() if claim.status != "not tested here"]
@@ -78,17 +78,17 @@ def small_ledger() -> Ledger:
     """Two claims about the number two: one true, one false."""
     ledger = Ledger()
 
-    @ledger.claim(
-        "true", statement="2 <= 3", source="test", page="none", mutants={"1": {"bound": 1.0}, "4": {"bound": 4.0}}
-    )
-    def true(bound: float = 3.0) -> Evidence:
+    def two_at_most(bound: float) -> Evidence:
         return at_most(2.0, bound, domain="one number")
 
-    @ledger.claim("false", statement="2 <= 1", source="test", page="none")
-    def false() -> Evidence:
-        return at_most(2.0, 1.0, domain="one number")
-
+    mutants = {"1": {"bound": 1.0}, "4": {"bound": 4.0}}
+    ledger.add(entry("true", lambda bound=3.0: two_at_most(bound), mutants=mutants))
+    ledger.add(entry("false", lambda: two_at_most(1.0)))
     return ledger
+
+
+def entry(id: str, check: Any = None, *, page: str = "none", status: str = "holds", mutants: Any = None) -> Claim:
+    return Claim(id, "A statement.", "test", status, page, check, mutants or {})
 
 
 def test_a_refuted_claim_names_itself_and_the_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,9 +126,9 @@ def test_nan_never_passes_and_strict_means_strict() -> None:
 def test_ids_and_statuses_are_guarded() -> None:
     ledger = small_ledger()
     with pytest.raises(ValueError, match="already in the ledger"):
-        ledger.claim("true", statement="", source="", page="")
+        ledger.add(entry("true"))
     with pytest.raises(ValueError, match="status must be one of"):
-        ledger.claim("new", statement="", source="", page="", status="perhaps")
+        ledger.add(entry("new", status="perhaps"))
     with pytest.raises(KeyError, match="did you mean"):
         ledger["truth"]
     assert all(claim.status in STATUSES for claim in claims.LEDGER.values())
@@ -136,11 +136,11 @@ def test_ids_and_statuses_are_guarded() -> None:
 
 def test_a_former_id_finds_its_claim_and_cannot_be_taken_again() -> None:
     ledger = small_ledger()
-    ledger.claim("new", statement="", source="", page="", formerly=("old",))(lambda: at_most(0, 1, domain=""))
+    ledger.add(entry("new"), formerly=("old",))
     assert ledger["old"].id == "new"
     assert "old" not in list(ledger)
     with pytest.raises(ValueError, match="'old' is already in the ledger"):
-        ledger.claim("old", statement="", source="", page="")
+        ledger.add(entry("old"))
 
 
 def test_one_registrar_says_page_and_source_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -174,10 +174,11 @@ def test_evidence_is_computed_once_per_build(monkeypatch: pytest.MonkeyPatch, tm
     found = Ledger()
     for id, page in (("x", "first"), ("y", "second")):
 
-        @found.claim(id, statement="2 <= 3", source="test", page=page)
         def check(id: str = id) -> Evidence:
             runs.append(id)
             return at_most(2.0, 3.0, domain="one number", values={"two": np.float64(2.0)})
+
+        found.add(entry(id, check, page=page))
 
     monkeypatch.setattr("afli.claims.ledger.LEDGER", found)
     monkeypatch.setenv("AFLI_EVIDENCE", str(tmp_path / "first"))

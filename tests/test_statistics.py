@@ -11,6 +11,8 @@ import pytest
 from scipy import stats
 
 from afli import meanfield
+from afli.claims import ClaimRefuted
+from afli.claims.tables import level
 from afli.experiments import Table, TableError, spec, statistics
 
 NAME = "fig7-laptop-digits"
@@ -116,9 +118,10 @@ def test_rows_that_share_draws_are_judged_together():
 
 
 def test_level_is_more_than_unresolved():
-    assert statistics.Interval(0.001, 0.004, 5).is_level(0.01)
-    assert not statistics.Interval(0.001, 0.02, 5).is_level(0.01)
-    assert not statistics.Interval(0.02, 0.004, 5).is_level(0.01)
+    assert level([statistics.Interval(0.001, 0.004, 5)], 0.01, domain="").margin > 0
+    for unresolved in (statistics.Interval(0.001, 0.02, 5), statistics.Interval(-0.02, 0.004, 5)):
+        with pytest.raises(ClaimRefuted):
+            level([unresolved], 0.01, domain="")
 
 
 @pytest.fixture

@@ -22,7 +22,7 @@ from afli.claims.vocabulary import (
     names,
     networks,
     on,
-    place,
+    point,
     rising,
 )
 from afli.pieces import random_scaled_bounded
@@ -72,7 +72,7 @@ def _rate(activations: Sequence[Activation], power: float, per_layer: Callable[[
         domain=f"{_names(activations, (0.5, 1.0))}; growth of (1 - rho)^-{power:g} a layer, over its prediction, "
         "extrapolated from layers 500 to 4000; 0.01 allowed",
         oracle="iteration of R from rho = 0",
-        at=lambda i: place(nets[i[0]]),
+        at=point(nets),
     )
 
 
@@ -153,7 +153,7 @@ def no_smooth_member(least: float = 1.0, factor: float = 2.0) -> Evidence:
     members = (*FAMILY_MEMBERS, *random_scaled_bounded(np.random.default_rng(6), 100))
     domain = f"{describe(FAMILY_MEMBERS)}; 100 random members"
     jumps = [np.abs(rates.slope_jumps(phi)[np.isclose(np.abs(phi.kinks), phi.linear_radius)]).min() for phi in members]
-    at_most(least - 1e-7, jumps, domain=domain, at=lambda i: members[i[0]].name)
+    at_most(least - 1e-7, jumps, domain=domain, at=point(members))
     nets = networks(members)
     bound = [factor * gaussian.normal_density(net.phi.linear_radius / np.sqrt(net.q)) / np.sqrt(np.pi) for net in nets]
     return at_most(np.array(bound) / [rates.kink_constant(net) for net in nets], 1.0, domain=domain)

@@ -254,22 +254,13 @@ def _decide(
     return Evidence(float(measured[worst]), float(bound[worst]), least, domain, oracle, counts | dict(values))
 
 
-def equal(
-    measured: ArrayLike,
-    expected: ArrayLike,
-    tolerance: float,
-    *,
-    domain: str,
-    at: Callable[[tuple[int, ...]], str] | None = None,
-    oracle: str = "",
-    values: Mapping[str, float] | None = None,
-) -> Evidence:
+def equal(measured: ArrayLike, expected: ArrayLike, tolerance: float, **shown: Any) -> Evidence:
     """Evidence that |measured - expected| <= tolerance everywhere; its `measured` is the largest difference.
 
     The rest is as in `at_most`.
     """
     difference = np.abs(np.asarray(measured, dtype=float) - np.asarray(expected, dtype=float))
-    return at_most(difference, tolerance, domain=domain, at=at, oracle=oracle, values=values)
+    return at_most(difference, tolerance, **shown)
 
 
 # --- Evidence that a page has found, kept for the Claims page ---

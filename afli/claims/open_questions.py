@@ -16,7 +16,7 @@ from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.later import open_questions
 from afli.claims.section_2_1 import correlations_agree
-from afli.claims.vocabulary import BIAS, OURS, Evidence, at_most, critical, names, on, rising
+from afli.claims.vocabulary import BIAS, OURS, Evidence, at_most, critical, names, on, point, rising
 from afli.pieces import odd_piecewise_linear
 
 claim = on("open_questions", "Section 3.2")
@@ -73,7 +73,7 @@ def growth_condition(power: float = 1.0) -> Evidence:
         0.6,
         domain=f"{names(activations)}, scaled to radius a; sigma_b2 / a^2 from 1e-2 to 1e-10: what is left of the gap "
         "at ten times the radius",
-        at=lambda i: f"{activations[i[0]].name}, y = {y[i[1] + 1]:g}",
+        at=point(activations, y=y[1:]),
     )
 
 
@@ -130,7 +130,7 @@ def nearly_linear(share: float = 1.0, steep: bool = False) -> Evidence:
         1.0,
         domain="tanh, erf, softsign with a = 0.1, 0.3, 1, sigma_b2 = 1e-6 to 0.1; zigzags along (1 - epsilon) z, "
         "epsilon = 0.01, 0.1; the gap at 0 over its bound",
-        at=lambda i: labels[i[0]],
+        at=point(labels),
     )
 
 
@@ -161,7 +161,7 @@ def nu_limits(order: float = 1.0, small: float = 1.0, sign: float = 1.0) -> Evid
     y = np.logspace(-200, 100, 3001)
     nu = np.asarray(bounds.linear_ratio(y)[0])
     domain = "3001 values of y from 1e-200 to 1e100"
-    rising(-sign * nu, domain=domain, at=lambda i: f"y = {y[i[0]]:.3g}")
+    rising(-sign * nu, domain=domain, at=point(y=y))
     at_most(order * np.sqrt(np.log(1 / y[y < 1e-9])), nu[y < 1e-9], domain=f"{domain}; nu >= sqrt(ln 1/y), y < 1e-9")
     return at_most(nu[y > 1], small / np.sqrt(y[y > 1]), domain=f"{domain}; nu <= 1 / sqrt(y), y > 1")
 
@@ -185,7 +185,7 @@ def hayou_rule(exponent: float = -1.5) -> Evidence:
         np.abs(local[2:] - exponent),
         0.02,
         domain=f"tanh; depths 2 / R''(1) from {depth[2]:.3g} to {depth[-1]:.3g}; exponent of sigma_b2 against -3/2",
-        at=lambda i: f"depth {depth[i[0] + 3]:.3g}",
+        at=point(depth=depth[3:]),
     )
 
 
@@ -205,8 +205,8 @@ def weighted_sum(
     shares = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 0.9, 0.99])[:: -1 if reverse else 1]
     gaps = BIAS / np.array([[critical(mixed(phi, float(s))).q for s in shares] for phi in activations])  # all are odd
     domain = f"{names(activations)}, sigma_b2 = {BIAS:g}; s = {', '.join(f'{s:g}' for s in shares)}; the gap at 0"
-    evidence = rising(-gaps, domain=domain, at=lambda i: f"s = {shares[i[1] + 1]:g}, {activations[i[0]].name}")
-    at_most(gaps[:, -1], least, domain=domain, at=lambda i: activations[i[0]].name)
+    evidence = rising(-gaps, domain=domain, at=point(activations, s=shares[1:]))
+    at_most(gaps[:, -1], least, domain=domain, at=point(activations))
     return evidence
 
 
@@ -260,4 +260,4 @@ def more_affine(share: float = 0.5) -> Evidence:
 def orthogonality_kept(faster: float = 1.0) -> Evidence:
     rates_tried = _RATES if faster == 1.0 else _RATES[:1]
     lead = [_accuracy(0.0, True, faster * rate) - _accuracy(0.0, False, rate) for rate in rates_tried]
-    return at_most(lead, 0.0, domain=f"{_TRIED}; lead of kept over free", at=lambda i: f"rate {rates_tried[i[0]]:g}")
+    return at_most(lead, 0.0, domain=f"{_TRIED}; lead of kept over free", at=point(rate=rates_tried))

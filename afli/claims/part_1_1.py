@@ -11,7 +11,7 @@ import numpy as np
 from afli import activations as act
 from afli import toy
 from afli.activations import Activation
-from afli.claims.vocabulary import Evidence, at_most, below, equal, on, rising
+from afli.claims.vocabulary import Evidence, at_most, below, equal, on, point, rising
 
 claim = on("I_1_vanishing_gradients", "the article on choosing activations")
 _SIGMOID = act.sigmoid()
@@ -56,7 +56,7 @@ def sigmoid_slope(bound: float = 0.25, phi: Activation = _SIGMOID) -> Evidence:
     domain = "difference quotients (phi(z + h) - phi(z - h)) / 2h with h = 1e-5 at 60,001 points of [-30, 30]"
     below(-phi.derivative(z), 0.0, domain=domain)
     # A difference quotient is a mean of slopes, so rounding (1e-11) is all that may take it above the bound.
-    return at_most(difference, bound + 1e-11, domain=domain, at=lambda i: f"z = {z[i[0]]:g}")
+    return at_most(difference, bound + 1e-11, domain=domain, at=point(z=z))
 
 
 @claim(
@@ -162,7 +162,7 @@ def saturation(exponent: float = 1.0) -> Evidence:
     # A complex step differentiates without subtracting, so the ratio keeps all its digits.
     slope = np.imag(1 / (1 + np.exp(-(h + 1e-20j)))) / 1e-20
     domain = "6,001 points of [-30, 30], differentiated by a complex step"
-    return below(slope * np.exp(exponent * np.abs(h)), 1.0, domain=domain, at=lambda i: f"h = {h[i[0]]:g}")
+    return below(slope * np.exp(exponent * np.abs(h)), 1.0, domain=domain, at=point(h=h))
 
 
 @claim(
@@ -178,4 +178,4 @@ def saturation(exponent: float = 1.0) -> Evidence:
 def saturated_neuron(loss: str = "square", exponent: float = 1.0) -> Evidence:
     h = np.arange(2.0, 11.0)
     steps = np.array([toy.steps_to_unsaturate(start, loss=loss) for start in h], dtype=float)
-    return below(np.exp(exponent * h) / steps, 1.0, domain="h = 2, ..., 10; rate 1", at=lambda i: f"h = {h[i[0]]:g}")
+    return below(np.exp(exponent * h) / steps, 1.0, domain="h = 2, ..., 10; rate 1", at=point(h=h))

@@ -13,7 +13,7 @@ from afli import data, gaussian, toy
 from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.part_1_2 import few_digits, small_network
-from afli.claims.vocabulary import Evidence, at_most, below, equal, on
+from afli.claims.vocabulary import Evidence, at_most, below, equal, on, point
 
 claim = on("I_3_relu_trade", "the article on choosing activations")
 _SIGMOID = act.sigmoid()
@@ -98,7 +98,7 @@ def correlated_units(phi: Activation = _RELU, factor: float = 1.0, mean: float =
     shrunk = product[:-1] / product[-1]
     domain = "standard normal preactivations, 100 correlations in [-1, -0.01], by quadrature"
     at_most(-shrunk, -0.999 * rho, domain=domain)
-    return at_most(-shrunk, factor / (np.pi - 1) + 1e-12, domain=domain, at=lambda i: f"rho = {rho[i[0]]:g}")
+    return at_most(-shrunk, factor / (np.pi - 1) + 1e-12, domain=domain, at=point(rho=rho))
 
 
 @claim(
@@ -161,7 +161,7 @@ def no_exponentials(
 ) -> Evidence:
     domain = "evaluations counted on 1000 numbers, phi and phi' together"
     at_most(1.0, [_evaluations(phi) for phi in dear], domain=domain)
-    return at_most([_evaluations(phi) for phi in cheap], 0.0, domain=domain, at=lambda i: cheap[i[0]].name)
+    return at_most([_evaluations(phi) for phi in cheap], 0.0, domain=domain, at=point(cheap))
 
 
 @claim(

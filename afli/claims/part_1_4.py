@@ -13,7 +13,7 @@ from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.later import lessons, nn, torch
 from afli.claims.part_1_2 import share_of_one_sign
-from afli.claims.vocabulary import Evidence, at_most, below, equal, on
+from afli.claims.vocabulary import Evidence, at_most, below, equal, on, point
 
 claim = on("I_4_rectifier_family", "the article on choosing activations")
 _RELU = act.relu()
@@ -225,8 +225,8 @@ def elu_centred(phi: Activation = _ELU, factor: float = 1.0) -> Evidence:
     mean = np.array([gaussian.expectation(phi.function, v, kinks=(0.0,)) for v in q])
     relu = np.sqrt(q / (2 * np.pi))
     domain = "26 variances from 0.001 to 100, by quadrature"
-    below(-mean, 0.0, domain=domain, at=lambda i: f"q = {q[i[0]]:.3g}")
-    return below(mean / relu, factor, domain=domain, at=lambda i: f"q = {q[i[0]]:.3g}")
+    below(-mean, 0.0, domain=domain, at=point(q=q))
+    return below(mean / relu, factor, domain=domain, at=point(q=q))
 
 
 @claim(

@@ -12,7 +12,19 @@ from afli import activations as act
 from afli import meanfield as mf
 from afli import sampling
 from afli.activations import Activation
-from afli.claims.vocabulary import BIAS, Evidence, agree, critical, equal, multiples, names, off_the_edge, on, place
+from afli.claims.vocabulary import (
+    BIAS,
+    Evidence,
+    agree,
+    critical,
+    equal,
+    multiples,
+    names,
+    off_the_edge,
+    on,
+    place,
+    point,
+)
 
 claim = on("2_1_correlation_dynamics", "Section 2.1")
 
@@ -192,6 +204,6 @@ def slope_at_one(activations: Sequence[Activation] = TESTED, inner: int = 2, out
         expected,
         1e-4,
         domain=f"{names(activations)}; {multiples((0.7, 1.3, 1.8))}",
-        at=lambda i: place(nets[i[0]]),
+        at=point(nets),
         oracle="a difference quotient of R at 1, steps 1e-5 and 4e-5",
     )

@@ -10,7 +10,18 @@ from afli import activations as act
 from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.section_2_1 import TESTED, claim
-from afli.claims.vocabulary import Evidence, at_most, below, critical, equal, multiples, names, off_the_edge, place
+from afli.claims.vocabulary import (
+    Evidence,
+    at_most,
+    below,
+    critical,
+    equal,
+    multiples,
+    names,
+    off_the_edge,
+    place,
+    point,
+)
 
 
 @claim(
@@ -35,7 +46,7 @@ def order_and_chaos(activations: Sequence[Activation] = TESTED[:3], edge: float 
     slow = np.array([abs(net.chi1 - 1) < 1e-9 for net in nets])
     limit = np.where(chaotic, [net.correlation_fixed_point() for net in nets], 1.0)
     ends = np.array([net.correlation_trajectory(starts, depth)[-1] for net in nets])
-    at = lambda i: place(nets[i[0]])  # noqa: E731
+    at = point(nets)
     at_most(np.where(chaotic, limit, 0.0), 1 - 1e-6, domain=domain, at=at)
     return at_most(
         np.abs(ends - limit[:, None]).max(axis=1), np.where(slow, 0.01, 1e-8), domain=domain, oracle="iteration", at=at
@@ -92,7 +103,7 @@ def lengths_on_the_edge(
     nets = [critical(phi) for phi in activations]
     slopes = [net.variance_slope if of == "q" else net.chi1 for net in nets]
     domain = f"{names(activations)}; sigma_b2 = 0.1; ratio of successive distances from q*, and V'(q*)"
-    at = lambda i: place(nets[i[0]])  # noqa: E731
+    at = point(nets)
     below(slopes, 0.95, domain=domain, at=at)
     shrinkage = [factor * _variance_shrinkage(net) for net in nets]
     return equal(shrinkage, slopes, 1e-3, domain=domain, at=at, oracle="iteration of V from 2 q*")

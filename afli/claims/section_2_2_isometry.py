@@ -12,7 +12,7 @@ from afli import isometry, sampling, spectrum
 from afli import meanfield as mf
 from afli.activations import Activation
 from afli.claims.section_2_2 import SPECTRA, TESTED, claim, sampled_moments
-from afli.claims.vocabulary import Evidence, at_most, below, equal, names, network, rising, within_errors
+from afli.claims.vocabulary import Evidence, at_most, below, equal, names, network, point, rising, within_errors
 
 _RELU, _MODULUS = act.relu(), act.abs_()
 
@@ -77,13 +77,13 @@ def _variances(phi: Activation, sigma_b2: Any) -> list[float]:
 def relu_is_constant(phi: Activation = _RELU, ratio: float = 2.0, per_layer: float = 1.0) -> Evidence:
     q = np.logspace(-6, 6, 49)
     domain = f"{phi.name}; mu_2/mu_1^2 at 49 q from 1e-6 to 1e6, to 1e-13; then L = 2, 4, 8 with orthogonal weights"
-    equal(isometry.moment_ratio(phi, q), ratio, 1e-13, domain=domain, at=lambda i: f"q = {q[i[0]]:g}")
+    equal(isometry.moment_ratio(phi, q), ratio, 1e-13, domain=domain, at=point(q=q))
     depths = (2, 4, 8)
     sampled = [sampled_moments(network(phi), depth, "orthogonal")[1] for depth in depths]
     return within_errors(
         [abs(v - per_layer * depth * (ratio - 1)) / error for depth, (v, error) in zip(depths, sampled, strict=True)],
         domain=domain,
-        at=lambda i: f"L = {depths[i[0]]}",
+        at=point(L=depths),
         oracle=SPECTRA,
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from afli import activations as act
 from afli.activations import Activation
-from afli.claims.vocabulary import FAMILY_MEMBERS, Evidence, at_most, below, on
+from afli.claims.vocabulary import FAMILY_MEMBERS, Evidence, at_most, below, on, point
 from afli.pieces import random_scaled_bounded, zigzag
 
 claim = on("2_3_scaled_bounded", "Section 2.3")
@@ -47,7 +47,7 @@ def definition(
     at_most(
         [-failures[phi] for phi in outsiders], -1, domain=domain, at=lambda i: f"{outsiders[i[0]].name} (none refuted)"
     )
-    return at_most([failures[phi] for phi in members], 0, domain=domain, at=lambda i: members[i[0]].name)
+    return at_most([failures[phi] for phi in members], 0, domain=domain, at=point(members))
 
 
 @claim(
@@ -102,6 +102,6 @@ def lies_under_shtanh(extra: Sequence[Activation] = (), shrink: float = 1.0) -> 
         1e-14,
         domain="the four families at a = 1 to 10, and at a = 2, k = 1.7; 200 random piecewise-linear members; "
         "z on 4801 points of [-12 a, 12 a]; excess relative to a k",
-        at=lambda i: members[i[0]].name,
+        at=point(members),
         oracle="adversarial search",
     )

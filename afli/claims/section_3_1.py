@@ -25,7 +25,7 @@ from afli.claims.vocabulary import (
     names,
     networks,
     on,
-    place,
+    point,
 )
 from afli.errors import NoFixedPointError
 from afli.pieces import jumping_clip, wild
@@ -95,7 +95,7 @@ def critical_point(
         1e-12,
         domain=f"{describe(activations)}; V(q*) / q* and chi_1",
         oracle="quadrature of phi^2 and of phi'^2",
-        at=lambda i: f"{('V(q*) / q*', 'chi_1')[i[1]]} of {place(nets[i[0]])}",
+        at=point(nets, ("V(q*) / q*", "chi_1")),
     )
 
 
@@ -151,11 +151,9 @@ def relu_has_no_fixed_point(
         1e-12,
         domain=f"{describe(activations, (sigma_b2,))}; 13 variances q in [1e-3, 1e3], W(q) - sigma_b2 over q",
         oracle="quadrature of phi^2 and of phi'^2",
-        at=lambda i: f"q = {q[i[1]]:g}, {activations[i[0]].name}",
+        at=point(activations, q=q),
     )
-    at_most(
-        [exists(phi) for phi in activations], 0, domain="critical networks found", at=lambda i: str(activations[i[0]])
-    )
+    at_most([exists(phi) for phi in activations], 0, domain="critical networks found", at=point(activations))
     return identity
 
 
@@ -220,7 +218,7 @@ def fixed_point_is_unique(
         at=lambda i: f"q = {_scan(searched[i[0]])[i[1]]:.4g}, {searched[i[0]].name}",
     )
     from_zero = [phi for phi in searched if phi(0.0) == 0.0] if vanishing is None else vanishing
-    below([-excess(phi) for phi in from_zero], 0.0, domain=_EVERYONE, at=lambda i: from_zero[i[0]].name)
+    below([-excess(phi) for phi in from_zero], 0.0, domain=_EVERYONE, at=point(from_zero))
     return risen
 
 
@@ -236,4 +234,4 @@ def fixed_point_is_well_conditioned(bound: float = 2.0) -> Evidence:
     # sigma_b2 = r(q*), so the elasticity of q* is one over that of r, where r > 0.
     searched = [(phi, r > 0) for phi in everyone() for r in [excess(phi)] if (r > 0).sum() > 1]
     elasticity = [np.max(np.diff(np.log(_scan(p)[on])) / np.diff(np.log(excess(p)[on]))) for p, on in searched]
-    return at_most(elasticity, bound, domain=_EVERYONE, at=lambda i: f"{searched[i[0]][0].params}")
+    return at_most(elasticity, bound, domain=_EVERYONE, at=point([phi for phi, _ in searched]))

@@ -25,6 +25,7 @@ from afli.claims.vocabulary import (
     networks,
     on,
     place,
+    point,
 )
 from afli.differences import derivative
 from afli.pieces import odd_piecewise_linear, random_scaled_bounded, two_halves
@@ -223,7 +224,7 @@ def gelu_repels(points: Sequence[tuple[Activation, float]] | None = None, least:
         ]
     nets = [critical(phi, b) for phi, b in points]
     domain = "gelu and silu at nine sigma_b2 each, from 0.001 on; 1 / V'(q*), and chi_1 after a start at 0.99 q*"
-    at = lambda i: place(nets[i[0]])  # noqa: E731
+    at = point(nets)
     drifted = [mf.MeanField(net.phi, sigma_w2=net.sigma_w2, sigma_b2=net.sigma_b2, start=0.99 * net.q) for net in nets]
     at_most([net.chi1 for net in drifted], 0.999, domain=domain, at=at)
     return below(

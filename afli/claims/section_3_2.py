@@ -9,7 +9,18 @@ import numpy as np
 
 from afli import activations as act
 from afli import meanfield as mf
-from afli.claims.vocabulary import FAMILIES, Evidence, critical, equal, names, off_the_edge, on, place, within_errors
+from afli.claims.vocabulary import (
+    FAMILIES,
+    Evidence,
+    critical,
+    equal,
+    names,
+    off_the_edge,
+    on,
+    place,
+    point,
+    within_errors,
+)
 from afli.pieces import jumping_clip
 from afli.slope import jump_sum, jump_terms, numerical_slope, sampled_slope
 
@@ -47,7 +58,7 @@ def _by_differences(nets: Sequence[mf.MeanField], factor: float) -> Evidence:
         1e-9,
         domain=f"{names([net.phi for net in nets])}; rho = -0.6, 0.3, 0.8",
         oracle="differences of the integral (5)",
-        at=lambda i: f"rho = {rho[i[1]]:g}, {place(nets[i[0]])}",
+        at=point(nets, rho=rho),
     )
 
 

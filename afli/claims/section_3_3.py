@@ -24,7 +24,7 @@ from afli.claims.vocabulary import (
     equal,
     networks,
     on,
-    place,
+    point,
     rising,
 )
 
@@ -54,10 +54,8 @@ def uniform_gap(activations: Sequence[Activation] = FAMILY_MEMBERS, factor: floa
     predicted = factor * np.array([net.sigma_b2 / net.q for net in nets])
     domain = f"{describe(activations)}; rho on a grid of {len(_RHO)} points of [0, 1]"
     # Strictly smaller away from zero: the maximum is attained there only.
-    evidence = below(
-        gap[:, 1:] / predicted[:, None], domain=domain, at=lambda i: f"rho = {_RHO[i[1] + 1]:g}, {place(nets[i[0]])}"
-    )
-    off = equal(gap.max(axis=1), predicted, 1e-13, domain=domain, at=lambda i: place(nets[i[0]])).measured
+    evidence = below(gap[:, 1:] / predicted[:, None], domain=domain, at=point(nets, rho=_RHO[1:]))
+    off = equal(gap.max(axis=1), predicted, 1e-13, domain=domain, at=point(nets)).measured
     values = {"off": off, "smallest": float(predicted.min()), "largest": float(predicted.max())}
     return replace(evidence, values={**evidence.values, **values, "pairs": float(len(nets) // len(FAMILIES))})
 
@@ -84,9 +82,9 @@ def gap_at_negative_correlations(
         nets = [mf.MeanField(net.phi, sigma_w2=weights * net.sigma_w2, sigma_b2=net.sigma_b2) for net in nets]
     gap = np.array([net.correlation_gap(rho) for net in nets])
     domain = f"{describe(activations)}; rho on a grid of {len(rho)} points of [-1, 1]"
-    rising(-gap, domain=domain, at=lambda i: f"rho = {rho[i[1]]:g}, {place(nets[i[0]])}")
+    rising(-gap, domain=domain, at=point(nets, rho=rho))
     expected = factor * np.array([net.sigma_b2 / net.q for net in nets])
-    return equal(gap[:, 0], expected, 1e-12, domain=domain, at=lambda i: place(nets[i[0]]))
+    return equal(gap[:, 0], expected, 1e-12, domain=domain, at=point(nets))
 
 
 @claim(
@@ -115,7 +113,7 @@ def extra_terms(power: int = 2, exponent: float = -4.0) -> Evidence:
     extra = np.array([net.correlation_gap(0.0) - net.sigma_b2 / net.q for net in nets])
     l = np.array([1 / np.sqrt(net.q) for net in nets])
     domain = "saturating to the right, a saw tooth to the left; sigma_b2 = 0.1; a = 1, 2, 4, ..., 1024"
-    at = lambda i: f"a = {radii[i[0]]:g}"  # noqa: E731
+    at = point(a=radii)
     bound = l**2 * special.erfc(l / np.sqrt(2)) ** power / special.erf(l / np.sqrt(2))
     evidence = at_most(extra / bound, 1.0, domain=f"{domain}; the extra term over its bound", at=at)
     local = np.log2(extra[1:] / extra[:-1])

@@ -24,6 +24,7 @@ from afli.claims.vocabulary import (
     equal,
     networks,
     on,
+    point,
 )
 from afli.pieces import odd_piecewise_linear, random_scaled_bounded, through_heights, zigzag
 
@@ -52,7 +53,7 @@ def members_domain(activations: Sequence[Activation]) -> str:
 
 def point_of(activations: Sequence[Activation]) -> Callable[[tuple[int, ...]], str]:
     """Names the entry of an array (activations, bias variances)."""
-    return lambda i: f"{activations[i[0]].name}, sigma_b2 = {BIAS_VARIANCES[i[1]]:g}"
+    return point(activations, sigma_b2=BIAS_VARIANCES)
 
 
 # --- As printed ---
@@ -108,7 +109,7 @@ def nu_for_all_y(candidate: Callable[[Array], Array] = lambda y: bounds.linear_r
         right = special.erfcx(nu / np.sqrt(2)) + y * np.exp(0.5 * nu**2) * special.erf(nu / np.sqrt(2))
     share = right * nu / np.sqrt(2 / np.pi)
     domain = f"{len(y)} values of y from 1e-300 to 1e150, equally spaced in log y"
-    return below(share, 1.0, domain=domain, at=lambda i: f"y = {y[i[0]]:.3g}")
+    return below(share, 1.0, domain=domain, at=point(y=y))
 
 
 # --- Sharp ---
@@ -189,7 +190,7 @@ def _searched(sign: int, factor: float, extremal: float) -> Evidence:
     values = {"nearest": float(share.max()), "extremal": extremal}
     # The lower bound is attained, so there rounding decides; the upper one is not.
     bound = 1 - 1e-15 if sign > 0 else 1 + 1e-12
-    return at_most(share, bound, domain=domain, at=lambda i: f"l = {_CLIMBS[i[0]]:g}", values=values)
+    return at_most(share, bound, domain=domain, at=point(l=_CLIMBS), values=values)
 
 
 _CLIMBS = (0.1, 0.3, 0.6, 1.0, 1.6, 2.4, 3.5)
@@ -241,11 +242,11 @@ def closed_upper(
     fine = np.logspace(-12, 4, 4001)
     share = np.asarray(bounds.linear_ratio_sharp(fine)[1]) / closed(fine)
     domain = f"the supremum l_zz at {len(fine)} values of y from 1e-12 to 1e4; {members_domain(activations)}"
-    evidence = below(share, 1.0, domain=domain, at=lambda i: f"y = {fine[i[0]]:.3g}")
+    evidence = below(share, 1.0, domain=domain, at=point(y=fine))
     y, ratio = ratios(activations)
     below(ratio / closed(y), 1.0, domain=members_domain(activations), at=point_of(activations))
     # The printed proof's step, erfc(l / sqrt 2) <= 2 l p(l), from the value of the Lambert form at y = 1.6 on.
     low = np.linspace(np.sqrt(special.lambertw(8 / np.pi / step_from**2).real), 30, 3001)
     half_tail = special.erfcx(low / np.sqrt(2)) / (low * np.sqrt(2 / np.pi))
-    at_most(half_tail, 1.0, domain=f"l from its value at y = {step_from:g} to 30", at=lambda i: f"l = {low[i[0]]:g}")
+    at_most(half_tail, 1.0, domain=f"l from its value at y = {step_from:g} to 30", at=point(l=low))
     return evidence

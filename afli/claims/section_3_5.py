@@ -27,6 +27,7 @@ from afli.claims.vocabulary import (
     networks,
     on,
     place,
+    point,
     rising,
 )
 from afli.pieces import zigzag
@@ -80,11 +81,11 @@ def both_vanish(power: float = 0.0, room: float = 1.0) -> Evidence:
         np.array(worst)[:, 1:] / np.array(worst)[:, :-1],
         0.1,
         domain=f"{domain}, below its bound; what is left of it at ten times the radius",
-        at=lambda i: f"{families[i[0]]}, a = {radii[i[1] + 1]:g}",
+        at=point(families, a=radii[1:]),
     )
     y = 0.1 * radii ** (power - 2)
     ceiling = room * np.maximum(bounds.correlation_gap(y), bounds.moment_ratio_gap(y))
-    below(worst, ceiling, domain=domain, at=lambda i: f"{families[i[0]]}, a = {radii[i[1]]:g}")
+    below(worst, ceiling, domain=domain, at=point(families, a=radii))
     return evidence
 
 
@@ -128,7 +129,7 @@ def correlation_gap(
     attained = equal(over_lower(equality), 1.0, 1e-11, domain=describe(equality), at=point_of(equality)).measured
     fine = np.logspace(-12, 6, 1801)
     share = np.asarray(bounds.correlation_gap_sharp(fine)) / (constant * fine**exponent)
-    below(share, domain="y l_zz^2 at 1801 values of y from 1e-12 to 1e6", at=lambda i: f"y = {fine[i[0]]:.3g}")
+    below(share, domain="y l_zz^2 at 1801 values of y from 1e-12 to 1e6", at=point(y=fine))
     y, _ = ratios(activations)
     gap = _largest_gaps(activations)
     evidence = below_supremum(y, gap / (upper * bounds.correlation_gap_sharp(y)), activations)
@@ -161,7 +162,7 @@ def moment_gap(
     at_most(least - _moment_gaps(activations), 1e-14, domain=members_domain(activations), at=point_of(activations))
     fine = np.logspace(-4, 6, 1001)
     share = bounds.moment_ratio_gap_sharp(fine) / printed(fine)
-    apart = below(share, domain="1001 values of y from 1e-4 to 1e6", at=lambda i: f"y = {fine[i[0]]:.3g}")
+    apart = below(share, domain="1001 values of y from 1e-4 to 1e6", at=point(y=fine))
     equality = [shtanh(a) for a in RADII]
     y, _ = ratios(equality)
     # The ratio is 1 plus as little as 2e-5, so its distance from 1 keeps eleven digits.
@@ -186,7 +187,7 @@ def moment_gap(
 )
 def vacuous(edge: float = np.pi / 8, sharp: Callable[[Array], Array] = bounds.correlation_gap_sharp) -> Evidence:
     y = np.logspace(-6, 6, 601)
-    at = lambda i: f"y = {y[i[0]]:g}"  # noqa: E731
+    at = point(y=y)
     at_most((bounds.correlation_gap(y) - 1) * np.sign(edge - y), 0.0, domain="601 values of y from 1e-6 to 1e6", at=at)
     return below(sharp(y), domain="the sharp bound at 601 values of y from 1e-6 to 1e6", at=at)
 
@@ -207,7 +208,7 @@ def lower_bound_tighter(largest: float = 0.07) -> Evidence:
     # The largest ratio of the class is the furthest from nu and the nearest to the upper bound.
     share = np.asarray(bounds.linear_ratio_sharp(y)[1]) ** 2 / (lower * upper)
     domain = f"the supremum over the class at 601 values of y from 1e-12 to {largest:g}"
-    return below(share, 1.0, domain=domain, at=lambda i: f"y = {y[i[0]]:.3g}")
+    return below(share, 1.0, domain=domain, at=point(y=y))
 
 
 # --- Sharp ---
@@ -233,7 +234,7 @@ def rate(factor: float = 2.0, power: float = 1.0) -> Evidence:
     )
     share = np.abs(ends - 1) / (2 * np.log(log) / log)
     domain = f"both bounds at {len(y)} values of y from 1e-300 to 1e-3"
-    return at_most(share, 1.0, domain=domain, at=lambda i: f"y = {y[i[1]]:.3g}")
+    return at_most(share, 1.0, domain=domain, at=lambda i: point(y=y)(i[1:]))
 
 
 @claim(
@@ -259,7 +260,7 @@ def to_identity(
     nets = networks(members)
     gap = np.array([np.abs(net.correlation_gap(rho)).max() for net in nets])
     domain = "the four families at a = 1, ..., 10, Shtanh and Ssaw up to a = 1e6; sigma_b2 from 1e-4 to 1; 41 rho"
-    at = lambda i: place(nets[i[0]])  # noqa: E731
+    at = point(nets)
     equal(gap * [net.q / net.sigma_b2 for net in nets], factor, 1e-6, domain=domain, at=at)
     y = np.array([net.sigma_b2 / net.phi.linear_radius**2 for net in nets])
     fine = np.logspace(-12, np.log10(top), 601)
@@ -296,9 +297,7 @@ def depth_rule(factor: float = 1.0, start: Array = _START) -> Evidence:
             shares.append((net.correlation_trajectory(start, depth)[-1] - start).max() / gain)
             names.append(f"depth {depth}, {place(net)}")
     domain = "the four families at (depth, gain, sigma_b2) = " + ", ".join(str(rule) for rule in _RULES)
-    return at_most(
-        shares, 1.0, domain=f"{domain}; R iterated from 10 correlations in [0, 0.9]", at=lambda i: names[i[0]]
-    )
+    return at_most(shares, 1.0, domain=f"{domain}; R iterated from 10 correlations in [0, 0.9]", at=point(names))
 
 
 @claim(
@@ -319,7 +318,7 @@ def rise(activations: Sequence[Activation] = FAMILY_MEMBERS, start: Array = _STA
         shares.append((risen / ((1 - start) * -np.expm1(layers * np.log1p(-net.sigma_b2 / net.q)))).max())
     domain = f"{describe(activations)}; 1 to {depth} layers, from {len(start)} correlations"
     # The bound is an equality after one layer from rho_0 = 0.
-    return at_most(shares, 1 + 1e-9, domain=domain, at=lambda i: place(nets[i[0]]))
+    return at_most(shares, 1 + 1e-9, domain=domain, at=point(nets))
 
 
 @claim(
@@ -347,7 +346,7 @@ def jacobian_rule(factor: float = 1.0, weights: str = "orthogonal") -> Evidence:
     domain += "; the radius, and one half as large again"
     at = lambda i: f"{FAMILIES[i[1]]} at {rules[i[0] // 2]}"  # noqa: E731
     evidence = at_most(shares, 1 + 1e-9, domain=domain, at=at)
-    equal([row[0] for row in shares[::2]], 1.0, 1e-9, domain="Shtanh needs all of it", at=lambda i: f"{rules[i[0]]}")
+    equal([row[0] for row in shares[::2]], 1.0, 1e-9, domain="Shtanh needs all of it", at=point(rules))
     return evidence
 
 
@@ -375,4 +374,4 @@ def modest_increases(last: float = 5.0, sign: int = 1) -> Evidence:
             ]
         )
     domain = f"what is left at a = {last:g} of the gap and of the moment gap at a = 1, the four families"
-    return at_most(falls, 0.25, domain=domain, at=lambda i: f"{FAMILIES[i[0]]}, {('gap', 'moments')[i[1]]}")
+    return at_most(falls, 0.25, domain=domain, at=point(FAMILIES, ("gap", "moments")))

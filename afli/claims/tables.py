@@ -34,7 +34,11 @@ def clearly_ahead(leads: Iterable[statistics.Interval], *, domain: str) -> Evide
 
 
 def level(leads: Iterable[statistics.Interval], margin: float, *, domain: str) -> Evidence:
-    """Evidence that every lead is within a margin of 0, whichever its sign: two one-sided tests, each at 2.5%."""
+    """Evidence that every lead is within a margin of 0, whichever its sign: two one-sided tests, each at 2.5%.
+
+    That an interval holds 0 says only that the trials did not resolve the sign; this says that there is nothing larger
+    than the margin to resolve.
+    """
     ends = [max(abs(lead.low), abs(lead.high)) for lead in leads]
     within = below(ends, margin, domain=f"{domain}; farther end of each interval, and margin")
     return replace(within, found="The farthest end of an interval is {measured:points} from level.")

@@ -42,6 +42,7 @@ __all__ = [
     "off_the_edge",
     "on",
     "place",
+    "point",
     "rising",
     "within_errors",
 ]
@@ -105,6 +106,20 @@ def place(net: mf.MeanField) -> str:
     return f"{net.phi.name}, sigma_b2 = {net.sigma_b2:.3g}, sigma_w2 = {net.sigma_w2:.4g}"
 
 
+def point(*cases: Sequence[Any], **grids: ArrayLike) -> Callable[[tuple[int, ...]], str]:
+    """What names an entry of an array: its axes run over cases (networks, activations or words), then over grids."""
+
+    def named(case: Any) -> str:
+        return place(case) if isinstance(case, mf.MeanField) else getattr(case, "name", str(case))
+
+    def at(index: tuple[int, ...]) -> str:
+        numbers = zip(grids, grids.values(), index[len(cases) :], strict=False)
+        words = [f"{name} = {np.asarray(grid)[i]:.4g}" for name, grid, i in numbers]
+        return ", ".join([*words, *(named(case[i]) for case, i in zip(cases, index, strict=False))])
+
+    return at
+
+
 def multiples(factors: Sequence[float]) -> str:
     """Weight variances in words."""
     listed = ", ".join(f"{f:g}" for f in factors)
@@ -127,14 +142,7 @@ def rising(values: ArrayLike, axis: int = -1, **shown: Any) -> Evidence:
 FALSE_ALARMS = 1e-3  # how often a true sampling claim would be refuted by chance, all its comparisons together
 
 
-def within_errors(
-    distances: ArrayLike,
-    *,
-    freedom: float = np.inf,
-    domain: str,
-    oracle: str,
-    at: Callable[[tuple[int, ...]], str] | None = None,
-) -> Evidence:
+def within_errors(distances: ArrayLike, *, freedom: float = np.inf, domain: str, **shown: Any) -> Evidence:
     """Evidence that no distance, in standard errors, is beyond what chance allows to all of them together.
 
     The bound is Student's quantile: a true claim is refuted once in a thousand seeds.
@@ -145,12 +153,12 @@ def within_errors(
         In standard errors, any shape.
     freedom
         Degrees of freedom of the standard errors.
-    domain, oracle, at
+    domain, shown
         As in `at_most`.
     """
     distances = np.asarray(distances, dtype=float)
     domain = f"{domain}; in standard errors, {distances.size} comparisons, a false alarm once in a thousand seeds"
-    agreed = at_most(distances, errors_allowed(distances.size, freedom), domain=domain, oracle=oracle, at=at)
+    agreed = at_most(distances, errors_allowed(distances.size, freedom), domain=domain, **shown)
     return replace(
         agreed,
         found="Samples agree: the largest of {compared} distances is {measured:.1f} standard errors; chance allows "
@@ -163,14 +171,7 @@ def errors_allowed(comparisons: int, freedom: float = np.inf) -> float:
     return float(stats.t.isf(FALSE_ALARMS / (2 * comparisons), freedom))
 
 
-def agree(
-    samples: ArrayLike,
-    theory: ArrayLike,
-    *,
-    domain: str,
-    oracle: str,
-    at: Callable[[tuple[int, ...]], str] | None = None,
-) -> Evidence:
+def agree(samples: ArrayLike, theory: ArrayLike, *, domain: str, **shown: Any) -> Evidence:
     """Evidence that the mean of independent samples agrees with a theory.
 
     Measured is the largest distance in standard errors. The domain states the power: the smallest error, relative to
@@ -182,17 +183,12 @@ def agree(
         Shape (samples, ...).
     theory
         Of the shape without the first axis.
-    domain, oracle, at
+    domain, shown
         As in `at_most`.
     """
     samples, theory = np.asarray(samples, dtype=float), np.asarray(theory, dtype=float)
     freedom = len(samples) - 1
     error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
     least = (errors_allowed(error.size, freedom) + stats.norm.isf(0.1)) * np.max(error) / np.max(np.abs(theory))
-    return within_errors(
-        np.abs(samples.mean(axis=0) - theory) / error,
-        freedom=freedom,
-        domain=f"{domain}; an error of {least:.1%} of the largest value would be seen",
-        oracle=oracle,
-        at=at,
-    )
+    domain = f"{domain}; an error of {least:.1%} of the largest value would be seen"
+    return within_errors(np.abs(samples.mean(axis=0) - theory) / error, freedom=freedom, domain=domain, **shown)

@@ -14,11 +14,11 @@ import reprlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import product
+from typing import Any
 
-from afli import activations as act
 from afli._inputs import function
 from afli.data import NORMALISATIONS
-from afli.experiments.spec import Experiment, Grid, LinearSchedule, edge_of_chaos
+from afli.experiments.spec import Experiment, Grid, LinearSchedule
 
 __all__ = ["PRESETS", "PROFILES", "Profile", "grid", "register_preset"]
 
@@ -78,10 +78,7 @@ BIAS_VARIANCES = (1.0, 0.1, 0.01, 1e-3, 1e-4)
 WEIGHTS = ("orthogonal", "gaussian")
 FAMILIES = ("shtanh", "ssine", "sexp", "ssaw")
 
-# depths, trials, initialisations, cells (a, sigma_b2)
-Part = tuple[Iterable[int], Iterable[int], Iterable[str], Iterable[tuple[float, float]]]
-Variant = tuple[float, LinearSchedule | None]
-Candidate = tuple[str, tuple[tuple[str, float], ...], float]  # family, parameters, sigma_b2
+Settings = dict[str, Any]
 
 
 def grid(preset: str, profile: str = "smoke") -> Grid:
@@ -99,10 +96,25 @@ def grid(preset: str, profile: str = "smoke") -> Grid:
     return Grid(preset, profile, experiments)
 
 
-def _map(profile: Profile) -> list[tuple[float, float]]:
+def _every(profile: Profile, **axes: Iterable[Any]) -> list[Experiment]:
+    """An experiment per point of the product of the axes, the last of which runs fastest.
+
+    The values of an axis are those of the setting that it is named after, or dicts of several settings.
+    """
+    points = product(*([v if isinstance(v, dict) else {name: v} for v in values] for name, values in axes.items()))
+    return [profile.experiment(**{k: v for part in point for k, v in part.items()}) for point in points]
+
+
+def _candidate(family: str, sigma_b2: float, **parameters: float) -> Settings:
+    """An activation with its bias variance."""
+    return {"family": family, "parameters": tuple(parameters.items()), "sigma_b2": sigma_b2}
+
+
+def _map(profile: Profile, family: str = "shtanh") -> list[Settings]:
     """The cells (a, sigma_b2) of Figure 7."""
     smoke = profile.name == "smoke"
-    return list(product((1.0, 3.0, 12.0), (1.0, 0.01, 1e-4)) if smoke else product(LINEAR_RADII, BIAS_VARIANCES))
+    points = product((1.0, 3.0, 12.0), (1.0, 0.01, 1e-4)) if smoke else product(LINEAR_RADII, BIAS_VARIANCES)
+    return [_candidate(family, sigma_b2, a=a) for a, sigma_b2 in points]
 
 
 def _fig7(profile: Profile) -> list[Experiment]:
@@ -111,26 +123,18 @@ def _fig7(profile: Profile) -> list[Experiment]:
     At the paper's scale a network takes a quarter of an hour of a processor at depth 20, so that the order counts: the
     corners and the middle of the map first.
     """
-    every: Part = (profile.depths, range(profile.trials), WEIGHTS, _map(profile))
-    work = [every]
-    if profile.name == "paper":
-        corners = [(a, sigma_b2) for sigma_b2 in (1.0, 1e-4, 0.01) for a in (1.0, 3.0, 8.0, 30.0)]
-        orthogonal, gaussian = WEIGHTS[:1], WEIGHTS[1:]
-        work = [
-            ((20,), range(1), orthogonal, corners),
-            ((20,), range(1), orthogonal, _map(profile)),
-            ((20,), range(1, 3), orthogonal, _map(profile)),
-            ((20,), range(3), gaussian, _map(profile)),
-            ((50,), range(1), orthogonal, corners),
-            every,
-        ]
-    cells = dict.fromkeys(cell for part in work for cell in product(*part))  # each once, where it comes first
-    return [
-        profile.experiment(
-            "shtanh", parameters=(("a", a),), depth=depth, trial=trial, weights=weights, sigma_b2=sigma_b2
-        )
-        for depth, trial, weights, (a, sigma_b2) in cells
+    every = _every(profile, depth=profile.depths, trial=range(profile.trials), weights=WEIGHTS, cell=_map(profile))
+    if profile.name != "paper":
+        return every
+    cells, (orthogonal, gaussian) = _map(profile), WEIGHTS
+    corners = [_candidate("shtanh", sigma_b2, a=a) for sigma_b2 in (1.0, 1e-4, 0.01) for a in (1.0, 3.0, 8.0, 30.0)]
+    first = [
+        *_every(profile, depth=[20], trial=[0], weights=[orthogonal], cell=corners),
+        *_every(profile, depth=[20], trial=[0, 1, 2], weights=[orthogonal], cell=cells),
+        *_every(profile, depth=[20], trial=[0, 1, 2], weights=[gaussian], cell=cells),
+        *_every(profile, depth=[50], trial=[0], weights=[orthogonal], cell=corners),
     ]
+    return list(dict.fromkeys([*first, *every]))  # each once, where it comes first
 
 
 def _fig8(profile: Profile) -> list[Experiment]:
@@ -141,53 +145,37 @@ def _fig8(profile: Profile) -> list[Experiment]:
     train four times as long as elsewhere: the figure is about late training. `splits` asks at four rates and for a
     small bias variance too, and so does `paper`, at one rate, at depth 20.
     """
-    longer = replace(profile, epochs=4 * profile.epochs) if profile.name in ("laptop", "splits") else profile
-    epochs = longer.epochs
-    most = max(1, round(0.8 * epochs))
-    ends = sorted({max(1, round(0.05 * epochs)), min(5, epochs), most})
-    falls = [LinearSchedule(10.0, 2.0, end) for end in ends] + [LinearSchedule(10.0, 5.0, most)]
+    size = replace(profile, epochs=4 * profile.epochs) if profile.name in ("laptop", "splits") else profile
+    few, most = (max(1, round(share * size.epochs)) for share in (0.05, 0.8))
+    falls = [(2.0, end) for end in sorted({few, min(5, size.epochs), most})] + [(5.0, most)]
+    rates, depths, trials, variances = [size.learning_rate], size.depths, size.trials, [1.0]
     if profile.name in ("splits", "paper"):
-        ends = [max(1, round(0.05 * epochs)), most]
-        falls = [LinearSchedule(10.0, stop, end) for stop in (2.0, 5.0) for end in ends]
-    variants: list[Variant] = [(2.0, None), (5.0, None), (10.0, None)] + [(10.0, fall) for fall in falls]
-    if profile.name == "paper":
-        return _fall(longer, (20,), range(3), (1.0, 0.01), (longer.learning_rate,), variants)
+        falls, variances = list(product((2.0, 5.0), (few, most))), [1.0, 0.01]
     if profile.name == "splits":
-        return _fall(longer, longer.depths, range(longer.trials), (1.0, 0.01), _rates(longer, 1, 3, 10, 0.3), variants)
-    return _fall(longer, longer.depths, range(longer.trials), (1.0,), (longer.learning_rate,), variants)
+        rates = _rates(size, 1, 3, 10, 0.3)
+    if profile.name == "paper":
+        depths, trials = (20,), 3
+    return _fall(size, falls, depth=depths, sigma_b2=variances, trial=range(trials), learning_rate=rates)
 
 
 def _fig8_rates(profile: Profile) -> list[Experiment]:
     """Figure 8's curves at three rates, for a tenth of the epochs, at depth 20 and two bias variances."""
-    shorter = replace(profile, epochs=max(1, profile.epochs // 10))
-    epochs = shorter.epochs
-    falls = [LinearSchedule(10.0, stop, end) for stop in (2.0, 5.0) for end in sorted({1, max(1, round(0.8 * epochs))})]
-    variants: list[Variant] = [(2.0, None), (5.0, None), (10.0, None)] + [(10.0, fall) for fall in falls]
+    size = replace(profile, epochs=max(1, profile.epochs // 10))
+    falls = list(product((2.0, 5.0), sorted({1, max(1, round(0.8 * size.epochs))})))
     depth = 20 if 20 in profile.depths else profile.depths[0]
-    rates = _rates(shorter, 1, 3, 10)
-    return _fall(shorter, (depth,), range(min(shorter.trials, 3)), (1.0, 0.01), rates, variants)
+    trials, rates = range(min(size.trials, 3)), _rates(size, 1, 3, 10)
+    return _fall(size, falls, depth=[depth], sigma_b2=[1.0, 0.01], trial=trials, learning_rate=rates)
 
 
-def _fall(
-    profile: Profile,
-    depths: Iterable[int],
-    trials: Iterable[int],
-    variances: Iterable[float],
-    rates: Iterable[float],
-    variants: Iterable[Variant],
-) -> list[Experiment]:
-    """Networks whose a stays or falls; every variant of one trial before the next trial.
+def _fall(profile: Profile, falls: Iterable[tuple[float, int]], **axes: Iterable[Any]) -> list[Experiment]:
+    """Networks whose a stays at 2, 5 or 10, or falls from 10 to (an end, in so many epochs).
 
     Tested after every epoch, or at the usual stages where there are many of them.
     """
+    curves: list[Settings] = [{"parameters": (("a", a),)} for a in (2.0, 5.0, 10.0)]
+    curves += [{"parameters": (("a", 10.0),), "schedule": LinearSchedule(10.0, *fall)} for fall in falls]
     record = profile.stages if profile.validation else tuple(range(profile.epochs + 1))
-    return [
-        profile.experiment(
-            "shtanh", parameters=(("a", a),), schedule=fall, depth=depth, trial=trial, sigma_b2=sigma_b2,
-            learning_rate=rate, record=record,
-        )
-        for depth, sigma_b2, trial, rate, (a, fall) in product(depths, variances, trials, rates, variants)
-    ]  # fmt: skip
+    return _every(profile, **axes, curve=curves, family=["shtanh"], record=[record])
 
 
 def _families(profile: Profile) -> list[Experiment]:
@@ -196,11 +184,8 @@ def _families(profile: Profile) -> list[Experiment]:
     At the smallest depth of the profile, and on the laptop also at 50, where hard tanh has its ridge.
     """
     depths = sorted(profile.depths) if profile.name == "laptop" else [min(profile.depths)]
-    trials = range(min(profile.trials, 5))
-    return [
-        profile.experiment(family, parameters=(("a", a),), depth=depth, trial=trial, sigma_b2=sigma_b2)
-        for depth, trial, family, (a, sigma_b2) in product(depths, trials, FAMILIES[1:], _map(profile))
-    ]
+    cells = [cell for family in FAMILIES[1:] for cell in _map(profile, family)]
+    return _every(profile, depth=depths, trial=range(min(profile.trials, 5)), cell=cells)
 
 
 def _activations(profile: Profile) -> list[Experiment]:
@@ -211,42 +196,40 @@ def _activations(profile: Profile) -> list[Experiment]:
     the families have two linear radii; `laptop` and `paper` ask again at depth 200, with two smaller rates (added when
     the smallest of the four turned out best there).
     """
-    usual: list[Candidate] = [("relu", (), 0.0), ("tanh", (), 1.0)]
-    usual += [(name, (), variance) for variance in (0.1, 1e-3) for name in ("tanh", "elu", "gelu")]
-    far: list[Candidate] = [(family, (("a", 12.0),), variance) for variance in (1.0, 1e-3) for family in FAMILIES]
-    near: list[Candidate] = [(family, (("a", 5.0),), 1.0) for family in FAMILIES]
     if profile.name == "splits":
         return _deep(profile)
-    deep = (200,) if profile.name in ("laptop", "paper") else ()
+    usual = [_candidate("relu", 0.0), _candidate("tanh", 1.0)]
+    usual += [_candidate(name, variance) for variance in (0.1, 1e-3) for name in ("tanh", "elu", "gelu")]
+    far = [_candidate(family, variance, a=12.0) for variance in (1.0, 1e-3) for family in FAMILIES]
+    near = [_candidate(family, 1.0, a=5.0) for family in FAMILIES]
     rates = _rates(profile, 1, 10, 3, 30)
     plan = [(profile.depths[0], rates, usual + far + near)]
-    plan += [(depth, rates + _rates(profile, 0.3, 0.1), usual + far) for depth in deep]
+    if profile.name in ("laptop", "paper"):
+        plan += [(200, rates + _rates(profile, 0.3, 0.1), usual + far)]
+    trials, record = range(min(profile.trials, 3)), tuple(range(profile.epochs + 1))
     return [
-        profile.experiment(
-            family, parameters=parameters, depth=depth, trial=trial, sigma_b2=sigma_b2, learning_rate=rate,
-            record=tuple(range(profile.epochs + 1)),
-        )
+        experiment
         for depth, chosen, candidates in plan
-        for trial, rate, (family, parameters, sigma_b2) in product(range(min(profile.trials, 3)), chosen, candidates)
-    ]  # fmt: skip
+        for experiment in _every(
+            profile, depth=[depth], trial=trials, learning_rate=chosen, candidate=candidates, record=[record]
+        )
+    ]
 
 
 def _deep(profile: Profile) -> list[Experiment]:
     """At depth 200: a hundred epochs of plain SGD for six candidates; then momentum and Adam for four of them."""
-    longer = replace(profile, epochs=100)
-    candidates: list[Candidate] = [("shtanh", (("a", 12.0),), 1.0), ("tanh", (), 0.1), ("shtanh", (("a", 12.0),), 1e-3)]
-    candidates += [("tanh", (), 1e-3), ("tanh", (), 1.0), ("elu", (), 0.1)]
-    plan = [("sgd", longer, _rates(profile, 1, 0.3, 3), candidates)]
+    candidates = [_candidate("shtanh", 1.0, a=12.0), _candidate("tanh", 0.1), _candidate("shtanh", 1e-3, a=12.0)]
+    candidates += [_candidate("tanh", 1e-3), _candidate("tanh", 1.0), _candidate("elu", 0.1)]
+    plan = [("sgd", replace(profile, epochs=100), _rates(profile, 1, 0.3, 3), candidates)]
     plan += [("momentum", profile, _rates(profile, 0.1, 0.3, 0.03, 1), candidates[:4])]
     plan += [("adam", profile, _rates(profile, 0.1, 0.03, 0.3, 0.01), candidates[:4])]
     return [
-        size.experiment(
-            family, parameters=parameters, depth=200, trial=trial, sigma_b2=sigma_b2, learning_rate=rate,
-            optimiser=optimiser,
-        )
+        experiment
         for trial, (optimiser, size, rates, chosen) in product(range(profile.trials), plan)
-        for rate, (family, parameters, sigma_b2) in product(rates, chosen)
-    ]  # fmt: skip
+        for experiment in _every(
+            size, depth=[200], trial=[trial], learning_rate=rates, candidate=chosen, optimiser=[optimiser]
+        )
+    ]
 
 
 def _learning_rate(profile: Profile) -> list[Experiment]:
@@ -263,29 +246,20 @@ def _learning_rate(profile: Profile) -> list[Experiment]:
     rate of a cell is the one with the highest mean accuracy over its trials.
     """
     rates = _rates(profile, 1, 10, 0.1, 3, 30, 0.3)
-    depths: Iterable[int] = (min(profile.depths),)
+    depths: tuple[int, ...] = (min(profile.depths),)
     trials = min(profile.trials, 4)
     if profile.name == "splits":
         depths, trials = profile.depths, profile.trials
-    return [
-        profile.experiment(
-            "shtanh", parameters=(("a", a),), depth=depth, trial=trial, sigma_b2=sigma_b2, learning_rate=rate
-        )
-        for depth, trial, rate, (a, sigma_b2) in product(depths, range(trials), rates, _map(profile))
-    ]
+    return _every(profile, depth=depths, trial=range(trials), learning_rate=rates, cell=_map(profile))
 
 
 def _scaled_rate(profile: Profile) -> list[Experiment]:
     """The map of `learning-rate` with rate c / q*, for three c: does a rate that follows q* remove the ridge?"""
-    constants = _rates(profile, 10, 30, 100)
-    cells = [(edge_of_chaos(act.shtanh(a=a), sigma_b2).q, a, sigma_b2) for a, sigma_b2 in _map(profile)]
-    return [
-        profile.experiment(
-            "shtanh", parameters=(("a", a),), depth=min(profile.depths), trial=trial, sigma_b2=sigma_b2,
-            learning_rate=float(f"{c / q:.6g}"),
-        )
-        for trial, c, (q, a, sigma_b2) in product(range(min(profile.trials, 4)), constants, cells)
-    ]  # fmt: skip
+    cells = [(cell, profile.experiment(**cell, depth=1, trial=0).mean_field.q) for cell in _map(profile)]
+    scaled = [
+        cell | {"learning_rate": float(f"{c / q:.6g}")} for c in _rates(profile, 10, 30, 100) for cell, q in cells
+    ]
+    return _every(profile, depth=[min(profile.depths)], trial=range(min(profile.trials, 4)), cell=scaled)
 
 
 def _width(profile: Profile) -> list[Experiment]:
@@ -293,24 +267,18 @@ def _width(profile: Profile) -> list[Experiment]:
     widths = {"smoke": (16, 32), "laptop": (32, 64, 128), "splits": (32, 64, 128)}.get(profile.name, (100, 200, 300))
     depths = (5, 10) if profile.name == "smoke" else (20, 50, 100)
     rates = _rates(profile, 1, 10, 3, 30, 0.3, 0.1) if profile.name == "splits" else [profile.learning_rate]
-    return [
-        profile.experiment(
-            "shtanh", parameters=(("a", 5.0),), depth=depth, width=width, trial=trial, weights=weights, sigma_b2=1.0,
-            learning_rate=rate,
-        )
-        for trial, width, depth, rate, weights in product(range(profile.trials), widths, depths, rates, WEIGHTS)
-    ]  # fmt: skip
+    return _every(
+        profile, trial=range(profile.trials), width=widths, depth=depths, learning_rate=rates, weights=WEIGHTS,
+        candidate=[_candidate("shtanh", 1.0, a=5.0)],
+    )  # fmt: skip
 
 
 def _normalisation(profile: Profile) -> list[Experiment]:
     """What the scale of the inputs does to training: the three normalisations of `afli.data`, at three rates."""
-    return [
-        profile.experiment(
-            "shtanh", parameters=(("a", 10.0),), depth=profile.depths[0], trial=trial, sigma_b2=1.0,
-            learning_rate=rate, normalisation=normalisation,
-        )
-        for trial, rate, normalisation in product(range(profile.trials), _rates(profile, 1, 0.3, 3), NORMALISATIONS)
-    ]  # fmt: skip
+    return _every(
+        profile, trial=range(profile.trials), learning_rate=_rates(profile, 1, 0.3, 3), normalisation=NORMALISATIONS,
+        depth=profile.depths[:1], candidate=[_candidate("shtanh", 1.0, a=10.0)],
+    )  # fmt: skip
 
 
 def _choose(profile: Profile) -> list[Experiment]:
@@ -318,19 +286,13 @@ def _choose(profile: Profile) -> list[Experiment]:
 
     Biases of variance 0.1 and 0.001, zero for ReLU and its leaky kin, whose edge of chaos has none.
     """
-    candidates: list[Candidate] = [("relu", (), 0.0), ("leaky_relu", (("slope", 0.2),), 0.0)]
+    candidates = [_candidate("relu", 0.0), _candidate("leaky_relu", 0.0, slope=0.2)]
     for variance in (0.1, 1e-3):
-        candidates += [(name, (), variance) for name in ("elu", "selu", "gelu", "silu", "tanh")]
-        candidates += [("shtanh", (("a", 5.0),), variance)]
+        candidates += [_candidate(name, variance) for name in ("elu", "selu", "gelu", "silu", "tanh")]
+        candidates += [_candidate("shtanh", variance, a=5.0)]
     depths = (5, 10) if profile.name == "smoke" else (5, 10, 20, 50, 100)
-    rates = _rates(profile, 1, 10, 0.1, 30, 100)
-    trials = range(min(profile.trials, 3))
-    return [
-        profile.experiment(
-            family, parameters=parameters, depth=depth, trial=trial, sigma_b2=sigma_b2, learning_rate=rate
-        )
-        for trial, depth, rate, (family, parameters, sigma_b2) in product(trials, depths, rates, candidates)
-    ]
+    rates, trials = _rates(profile, 1, 10, 0.1, 30, 100), range(min(profile.trials, 3))
+    return _every(profile, trial=trials, depth=depths, learning_rate=rates, candidate=candidates)
 
 
 def _rates(profile: Profile, *factors: float) -> list[float]:

@@ -67,14 +67,6 @@ class Interval:
         """The upper end."""
         return self.mean + self.half_width
 
-    def is_level(self, margin: float) -> bool:
-        """Whether the true mean lies within +-margin: two one-sided tests, each at 2.5%.
-
-        That an interval holds 0 says only that the trials did not resolve the sign; this says that there is nothing
-        larger than `margin` to resolve.
-        """
-        return -margin < self.low and self.high < margin
-
     def __format__(self, spec: str) -> str:
         return f"{self.mean:{spec}} ± {self.half_width:{spec}}"
 
@@ -123,9 +115,7 @@ def load(name: str, folder: Path = RESULTS, *, part: Mapping[str, object] | None
 
 
 def _require_sense(frame: pd.DataFrame, path: Path) -> None:
-    """Raise TableError where a row is there twice, an accuracy is none, or an experiment lacks a stage."""
-    if frame.duplicated(["experiment", "epoch"]).any():
-        raise TableError(f"{path} holds a row twice")
+    """Raise TableError where an accuracy is none, or an experiment lacks a stage."""
     accuracies = frame.filter(regex="accuracy$")
     if ((accuracies < 0) | (accuracies > 1)).to_numpy().any():
         raise TableError(f"{path} holds an accuracy below 0 or above 1")
