@@ -12,15 +12,16 @@ import numpy as np
 import pytest
 
 from afli import claims
-from afli.claims import ledger, tables, vocabulary
+from afli.claims import comparisons, tables
+from afli.claims.comparisons import at_most, equal
 from afli.claims.evidence import PLACE, found_here
-from afli.claims.ledger import STATUSES, Claim, Evidence, Ledger, at_most, equal
+from afli.claims.ledger import STATUSES, Claim, Evidence, Ledger
 
 ROOT = Path(__file__).resolve().parents[1]
 TESTED = [id for id, claim in claims.LEDGER.items() if claim.status != "not tested here"]
 
 # Frames that make a comparison for a claim: the clause is where the claim called them.
-NOT_A_CLAUSE = (ledger.__file__, vocabulary.__file__, tables.__file__, __file__)
+NOT_A_CLAUSE = (comparisons.__file__, tables.__file__, __file__)
 
 
 def clause(frame: FrameType | None) -> str:
@@ -34,7 +35,7 @@ def clause(frame: FrameType | None) -> str:
 def killer(error: BaseException) -> str:
     """The clause that raised; an exception that no comparison raised has none."""
     frames = [(frame.f_code.co_filename, line) for frame, line in traceback.walk_tb(error.__traceback__)]
-    if frames[-1][0] != ledger.__file__:
+    if frames[-1][0] != comparisons.__file__:
         return "no comparison"
     file, line = next(entry for entry in reversed(frames) if entry[0] not in NOT_A_CLAUSE)
     return f"{Path(file).name}:{line}"
@@ -45,13 +46,13 @@ def killer(error: BaseException) -> str:
 def test_a_claim_holds_and_each_of_its_clauses_refutes_a_mutant(id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A comparison that refutes no mutant could be replaced by "true", and nothing would be noticed."""
     made: set[str] = set()
-    decide = ledger._decide
+    decide = comparisons._decide
 
     def recording(*arguments: Any) -> Evidence:
         made.add(clause(sys._getframe(1)))
         return decide(*arguments)
 
-    monkeypatch.setattr(ledger, "_decide", recording)
+    monkeypatch.setattr(comparisons, "_decide", recording)
     evidence = claims.verify(id)
     assert np.isfinite([evidence.measured, evidence.bound, evidence.margin]).all()
     assert evidence.margin >= 0

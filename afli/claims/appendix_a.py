@@ -11,7 +11,8 @@ from afli import activations as act
 from afli import gaussian
 from afli._inputs import Array
 from afli.activations import Activation
-from afli.claims.vocabulary import Evidence, at_most, equal, on
+from afli.claims.comparisons import Evidence, at_most, equal
+from afli.claims.ledger import on
 from afli.differences import derivative
 
 claim = on("A_gaussian_calculus", "Appendix A")

@@ -12,19 +12,9 @@ from afli import activations as act
 from afli import gaussian, rates
 from afli import meanfield as mf
 from afli.activations import Activation
-from afli.claims.vocabulary import (
-    FAMILY_MEMBERS,
-    OURS,
-    Evidence,
-    at_most,
-    describe,
-    equal,
-    names,
-    networks,
-    on,
-    point,
-    rising,
-)
+from afli.claims.comparisons import Evidence, at_most, equal, rising
+from afli.claims.ledger import on
+from afli.claims.vocabulary import FAMILY_MEMBERS, OURS, describe, names, networks, point
 from afli.pieces import random_scaled_bounded
 
 claim = on("B_6_convergence_with_depth", "Section 2.1 and Appendix B.6")

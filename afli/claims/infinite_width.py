@@ -11,8 +11,10 @@ import numpy as np
 
 from afli import activations as act
 from afli import kernels
+from afli.claims.comparisons import Evidence, at_most, below
 from afli.claims.later import pd, small_network, wide
-from afli.claims.vocabulary import Evidence, at_most, below, critical, on
+from afli.claims.ledger import on
+from afli.claims.vocabulary import critical
 
 _MAP = "CIFAR-10 (JPEG copy), Shtanh, tangent kernel, 5,000 training and 10,000 test images, ridge by leave-one-out"
 

@@ -11,15 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
 
+from afli.claims.comparisons import ClaimRefuted
 from afli.claims.evidence import STATUSES, Claim, Evidence, Refutation
 from afli.claims.listing import ledger_page
-from afli.claims.wording import shortfall
-
-
-class ClaimRefuted(AssertionError):
-    """The check of a claim found a counter-example; the message says where, and by how much."""
 
 
 class MutantSurvived(AssertionError):
@@ -193,74 +188,6 @@ def refute(id: str, *, mutant: str) -> Refutation:
     except ClaimRefuted as refuted:
         return Refutation(claim, mutant, str(refuted))
     raise MutantSurvived(f"{id} still passes with {mutant!r}")
-
-
-# --- The two shapes that almost every check has ---
-
-
-def at_most(
-    measured: ArrayLike,
-    bound: ArrayLike,
-    *,
-    domain: str,
-    at: Callable[[tuple[int, ...]], str] | None = None,
-    strict: bool = False,
-    oracle: str = "",
-    values: Mapping[str, float] | None = None,
-) -> Evidence:
-    """Evidence that measured <= bound (or <, if strict) in every entry, at the entry with the least margin.
-
-    Parameters
-    ----------
-    measured, bound
-        Of shapes that broadcast.
-    domain
-        What was searched, in words.
-    at
-        Describes the point of an index, for the message.
-    strict
-        Whether equality refutes.
-    oracle
-        The independent source of the comparison, if any.
-    values
-        Named numbers for the sentence on what was found, and for the prose of a page.
-
-    Raises
-    ------
-    ClaimRefuted
-        At the entry that is furthest beyond its bound; NaN never passes.
-    """
-    measured, bound = np.broadcast_arrays(np.asarray(measured, dtype=float), np.asarray(bound, dtype=float))
-    return _decide(measured, bound, strict, at, domain, oracle, values or {})
-
-
-def _decide(
-    measured: NDArray[np.float64],
-    bound: NDArray[np.float64],
-    strict: bool,
-    at: Callable[[tuple[int, ...]], str] | None,
-    domain: str,
-    oracle: str,
-    values: Mapping[str, float],
-) -> Evidence:
-    """The one place where a comparison is made; the tests replace it to see which comparisons a claim makes."""
-    margin = bound - measured
-    worst = np.unravel_index(int(np.argmin(np.where(np.isfinite(margin), margin, -np.inf))), margin.shape)
-    least = float(margin[worst])
-    where = f", at {at(tuple(int(i) for i in worst))}" if at else ""
-    if not np.isfinite(least) or least < 0 or (strict and least == 0):
-        raise ClaimRefuted(f"{shortfall(float(measured[worst]), float(bound[worst]), strict=strict)}{where}")
-    counts = {"cases": len(measured) if measured.ndim else 1, "compared": measured.size}
-    return Evidence(float(measured[worst]), float(bound[worst]), least, domain, oracle, counts | dict(values))
-
-
-def equal(measured: ArrayLike, expected: ArrayLike, tolerance: float, **shown: Any) -> Evidence:
-    """Evidence that |measured - expected| <= tolerance everywhere; its `measured` is the largest difference.
-
-    The rest is as in `at_most`.
-    """
-    difference = np.abs(np.asarray(measured, dtype=float) - np.asarray(expected, dtype=float))
-    return at_most(difference, tolerance, **shown)
 
 
 # --- Evidence that a page has found, kept for the Claims page ---

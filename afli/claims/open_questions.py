@@ -14,9 +14,11 @@ from afli import activations as act
 from afli import bounds
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.comparisons import Evidence, at_most, rising
 from afli.claims.later import open_questions
+from afli.claims.ledger import on
 from afli.claims.section_2_1 import correlations_agree
-from afli.claims.vocabulary import BIAS, OURS, Evidence, at_most, critical, names, on, point, rising
+from afli.claims.vocabulary import BIAS, OURS, critical, names, point
 from afli.pieces import odd_piecewise_linear
 
 claim = on("open_questions", "Section 3.2")

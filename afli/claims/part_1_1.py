@@ -11,7 +11,9 @@ import numpy as np
 from afli import activations as act
 from afli import toy
 from afli.activations import Activation
-from afli.claims.vocabulary import Evidence, at_most, below, equal, on, point, rising
+from afli.claims.comparisons import Evidence, at_most, below, equal, rising
+from afli.claims.ledger import on
+from afli.claims.vocabulary import point
 
 claim = on("I_1_vanishing_gradients", "the article on choosing activations")
 _SIGMOID = act.sigmoid()

@@ -8,8 +8,9 @@ from afli import activations as act
 from afli import data, toy
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.comparisons import Evidence, at_most, equal
+from afli.claims.ledger import on
 from afli.claims.part_1_1 import error_sizes
-from afli.claims.vocabulary import Evidence, at_most, equal, on
 
 claim = on("I_2_zig_zag", "the article on choosing activations")
 question = on("I_2_zig_zag", "the question on positive-only activations")

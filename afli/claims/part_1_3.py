@@ -12,8 +12,10 @@ from afli import activations as act
 from afli import data, gaussian, toy
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.comparisons import Evidence, at_most, below, equal
+from afli.claims.ledger import on
 from afli.claims.part_1_2 import few_digits, small_network
-from afli.claims.vocabulary import Evidence, at_most, below, equal, on, point
+from afli.claims.vocabulary import point
 
 claim = on("I_3_relu_trade", "the article on choosing activations")
 _SIGMOID = act.sigmoid()

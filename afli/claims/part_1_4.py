@@ -11,9 +11,11 @@ from afli import activations as act
 from afli import data, gaussian
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.comparisons import Evidence, at_most, below, equal
 from afli.claims.later import lessons, nn, torch
+from afli.claims.ledger import on
 from afli.claims.part_1_2 import share_of_one_sign
-from afli.claims.vocabulary import Evidence, at_most, below, equal, on, point
+from afli.claims.vocabulary import point
 
 claim = on("I_4_rectifier_family", "the article on choosing activations")
 _RELU = act.relu()

@@ -10,8 +10,9 @@ from afli import activations as act
 from afli import data
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.comparisons import Evidence, at_most, equal
 from afli.claims.later import lessons, nn, probe, recipe, torch
-from afli.claims.vocabulary import Evidence, at_most, equal, on
+from afli.claims.ledger import on
 
 claim = on("I_5_how_to_choose", "the article on choosing activations")
 _TANH = act.tanh()

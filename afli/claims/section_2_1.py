@@ -12,19 +12,9 @@ from afli import activations as act
 from afli import meanfield as mf
 from afli import sampling
 from afli.activations import Activation
-from afli.claims.vocabulary import (
-    BIAS,
-    Evidence,
-    agree,
-    critical,
-    equal,
-    multiples,
-    names,
-    off_the_edge,
-    on,
-    place,
-    point,
-)
+from afli.claims.comparisons import Evidence, agree, equal
+from afli.claims.ledger import on
+from afli.claims.vocabulary import BIAS, critical, multiples, names, off_the_edge, place, point
 
 claim = on("2_1_correlation_dynamics", "Section 2.1")
 

@@ -9,19 +9,9 @@ import numpy as np
 from afli import activations as act
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.comparisons import Evidence, at_most, below, equal
 from afli.claims.section_2_1 import TESTED, claim
-from afli.claims.vocabulary import (
-    Evidence,
-    at_most,
-    below,
-    critical,
-    equal,
-    multiples,
-    names,
-    off_the_edge,
-    place,
-    point,
-)
+from afli.claims.vocabulary import critical, multiples, names, off_the_edge, place, point
 
 
 @claim(

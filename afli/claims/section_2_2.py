@@ -13,7 +13,9 @@ from afli import activations as act
 from afli import isometry, sampling
 from afli import meanfield as mf
 from afli.activations import Activation
-from afli.claims.vocabulary import BIAS, Evidence, agree, equal, multiples, names, network, on, place, within_errors
+from afli.claims.comparisons import Evidence, agree, equal, within_errors
+from afli.claims.ledger import on
+from afli.claims.vocabulary import BIAS, multiples, names, network, place
 
 claim = on("2_2_dynamical_isometry", "Section 2.2")
 

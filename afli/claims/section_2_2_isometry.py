@@ -11,8 +11,9 @@ from afli import activations as act
 from afli import isometry, sampling, spectrum
 from afli import meanfield as mf
 from afli.activations import Activation
+from afli.claims.comparisons import Evidence, at_most, below, equal, rising, within_errors
 from afli.claims.section_2_2 import SPECTRA, TESTED, claim, sampled_moments
-from afli.claims.vocabulary import Evidence, at_most, below, equal, names, network, point, rising, within_errors
+from afli.claims.vocabulary import names, network, point
 
 _RELU, _MODULUS = act.relu(), act.abs_()
 

@@ -8,7 +8,9 @@ import numpy as np
 
 from afli import activations as act
 from afli.activations import Activation
-from afli.claims.vocabulary import FAMILY_MEMBERS, Evidence, at_most, below, on, point
+from afli.claims.comparisons import Evidence, at_most, below
+from afli.claims.ledger import on
+from afli.claims.vocabulary import FAMILY_MEMBERS, point
 from afli.pieces import random_scaled_bounded, zigzag
 
 claim = on("2_3_scaled_bounded", "Section 2.3")

@@ -13,20 +13,9 @@ from afli import fixed_points
 from afli import meanfield as mf
 from afli._inputs import Array
 from afli.activations import Activation
-from afli.claims.vocabulary import (
-    BIAS_VARIANCES,
-    FAMILY_MEMBERS,
-    OURS,
-    Evidence,
-    at_most,
-    below,
-    describe,
-    equal,
-    names,
-    networks,
-    on,
-    point,
-)
+from afli.claims.comparisons import Evidence, at_most, below, equal
+from afli.claims.ledger import on
+from afli.claims.vocabulary import BIAS_VARIANCES, FAMILY_MEMBERS, OURS, describe, names, networks, point
 from afli.errors import NoFixedPointError
 from afli.pieces import jumping_clip, wild
 

@@ -13,20 +13,9 @@ from afli import fixed_points, gaussian
 from afli import meanfield as mf
 from afli._inputs import Array
 from afli.activations import Activation
-from afli.claims.vocabulary import (
-    BIAS_VARIANCES,
-    FAMILY_MEMBERS,
-    OURS,
-    Evidence,
-    at_most,
-    below,
-    critical,
-    describe,
-    networks,
-    on,
-    place,
-    point,
-)
+from afli.claims.comparisons import Evidence, at_most, below
+from afli.claims.ledger import on
+from afli.claims.vocabulary import BIAS_VARIANCES, FAMILY_MEMBERS, OURS, critical, describe, networks, place, point
 from afli.differences import derivative
 from afli.pieces import odd_piecewise_linear, random_scaled_bounded, two_halves
 

@@ -9,18 +9,9 @@ import numpy as np
 
 from afli import activations as act
 from afli import meanfield as mf
-from afli.claims.vocabulary import (
-    FAMILIES,
-    Evidence,
-    critical,
-    equal,
-    names,
-    off_the_edge,
-    on,
-    place,
-    point,
-    within_errors,
-)
+from afli.claims.comparisons import Evidence, equal, within_errors
+from afli.claims.ledger import on
+from afli.claims.vocabulary import FAMILIES, critical, names, off_the_edge, place, point
 from afli.pieces import jumping_clip
 from afli.slope import jump_sum, jump_terms, numerical_slope, sampled_slope
 

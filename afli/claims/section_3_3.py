@@ -12,21 +12,9 @@ from afli import activations as act
 from afli import meanfield as mf
 from afli import pieces
 from afli.activations import Activation
-from afli.claims.vocabulary import (
-    FAMILIES,
-    FAMILY_MEMBERS,
-    OURS,
-    Evidence,
-    at_most,
-    below,
-    critical,
-    describe,
-    equal,
-    networks,
-    on,
-    point,
-    rising,
-)
+from afli.claims.comparisons import Evidence, at_most, below, equal, rising
+from afli.claims.ledger import on
+from afli.claims.vocabulary import FAMILIES, FAMILY_MEMBERS, OURS, critical, describe, networks, point
 
 claim = on("3_3_uniform_gap", "Section 3.2")
 

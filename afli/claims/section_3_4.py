@@ -12,20 +12,9 @@ from afli import bounds, gaussian
 from afli import meanfield as mf
 from afli._inputs import Array
 from afli.activations import Activation, shtanh
-from afli.claims.vocabulary import (
-    BIAS_VARIANCES,
-    FAMILY_MEMBERS,
-    OURS,
-    RADII,
-    Evidence,
-    at_most,
-    below,
-    describe,
-    equal,
-    networks,
-    on,
-    point,
-)
+from afli.claims.comparisons import Evidence, at_most, below, equal
+from afli.claims.ledger import on
+from afli.claims.vocabulary import BIAS_VARIANCES, FAMILY_MEMBERS, OURS, RADII, describe, networks, point
 from afli.pieces import odd_piecewise_linear, random_scaled_bounded, through_heights, zigzag
 
 claim = on("3_4_linear_region", "Section 3.1")

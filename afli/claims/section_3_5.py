@@ -12,24 +12,10 @@ from afli import bounds, isometry
 from afli import meanfield as mf
 from afli._inputs import Array
 from afli.activations import Activation, elu, get, shtanh
+from afli.claims.comparisons import Evidence, at_most, below, equal, rising
+from afli.claims.ledger import on
 from afli.claims.section_3_4 import MEMBERS, STEEP, UNBOUNDED, below_supremum, members_domain, point_of, ratios
-from afli.claims.vocabulary import (
-    FAMILIES,
-    FAMILY_MEMBERS,
-    OURS,
-    RADII,
-    Evidence,
-    at_most,
-    below,
-    critical,
-    describe,
-    equal,
-    networks,
-    on,
-    place,
-    point,
-    rising,
-)
+from afli.claims.vocabulary import FAMILIES, FAMILY_MEMBERS, OURS, RADII, critical, describe, networks, place, point
 from afli.pieces import zigzag
 
 claim = on("3_5_theorem", "Section 2.3")

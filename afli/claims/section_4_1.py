@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from afli import activations as act
 from afli import data
+from afli.claims.comparisons import Evidence, at_most, below, equal
 from afli.claims.later import analysis
-from afli.claims.vocabulary import Evidence, at_most, below, critical, equal, on
+from afli.claims.ledger import on
+from afli.claims.vocabulary import critical
 
 claim = on("4_1_setup", "")
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from afli.claims.comparisons import Evidence, at_most, below
 from afli.claims.later import analysis, pd, statistics
+from afli.claims.ledger import on
 from afli.claims.tables import DIGITS_MAP, SMALL_BIAS_VARIANCES, clear, clearly_ahead
-from afli.claims.vocabulary import Evidence, at_most, below, on
 
 _SCAN = "Shtanh, depth 20, orthogonal, six rates, 4 paired trials, CPU: digits and digit parity, width 64, 220 steps"
 _SCANS = f"{_SCAN}; CIFAR-10 (JPEG copy), width 100, 781 steps"

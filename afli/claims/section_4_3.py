@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from afli import activations as act
 from afli import meanfield as mf
+from afli.claims.comparisons import Evidence, at_most, below
 from afli.claims.later import analysis, pd, statistics
+from afli.claims.ledger import on
 from afli.claims.tables import DIGITS_MAP, SMALL_BIAS_VARIANCES, clear, clearly_ahead, level
-from afli.claims.vocabulary import Evidence, at_most, below, critical, on
+from afli.claims.vocabulary import critical
 
 claim = on("4_2_figure_8", "Section 4.2, Figure 8; measured on these tables")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from afli.claims.comparisons import Evidence, at_most, below
 from afli.claims.later import analysis, statistics
+from afli.claims.ledger import on
 from afli.claims.tables import clearly_ahead, level
-from afli.claims.vocabulary import FAMILIES, Evidence, at_most, below, on
+from afli.claims.vocabulary import FAMILIES
 
 claim = on("II_1_which_activation", "")
 _RACE = "digits, orthogonal, width 64, 10 epochs, best of 4 rates (6 at depth 200), 3 paired trials, CPU"

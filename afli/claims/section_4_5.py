@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from scipy.stats import spearmanr
 
+from afli.claims.comparisons import Evidence, at_most, below
 from afli.claims.later import analysis, pd
+from afli.claims.ledger import on
 from afli.claims.tables import clear
-from afli.claims.vocabulary import Evidence, at_most, below, on
 
 claim = on("II_2_gaussian_or_orthogonal", "")
 _WIDTHS = (

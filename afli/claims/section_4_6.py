@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from scipy.stats import spearmanr
 
+from afli.claims.comparisons import Evidence, at_most, below
 from afli.claims.later import analysis, statistics
+from afli.claims.ledger import on
 from afli.claims.tables import DIGITS_MAP
-from afli.claims.vocabulary import Evidence, at_most, below, on
 
 claim = on("II_3_theory_meets_training", "")
 _DIGITS, _PHOTOGRAPHS = "fig7-laptop-digits", "fig7-small-cifar-10-jpeg-copy"

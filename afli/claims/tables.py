@@ -11,8 +11,8 @@ from dataclasses import replace
 
 from numpy.typing import ArrayLike
 
+from afli.claims.comparisons import Evidence, below
 from afli.claims.later import statistics
-from afli.claims.vocabulary import Evidence, below
 
 __all__ = ["DIGITS_MAP", "SMALL_BIAS_VARIANCES", "clear", "clearly_ahead", "level"]
 

@@ -1,4 +1,4 @@
-"""The words that the claims are made of: whom they search, how it is named, and the comparisons that recur.
+"""The words that the claims are made of: whom they search, and how it is named.
 
 The four families at five radii and five bias variances are the domain of every claim about the class.
 """
@@ -6,18 +6,16 @@ The four families at five radii and five bias variances are the domain of every 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 
 from afli import activations as act
 from afli import meanfield as mf
 from afli.activations import Activation
-from afli.claims.ledger import ClaimRefuted, Evidence, at_most, equal, on
+from afli.claims.comparisons import ClaimRefuted
 from afli.errors import NoFixedPointError
 
 __all__ = [
@@ -27,24 +25,15 @@ __all__ = [
     "FAMILY_MEMBERS",
     "OURS",
     "RADII",
-    "ClaimRefuted",
-    "Evidence",
-    "agree",
-    "at_most",
-    "below",
     "critical",
     "describe",
-    "equal",
     "multiples",
     "names",
     "network",
     "networks",
     "off_the_edge",
-    "on",
     "place",
     "point",
-    "rising",
-    "within_errors",
 ]
 
 OURS = "holds, and sharpened"
@@ -124,71 +113,3 @@ def multiples(factors: Sequence[float]) -> str:
     """Weight variances in words."""
     listed = ", ".join(f"{f:g}" for f in factors)
     return f"sigma_b2 = {BIAS:g}; sigma_w2 at {listed} times its critical value (for elu only up to 1)"
-
-
-# --- Comparisons ---
-
-
-def below(measured: ArrayLike, bound: ArrayLike = 1.0, **shown: Any) -> Evidence:
-    """Evidence that measured < bound, strictly, in every entry."""
-    return at_most(measured, bound, strict=True, **shown)
-
-
-def rising(values: ArrayLike, axis: int = -1, **shown: Any) -> Evidence:
-    """Evidence that the values rise strictly along an axis: each fall is below 0."""
-    return at_most(-np.diff(values, axis=axis), 0.0, strict=True, **shown)
-
-
-FALSE_ALARMS = 1e-3  # how often a true sampling claim would be refuted by chance, all its comparisons together
-
-
-def within_errors(distances: ArrayLike, *, freedom: float = np.inf, domain: str, **shown: Any) -> Evidence:
-    """Evidence that no distance, in standard errors, is beyond what chance allows to all of them together.
-
-    The bound is Student's quantile: a true claim is refuted once in a thousand seeds.
-
-    Parameters
-    ----------
-    distances
-        In standard errors, any shape.
-    freedom
-        Degrees of freedom of the standard errors.
-    domain, shown
-        As in `at_most`.
-    """
-    distances = np.asarray(distances, dtype=float)
-    domain = f"{domain}; in standard errors, {distances.size} comparisons, a false alarm once in a thousand seeds"
-    agreed = at_most(distances, errors_allowed(distances.size, freedom), domain=domain, **shown)
-    return replace(
-        agreed,
-        found="Samples agree: the largest of {compared} distances is {measured:.1f} standard errors; chance allows "
-        "{bound:.1f}.",
-    )
-
-
-def errors_allowed(comparisons: int, freedom: float = np.inf) -> float:
-    """How many standard errors off one of so many true statements may be."""
-    return float(stats.t.isf(FALSE_ALARMS / (2 * comparisons), freedom))
-
-
-def agree(samples: ArrayLike, theory: ArrayLike, *, domain: str, **shown: Any) -> Evidence:
-    """Evidence that the mean of independent samples agrees with a theory.
-
-    Measured is the largest distance in standard errors. The domain states the power: the smallest error, relative to
-    the largest value of the theory, that would be seen nine times in ten in every entry.
-
-    Parameters
-    ----------
-    samples
-        Shape (samples, ...).
-    theory
-        Of the shape without the first axis.
-    domain, shown
-        As in `at_most`.
-    """
-    samples, theory = np.asarray(samples, dtype=float), np.asarray(theory, dtype=float)
-    freedom = len(samples) - 1
-    error = samples.std(axis=0, ddof=1) / np.sqrt(len(samples))
-    least = (errors_allowed(error.size, freedom) + stats.norm.isf(0.1)) * np.max(error) / np.max(np.abs(theory))
-    domain = f"{domain}; an error of {least:.1%} of the largest value would be seen"
-    return within_errors(np.abs(samples.mean(axis=0) - theory) / error, freedom=freedom, domain=domain, **shown)
