@@ -20,6 +20,7 @@ from afli import meanfield as mf
 from afli._inputs import Array
 from afli.claims.evidence import PLACE
 from afli.claims.section_3_1_attraction import plain_iteration
+from afli.claims.vocabulary import critical
 from afli.claims.wording import Number
 from afli.differences import derivative
 
@@ -69,35 +70,22 @@ def measured() -> dict[str, float]:
 
 def hard_tanh() -> mf.MeanField:
     """The critical network of most examples: hard tanh at bias variance 0.1."""
-    return mf.edge_of_chaos(act.shtanh(a=1.0), sigma_b2=0.1)
-
-
-def _kink_sums() -> Numbers:
-    net = hard_tanh()
-    return {"jump": slope.jump_sum(net.phi, net.q, 0.5)}
+    return critical(act.shtanh(a=1.0))
 
 
 def _slope_of_elu() -> Numbers:
-    net = mf.edge_of_chaos(act.elu(), sigma_b2=0.1)
+    net = critical(act.elu())
     return {"elu_slope": abs(float(derivative(net.correlation_map, 0.5, 1e-3)) - net.correlation_slope(0.5))}
-
-
-def _lengths() -> Numbers:
-    return {"tanh_lengths": mf.edge_of_chaos(act.tanh(), sigma_b2=0.1).variance_slope}
 
 
 def _start() -> Numbers:
     """First variance over q* if the mean square of an input is q*, over the four families at a = 1."""
 
     def ratios(sigma_b2: float) -> list[float]:
-        nets = [mf.edge_of_chaos(act.get(f, a=1.0), sigma_b2=sigma_b2) for f in act.SCALED_BOUNDED_FAMILIES]
+        nets = [critical(act.get(family, a=1.0), sigma_b2) for family in act.SCALED_BOUNDED_FAMILIES]
         return [net.sigma_w2 + net.sigma_b2 / net.q for net in nets]
 
     return {"start_low": min(ratios(0.1)), "start_high": max(ratios(0.1)), "start_one": max(ratios(1.0))}
-
-
-def _upper_bound() -> Numbers:
-    return {"upper_excess": 100 * ((8 / np.pi) ** (1 / 6) - 1)}
 
 
 def _moment_ratio() -> Numbers:
@@ -121,7 +109,7 @@ def slipped_variance(a: float, sigma_b2: float = 0.1) -> float:
 
 def _symmetrised() -> Numbers:
     found = {f"slip_{a}": slipped_variance(a) for a in (1, 2, 3, 5)}
-    right = [mf.edge_of_chaos(act.symmetrised(act.scaled(act.elu(), a)), sigma_b2=0.1).q for a in (1, 2, 3, 5)]
+    right = [critical(act.symmetrised(act.scaled(act.elu(), a))).q for a in (1, 2, 3, 5)]
     factors = np.divide(right, list(found.values()))
     return found | {"slip_low": min(factors), "slip_high": max(factors)}
 
@@ -132,13 +120,8 @@ def _short_steps() -> Numbers:
     for a in (1, 5):
         phi = act.shtanh(a=float(a))
         q = plain_iteration(phi, 0.1, 1.0, 1e-5)
-        found[f"stops_{a}"], found[f"off_{a}"] = q, abs(q - mf.edge_of_chaos(phi, sigma_b2=0.1).q)
+        found[f"stops_{a}"], found[f"off_{a}"] = q, abs(q - critical(phi).q)
     return found
-
-
-def _softsign() -> Numbers:
-    wrong = np.sign(-0.5) / (1 - 0.5) ** 2
-    return {"softsign_wrong": wrong, "softsign_right": float(act.softsign().derivative(-0.5))}
 
 
 def _gelu() -> Numbers:
@@ -190,18 +173,11 @@ def _pixels() -> Numbers:
     }
 
 
-def _head() -> Numbers:
-    return {"logit": mf.edge_of_chaos(act.shtanh(a=10.0), sigma_b2=1.0).q}
-
-
 def _borrowed() -> Numbers:
-    sexp = mf.edge_of_chaos(act.sexp(a=1.0), sigma_b2=0.1)
+    sexp = critical(act.sexp(a=1.0))
     net = mf.MeanField(act.shtanh(a=5.0), sigma_w2=sexp.sigma_w2, sigma_b2=0.1)
-    return {
-        "borrowed_w2": sexp.sigma_w2,
-        "borrowed_chi1": net.chi1,
-        "borrowed_rho": float(net.correlation_fixed_point()),
-    }
+    rho = net.correlation_fixed_point()
+    return {"borrowed_w2": sexp.sigma_w2, "borrowed_chi1": net.chi1, "borrowed_rho": rho}
 
 
 # --- The records ---
@@ -215,7 +191,7 @@ DEPARTURES = (
         r"A product of two odd functions is even. Each sum is {jump:.4f} for hard tanh at $\rho = 1/2$; the two are "
         "equal and cancel, so the lemma stands.",
         "3_2_slope",
-        _kink_sums,
+        lambda: {"jump": slope.jump_sum(hard_tanh().phi, hard_tanh().q, 0.5)},
     ),
     Departure(
         _PAPER,
@@ -237,7 +213,7 @@ DEPARTURES = (
         r"For lengths it is not enough: on the edge they still do, by $V'(q^*) < 1$ a layer, {tanh_lengths:.2f} for "
         r"tanh at $\sigma_b^2 = 0.1$.",
         "2_1_correlation_dynamics",
-        _lengths,
+        lambda: {"tanh_lengths": critical(act.tanh()).variance_slope},
     ),
     Departure(
         _PAPER,
@@ -282,7 +258,7 @@ DEPARTURES = (
         r"The upper bound on $a/\sqrt{q^*}$ is drawn with $(8/\pi)^{1/3}$ in place of $(8/\pi)^{1/6}$.",
         "{upper_excess:.1f} per cent too high, still a bound. The constant of the bound (15) is right.",
         "3_4_linear_region",
-        _upper_bound,
+        lambda: {"upper_excess": 100 * ((8 / np.pi) ** (1 / 6) - 1)},
     ),
     Departure(
         _NOTEBOOKS,
@@ -320,7 +296,7 @@ DEPARTURES = (
         r"Right for $x > 0$. At $x = -1/2$ it gives {softsign_wrong:.0f} for {softsign_right:.3f}; at $x = -1$ it is "
         r"infinite, so that $\E\phi'^2$ does not exist.",
         "",
-        _softsign,
+        lambda: {"softsign_wrong": -1 / (1 - 0.5) ** 2, "softsign_right": float(act.softsign().derivative(-0.5))},
     ),
     Departure(
         _NOTEBOOKS,
@@ -368,7 +344,7 @@ DEPARTURES = (
         r"The last layer is drawn like the others, with variance $\sigma_w^2/n$.",
         r"Logits start with a variance of about $q^*$: {logit:.1f} for Shtanh, $a = 10$, $\sigma_b^2 = 1$.",
         "",
-        _head,
+        lambda: {"logit": critical(act.shtanh(a=10.0), 1.0).q},
     ),
     Departure(
         _SCRIPTS,
