@@ -55,15 +55,11 @@ def _rate(activations: Sequence[Activation], power: float, per_layer: Callable[[
         limit = 2 * late - early  # a bend of phi' as in elu adds a term in 1 / sqrt(l), which this removes
         expected = per_layer(net)
         ratios.append(limit / expected if expected else np.inf)
-    return equal(
-        ratios,
-        1.0,
-        0.01,
-        domain=f"{_names(activations, (0.5, 1.0))}; growth of (1 - rho)^-{power:g} a layer, over its prediction, "
-        "extrapolated from layers 500 to 4000; 0.01 allowed",
-        oracle="iteration of R from rho = 0",
-        at=point(nets),
+    domain = (
+        f"{_names(activations, (0.5, 1.0))}; growth of (1 - rho)^-{power:g} a layer, over its prediction, "
+        "extrapolated from layers 500 to 4000; 0.01 allowed"
     )
+    return equal(ratios, 1.0, 0.01, domain=domain, oracle="iteration of R from rho = 0", at=point(nets))
 
 
 @claim(

@@ -70,13 +70,11 @@ def growth_condition(power: float = 1.0) -> Evidence:
     activations = [*straight, *(growing(p) for p in _POWERS)]
     y = 1e-2 * 10.0 ** (-2 * power * np.arange(5))  # a^2 grows by 100 each time
     gap = np.array([[critical(phi, float(b)).correlation_gap(0.0) for b in y] for phi in activations])
-    return at_most(
-        gap[:, 1:] / gap[:, :-1],
-        0.6,
-        domain=f"{names(activations)}, scaled to radius a; sigma_b2 / a^2 from 1e-2 to 1e-10: what is left of the gap "
-        "at ten times the radius",
-        at=point(activations, y=y[1:]),
+    domain = (
+        f"{names(activations)}, scaled to radius a; sigma_b2 / a^2 from 1e-2 to 1e-10: what is left of the gap "
+        "at ten times the radius"
     )
+    return at_most(gap[:, 1:] / gap[:, :-1], 0.6, domain=domain, at=point(activations, y=y[1:]))
 
 
 @claim(
@@ -127,13 +125,11 @@ def nearly_linear(share: float = 1.0, steep: bool = False) -> Evidence:
                 check(phi, sigma_b2, a, epsilon)
     for epsilon in (0.01, 0.1):
         check(along_the_line(epsilon, steepness=3.0 if steep else 1.0), 1e-3, 20.0, epsilon)
-    return at_most(
-        ratios,
-        1.0,
-        domain="tanh, erf, softsign with a = 0.1, 0.3, 1, sigma_b2 = 1e-6 to 0.1; zigzags along (1 - epsilon) z, "
-        "epsilon = 0.01, 0.1; the gap at 0 over its bound",
-        at=point(labels),
+    domain = (
+        "tanh, erf, softsign with a = 0.1, 0.3, 1, sigma_b2 = 1e-6 to 0.1; zigzags along (1 - epsilon) z, "
+        "epsilon = 0.01, 0.1; the gap at 0 over its bound"
     )
+    return at_most(ratios, 1.0, domain=domain, at=point(labels))
 
 
 def along_the_line(epsilon: float, *, steepness: float) -> Activation:
@@ -183,12 +179,8 @@ def hayou_rule(exponent: float = -1.5) -> Evidence:
     depth = np.array([2 / (net.sigma_w2 * net.q * b) for net, b in zip(nets, bend, strict=True)])
     sigma_b2 = np.array([net.sigma_b2 for net in nets])
     local = np.diff(np.log(sigma_b2)) / np.diff(np.log(depth))
-    return at_most(
-        np.abs(local[2:] - exponent),
-        0.02,
-        domain=f"tanh; depths 2 / R''(1) from {depth[2]:.3g} to {depth[-1]:.3g}; exponent of sigma_b2 against -3/2",
-        at=point(depth=depth[3:]),
-    )
+    domain = f"tanh; depths 2 / R''(1) from {depth[2]:.3g} to {depth[-1]:.3g}; exponent of sigma_b2 against -3/2"
+    return at_most(np.abs(local[2:] - exponent), 0.02, domain=domain, at=point(depth=depth[3:]))
 
 
 @claim(

@@ -60,13 +60,8 @@ def backpropagation(
             i, j = rng.integers(width, size=2)
             measured += [to_b * errors[level][0, i], to_w * errors[level][0, i] * z[level][0, j]]
             expected += [_slope_of_loss(net, x, target, layers, v, at, step) for v, at in ((b, i), (w, (i, j)))]
-    return equal(
-        measured,
-        expected,
-        1e-8,
-        domain=f"{names(activations)}; squared loss; {depth} layers of width {width}; one bias and one weight a layer",
-        oracle="a central difference of the loss, step 1e-5",
-    )
+    domain = f"{names(activations)}; squared loss; {depth} layers of width {width}; one bias and one weight a layer"
+    return equal(measured, expected, 1e-8, domain=domain, oracle="a central difference of the loss, step 1e-5")
 
 
 def _with_phi(net: mf.MeanField, phi: Activation) -> mf.MeanField:

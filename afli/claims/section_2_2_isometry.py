@@ -49,13 +49,8 @@ def moment_ratio_falls(
     at_most(np.abs(ratio[:, 0] - limit), 0.02, domain=domain, at=lambda i: f"ratio at 1e-6, {activations[i[0]].name}")
     known = [i for i, phi in enumerate(activations) if phi == act.erf()]
     closed = (1 + erf_factor * q[known]) / np.sqrt(1 + 2 * erf_factor * q[known])
-    return equal(
-        ratio[known] / closed,
-        1.0,
-        1e-12,
-        domain=domain + "; both strictly increasing; within 0.02 of 1 at the end; erf's ratio equal to its closed form",
-        oracle="(1 + 4q)/sqrt(1 + 8q) for erf",
-    )
+    domain = domain + "; both strictly increasing; within 0.02 of 1 at the end; erf's ratio equal to its closed form"
+    return equal(ratio[known] / closed, 1.0, 1e-12, domain=domain, oracle="(1 + 4q)/sqrt(1 + 8q) for erf")
 
 
 def _variances(phi: Activation, sigma_b2: Any) -> list[float]:

@@ -99,11 +99,8 @@ def lies_under_shtanh(extra: Sequence[Activation] = (), shrink: float = 1.0) -> 
         z = a * np.linspace(-12, 12, 4801)
         above = np.abs(act.shtanh(a=shrink * a, k=k)(z))
         excess.append((np.abs(phi(z)) - above).max() / (a * k))
-    return at_most(
-        excess,
-        1e-14,
-        domain="the four families at a = 1 to 10, and at a = 2, k = 1.7; 200 random piecewise-linear members; "
-        "z on 4801 points of [-12 a, 12 a]; excess relative to a k",
-        at=point(members),
-        oracle="adversarial search",
+    domain = (
+        "the four families at a = 1 to 10, and at a = 2, k = 1.7; 200 random piecewise-linear members; "
+        "z on 4801 points of [-12 a, 12 a]; excess relative to a k"
     )
+    return at_most(excess, 1e-14, domain=domain, at=point(members), oracle="adversarial search")
