@@ -77,18 +77,18 @@ def test_a_full_disk_behind_the_output_is_one_line(arguments):
 
 def test_check_all_fails_if_one_claim_is_refuted(monkeypatch):
     from afli import claims
-    from afli.claims import ledger
+    from afli.claims import comparisons, ledger
 
     ledger_of_two = ledger.Ledger()
-    register = {"statement": "it is", "source": "nowhere", "page": "none"}
-    ledger_of_two.claim("true-1", **register)(lambda: ledger.at_most(1, 2, domain="one point"))
     monkeypatch.setattr(claims, "LEDGER", ledger_of_two)
     monkeypatch.setattr(ledger, "LEDGER", ledger_of_two)
+    claim = claims.on("none", "nowhere")
+    claim("true-1", "It is.")(lambda: comparisons.at_most(1, 2, domain="one point"))
     code, text = afli("check", "--all")
     assert code == 0
     assert "true-1: holds" in text
     assert "1 claims, 0 refuted" in text
-    ledger_of_two.claim("false-1", **register)(lambda: ledger.at_most(3, 2, domain="one point"))
+    claim("false-1", "It is.")(lambda: comparisons.at_most(3, 2, domain="one point"))
     code, text = afli("check", "--all")
     assert code == 1
     assert "false-1: REFUTED" in text
