@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from scipy import special
@@ -40,9 +41,9 @@ def members_domain(activations: Sequence[Activation]) -> str:
     return f"{describe(FAMILY_MEMBERS)}; and {others} random or zigzag members of the class at the same sigma_b2"
 
 
-def point_of(activations: Sequence[Activation]) -> Callable[[tuple[int, ...]], str]:
-    """Names the entry of an array (activations, bias variances)."""
-    return point(activations, sigma_b2=BIAS_VARIANCES)
+def over(activations: Sequence[Activation]) -> dict[str, Any]:
+    """What a comparison says of an array (activations, bias variances): its domain, and the place of an entry."""
+    return {"domain": members_domain(activations), "at": point(activations, sigma_b2=BIAS_VARIANCES)}
 
 
 # --- As printed ---
@@ -69,9 +70,8 @@ def linear_ratio(
     constant: float = (8 / np.pi) ** (1 / 6),
 ) -> Evidence:
     y, ratio = ratios(activations)
-    domain, at = members_domain(activations), point_of(activations)
-    from_below = below(lower(y) / ratio, domain=domain, at=at)
-    from_above = below(ratio / (constant * y ** (-1 / 3)), domain=domain, at=at)
+    from_below = below(lower(y) / ratio, **over(activations))
+    from_above = below(ratio / (constant * y ** (-1 / 3)), **over(activations))
     return min(from_below, from_above, key=lambda evidence: evidence.margin)
 
 
@@ -127,9 +127,9 @@ def key_inequality(activations: Sequence[Activation] = MEMBERS, share: float = 1
         tail = special.erfc(ratio / np.sqrt(2))
         return 2 * gaussian.normal_density(ratio) / ratio / ((1 - share * y) * tail + share * y)
 
-    at_most(sides(activations), 1 + 1e-11, domain=members_domain(activations), at=point_of(activations))
+    at_most(sides(activations), 1 + 1e-11, **over(activations))
     equality = [shtanh(a) for a in RADII]
-    attained = equal(sides(equality), 1.0, 1e-11, domain=members_domain(equality), at=point_of(equality))
+    attained = equal(sides(equality), 1.0, 1e-11, **over(equality))
     return _searched(-1, climbed, attained.measured)
 
 
@@ -157,7 +157,7 @@ def sharp_upper(activations: Sequence[Activation] = MEMBERS, factor: float = 1.0
 def below_supremum(y: Array, share: Array, activations: Sequence[Activation]) -> Evidence:
     """Evidence that share < 1 for y >= 1e-3, and <= 1 below, where a plain saw tooth meets the limit to rounding."""
     allowed = np.where(y >= 1e-3, 1 - 1e-15, 1 + 1e-12)
-    return at_most(share, allowed, domain=members_domain(activations), at=point_of(activations))
+    return at_most(share, allowed, **over(activations))
 
 
 def zigzag_distance(y: float, height: float) -> float:
@@ -233,7 +233,7 @@ def closed_upper(
     domain = f"the supremum l_zz at {len(fine)} values of y from 1e-12 to 1e4; {members_domain(activations)}"
     evidence = below(share, 1.0, domain=domain, at=point(y=fine))
     y, ratio = ratios(activations)
-    below(ratio / closed(y), 1.0, domain=members_domain(activations), at=point_of(activations))
+    below(ratio / closed(y), 1.0, **over(activations))
     # The printed proof's step, erfc(l / sqrt 2) <= 2 l p(l), from the value of the Lambert form at y = 1.6 on.
     low = np.linspace(np.sqrt(special.lambertw(8 / np.pi / step_from**2).real), 30, 3001)
     half_tail = special.erfcx(low / np.sqrt(2)) / (low * np.sqrt(2 / np.pi))

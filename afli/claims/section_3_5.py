@@ -14,7 +14,7 @@ from afli._inputs import Array
 from afli.activations import Activation, elu, get, shtanh
 from afli.claims.comparisons import Evidence, at_most, below, equal, rising
 from afli.claims.ledger import on
-from afli.claims.section_3_4 import MEMBERS, STEEP, UNBOUNDED, below_supremum, members_domain, point_of, ratios
+from afli.claims.section_3_4 import MEMBERS, STEEP, UNBOUNDED, below_supremum, over, ratios
 from afli.claims.vocabulary import FAMILIES, FAMILY_MEMBERS, OURS, RADII, critical, describe, networks, place, point
 from afli.pieces import zigzag
 
@@ -110,9 +110,9 @@ def correlation_gap(
         y, _ = ratios(members)
         return _largest_gaps(members) / (lower * y * np.asarray(bounds.linear_ratio_sharp(y)[0]) ** 2)
 
-    at_most(1 / over_lower(activations), 1 + 1e-10, domain=members_domain(activations), at=point_of(activations))
+    at_most(1 / over_lower(activations), 1 + 1e-10, **over(activations))
     equality = [shtanh(a) for a in RADII]
-    attained = equal(over_lower(equality), 1.0, 1e-11, domain=describe(equality), at=point_of(equality)).measured
+    attained = equal(over_lower(equality), 1.0, 1e-11, **over(equality)).measured
     fine = np.logspace(-12, 6, 1801)
     share = np.asarray(bounds.correlation_gap_sharp(fine)) / (constant * fine**exponent)
     below(share, domain="y l_zz^2 at 1801 values of y from 1e-12 to 1e6", at=point(y=fine))
@@ -145,7 +145,7 @@ def moment_gap(
     factor: float = 1.0,
     least: float = 0.0,
 ) -> Evidence:
-    at_most(least - _moment_gaps(activations), 1e-14, domain=members_domain(activations), at=point_of(activations))
+    at_most(least - _moment_gaps(activations), 1e-14, **over(activations))
     fine = np.logspace(-4, 6, 1001)
     share = bounds.moment_ratio_gap_sharp(fine) / printed(fine)
     apart = below(share, domain="1001 values of y from 1e-4 to 1e6", at=point(y=fine))
@@ -153,10 +153,10 @@ def moment_gap(
     y, _ = ratios(equality)
     # The ratio is 1 plus as little as 2e-5, so its distance from 1 keeps eleven digits.
     attained = _moment_gaps(equality) / bounds.moment_ratio_gap_sharp(y)
-    equal(attained, factor, 1e-9, domain=describe(equality), at=point_of(equality))
+    equal(attained, factor, 1e-9, **over(equality))
     y, _ = ratios(activations)
     share = _moment_gaps(activations) / bounds.moment_ratio_gap_sharp(y)
-    evidence = at_most(share, 1 + 1e-9, domain=members_domain(activations), at=point_of(activations))
+    evidence = at_most(share, 1 + 1e-9, **over(activations))
     return replace(evidence, values={"printed": apart.measured})
 
 
