@@ -1,5 +1,6 @@
 """One thread, repeatable property tests, and the worst errors against the oracle at the end of a run."""
 
+import json
 import os
 import signal
 
@@ -9,6 +10,7 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
 
 from collections.abc import Callable, Iterator  # noqa: E402
 from contextlib import AbstractContextManager, contextmanager  # noqa: E402
+from pathlib import Path  # noqa: E402
 from types import ModuleType  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -64,6 +66,20 @@ def killed_after(monkeypatch: pytest.MonkeyPatch) -> Callable[[ModuleType, int],
                 yield
 
     return killed
+
+
+@pytest.fixture
+def edit_manifest() -> Callable[[Path, Callable[[dict[str, Any]], object]], None]:
+    """edit_manifest(path, change): a manifest changed by hand in the documented way, without format and checksum."""
+
+    def edit(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("format", "checksum"):
+            manifest.pop(name, None)
+        change(manifest)
+        path.write_text(json.dumps(manifest), encoding="utf-8")
+
+    return edit
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -212,7 +211,7 @@ def test_run_stopped_early_has_its_own_exit_code_and_goes_on(tmp_path):
     assert afli("run", "fig7", "--out", tmp_path, "--budget", "1h30m")[0] == cli.Exit.DONE
 
 
-def test_shards_are_merged(tmp_path):
+def test_shards_are_merged(tmp_path, edit_manifest):
     tables = []
     for index in (1, 2):
         assert afli("run", "fig8", "--out", tmp_path / str(index), "--shard", f"{index}/2")[0] == 0
@@ -223,8 +222,7 @@ def test_shards_are_merged(tmp_path):
     code, text = afli("merge", *tables[:1], "--out", tmp_path / "fig8-smoke-digits.parquet")
     assert code == 1
     assert f"has {FIG8} experiments that would be lost" in text
-    manifest = json.loads(tables[1].with_suffix(".json").read_text())
-    tables[1].with_suffix(".json").write_text(json.dumps(manifest | {"code": "other"}))
+    edit_manifest(tables[1].with_suffix(".json"), lambda manifest: manifest.update(code="other"))
     code, text = afli("merge", *tables, "--out", tmp_path / "refused.parquet")
     assert code == 1
     assert "its code is 'other'" in text

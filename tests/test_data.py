@@ -76,6 +76,67 @@ def test_wrong_names_and_ranges_are_named():
         data.input_scale("cube", q=1.0, sigma_w2=1.0, sigma_b2=0.0)
     with pytest.raises(ValueError, match=r"q=0\.1"):
         data.input_scale("sphere", q=0.1, sigma_w2=1.0, sigma_b2=0.2)
+    for wrong in ({"q": "1"}, {"sigma_w2": None}, {"sigma_b2": np.nan}, {"q": np.inf}, {"sigma_w2": 0.0}, {"q": [1.0]}):
+        with pytest.raises((TypeError, ValueError), match=f"{next(iter(wrong))} must be"):
+            data.input_scale("sphere", **({"q": 1.0, "sigma_w2": 1.0, "sigma_b2": 0.0} | wrong))
+
+
+@pytest.mark.parametrize("wrong", [5, None, b"digits", ["digits"], True], ids=repr)
+def test_what_is_no_name_no_folder_and_no_dataset_is_named(digits, wrong):
+    with pytest.raises(TypeError, match=r"name must be a str, got "):
+        data.load(wrong)
+    if wrong is not None:
+        with pytest.raises(TypeError, match="root must be the path of a folder, got "):
+            data.load("digits", root=wrong)
+    for use in (data.normalised, lambda d: data.resplit(d, 1), lambda d: data.hold_out(d, 0.1)):
+        with pytest.raises(TypeError, match="dataset must be a Dataset, as load gives it, got "):
+            use(wrong)
+    with pytest.raises(TypeError, match="name must be a str, got "):
+        replace(digits, name=wrong)
+
+
+@pytest.fixture
+def no_home(monkeypatch):
+    """A user of whom nobody knows the home folder."""
+    monkeypatch.delenv("AFLI_DATA", raising=False)
+    monkeypatch.setattr("os.path.expanduser", lambda path: path)
+
+
+def test_digits_need_no_home_folder_and_no_other_folder(no_home, tmp_path):
+    for name in ("digits", "digit-parity"):
+        assert data.load(name).features == data.load(name, root="/dev/null/nowhere").features == 64
+        assert data.load(name, root="~/data").features == 64
+
+
+def test_what_needs_a_home_folder_says_so_where_there_is_none(no_home):
+    advice = "cannot be found: there is no such home folder; name the whole path, or set AFLI_DATA"
+    for use in (lambda: data.load("mnist"), data.cache_folder, lambda: data.load("npz:~/x.npz"),
+                lambda: data.load("mnist", root="~/data")):  # fmt: skip
+        with pytest.raises(data.DataError, match=rf"^~.* {advice}"):
+            use()
+
+
+def test_a_home_folder_that_cannot_be_written_is_named(monkeypatch, tmp_path):
+    monkeypatch.delenv("AFLI_DATA", raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path / "file"))
+    (tmp_path / "file").touch()
+    assert data.load("digits").features == 64
+    with pytest.raises(
+        data.DataError, match=rf"{tmp_path}/file/.cache/afli/mnist/train-images-idx3-ubyte.gz is needed"
+    ):
+        data.load("mnist")
+
+
+def test_pixels_that_float32_cannot_hold_are_refused():
+    pixels, labels = np.ones((2, 3)), np.array([0, 1])
+    with np.errstate(all="raise"):
+        small = data.Dataset("small", 1e-60 * pixels, labels, pixels, labels, "made here")
+        with pytest.raises(ValueError, match="x_train must be finite as float32, got pixels between 1e"):
+            data.Dataset("large", 1e60 * pixels, labels, pixels, labels, "made here")
+    assert small.x_train.max() == 0
+    for ragged in ([[1.0], [1.0, 2.0]], [[0], [1, 2]]):
+        with pytest.raises(TypeError, match="x_test must be a rectangular array, got a list"):
+            data.Dataset("ragged", pixels, labels, ragged, labels, "made here")
 
 
 def test_an_image_equal_to_the_mean_cannot_be_scaled():

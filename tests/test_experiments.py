@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import errno
 import hashlib
 import json
+import math
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -97,6 +100,86 @@ def test_a_setting_at_its_default_takes_no_part_in_the_key():
 def test_one_setting_has_one_key_however_it_is_written():
     assert small(sigma_b2=1, parameters=(("a", 5),)).key == small(sigma_b2=1.0, parameters=(("a", 5.0),)).key
     assert small(epochs=3, record=(2, 0)).key == small(epochs=3, record=(0, 2, 3)).key
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"activation": "Shtanh", "parameters": {"a": 5.0}}, {}),
+        ({"activation": "Swish"}, {"activation": "silu"}),
+        ({"activation": np.str_("shtanh"), "weights": np.str_("orthogonal"), "dataset": np.str_("digits")}, {}),
+        ({"parameters": {"a": 5}}, {}),
+        ({"parameters": [["a", np.float32(5)]]}, {}),
+        ({"parameters": {"k": 1.0, "a": 5.0}}, {}),
+        ({"activation": "elu", "parameters": (("alpha", 1),)}, {"activation": "elu"}),
+        ({"activation": "leaky_relu", "parameters": {"slope": -0.0}},
+         {"activation": "leaky_relu", "parameters": {"slope": 0.0}}),
+        ({"sigma_b2": -0.0}, {"sigma_b2": 0}),
+        ({"validation": -0.0, "sigma_b2": np.float64(1)}, {}),
+        ({"depth": np.int64(3), "width": np.uint8(16), "trial": np.int32(0)}, {}),
+        ({"record": np.array([0])}, {"record": {0}}),
+        ({"schedule": LinearSchedule(5, 2, np.int64(2))}, {"schedule": LinearSchedule(5.0, np.float32(2), 2)}),
+    ],
+)  # fmt: skip
+def test_equal_experiments_have_one_key_one_hash_and_plain_settings(one, other):
+    one, other = small(**one), small(**other)
+    assert one == other
+    assert (one.key, hash(one), one.phi_name) == (other.key, hash(other), other.phi_name)
+    assert repr(one) == repr(other)  # no scalar of numpy, no -0.0
+    assert str(one.settings()) == str(other.settings())
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        *[({name: wrong}, f"{name} must be a str, got {re.escape(repr(wrong))}")
+          for name in ("dataset", "activation") for wrong in (3, None, b"digits", ["tanh"], {})],
+        *[({name: wrong}, f"{name} must be '.*, got ")
+          for name in ("normalisation", "weights", "optimiser")
+          for wrong in (3, None, ["sgd"], "SPHERE", "Orthogonal", np.array(["sphere", "x"]))],
+        ({"dataset": " "}, "dataset must not be blank, got ' '"),
+        ({"activation": "shtanh(a=5)"}, r"activation must be one of .*, got 'shtanh\(a=5\)'"),
+        *[({"parameters": wrong}, r'parameters must be pairs of a name and a number, such as \(\("a", 5\.0\),\), got ')
+          for wrong in (3, None, "a", "", ("a", 5.0), (("a",),), (("a", 5, 6),), [([], 5)])],
+        *[({"parameters": wrong}, r"parameters must be those of shtanh\(a, k=1\.0\), got ")
+          for wrong in ({}, (), {"A": 5}, {"b": 5}, {"a": 5, "b": 1}, {3: 5})],
+        ({"parameters": (("a", 5), ("a", 6))}, "parameters must have every name once"),
+        *[({"parameters": {"a": wrong}}, "parameter a must be ")
+          for wrong in (None, "5", True, math.nan, math.inf, [5])],
+        *[({"schedule": wrong}, "schedule must be a LinearSchedule or None, got ")
+          for wrong in (3, "a", (5, 2, 2), {"start": 5}, LinearSchedule, float)],
+        ({"activation": "tanh", "schedule": LinearSchedule(1.0, 2.0, 2)}, "schedule moves the a of shtanh, .*'tanh'"),
+        ({"schedule": LinearSchedule(5.0, 1e101, 2)}, r"a must be in \[1e-100, 1e\+100\], got 1e\+101"),
+        *[({"record": wrong}, r"record must be a tuple of epochs, such as \(0, 2\), got ")
+          for wrong in (3, None, "0", b"0", {0: 1}, math.nan, np.int64(0))],
+        *[({"record": (wrong,)}, "every epoch in record must be an integer, got ") for wrong in (True, 0.0, "0", None)],
+        *[({name: wrong}, f"{name} must be ")
+          for name in ("sigma_b2", "learning_rate", "validation", "head_variance", "sigma_w2")
+          for wrong in (True, "0.1", [0.1], 1j, math.nan, math.inf, -1, 10**400)],
+        *[({name: wrong}, f"{name} must be ")
+          for name in ("depth", "width", "batch", "epochs", "trial", "split")
+          for wrong in (True, np.True_, 3.0, "3", None, [3], np.array([3]), math.nan, -1, 10**400)],
+    ],
+)  # fmt: skip
+def test_a_setting_that_cannot_be_meant_is_named_with_its_value(settings, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        small(**settings)
+
+
+def test_a_grid_is_of_experiments_under_two_names():
+    one = small()
+    assert Grid("p", "q", [one]) == Grid("p", "q", (one,)) == Grid(np.str_("p"), "q", iter([one]))
+    for wrong in (one, 3, None, (3,), [one, None], "text"):
+        with pytest.raises(TypeError, match=r"experiments must be (a tuple of )?Experiments, got "):
+            Grid("p", "q", wrong)
+    for names, message in (((3, "q"), "preset must be a str, got 3"), (("p", ""), "profile must not be blank, got ''")):
+        with pytest.raises((TypeError, ValueError), match=message):
+            Grid(*names, (one,))
+    with pytest.raises(TypeError, match="dataset must be a str, got 3"):
+        Grid("p", "q", (one,)).on(3)
+    for part in ((1.0, 2), (True, 2), ("1", 2), (1, 2.0), (1, 0), (0, 2)):
+        with pytest.raises((TypeError, ValueError), match=r"(index|count) must be "):
+            Grid("p", "q", (one,)).shard(*part)
 
 
 @pytest.mark.parametrize(
@@ -560,18 +643,17 @@ def test_code_that_has_no_part_in_training_is_not_in_the_hash(copy_of_afli):
 
 
 @pytest.mark.parametrize("change", ["code", "arithmetic", "dataset"])
-def test_a_table_of_other_code_arithmetic_or_data_is_not_continued(tmp_path, change):
+def test_a_table_of_other_code_arithmetic_or_data_is_not_continued(tmp_path, edit_manifest, change):
     quiet(small_grid(), tmp_path, limit=8)
     path = tmp_path / "test-small-digits.json"
     before = Table(path.with_suffix(".parquet")).frame
-    manifest = json.loads(path.read_text())
-    manifest[change] = manifest[change] | {"sha256": "other"} if change == "dataset" else "other"
-    path.write_text(json.dumps(manifest))
+    dataset = Table(path).manifest["dataset"]
+    other = dataset | {"sha256": "other"} if change == "dataset" else "other"
+    edit_manifest(path, lambda manifest: manifest.update({change: other}))
     with pytest.raises(TableError, match=f"cannot be continued.*its {change} is .*'other'"):
         quiet(small_grid(), tmp_path)
     if change == "code":  # until it is known to give the same numbers
-        manifest["verified"] = [{"code": provenance.code_hash()}]
-        path.write_text(json.dumps(manifest))
+        edit_manifest(path, lambda manifest: manifest.update(verified=[{"code": provenance.code_hash()}]))
         quiet(small_grid(), tmp_path, limit=0)
     assert Table(path.with_suffix(".parquet")).frame.equals(before)
 
@@ -646,7 +728,7 @@ def test_merging_shards_gives_the_table_of_one_machine(tmp_path):
     assert quiet(grid, tmp_path / "merged").finished == 0
 
 
-def test_merging_refuses_conflicts_and_writes_nothing(tmp_path):
+def test_merging_refuses_conflicts_and_writes_nothing(tmp_path, edit_manifest):
     grid, name = experiments.grid("fig8", "smoke"), "fig8-smoke-digits"
     for folder in ("a", "b"):
         quiet(grid, tmp_path / folder, limit=3)
@@ -656,8 +738,7 @@ def test_merging_refuses_conflicts_and_writes_nothing(tmp_path):
     frame.to_parquet(tmp_path / "b" / f"{name}.parquet")
     with pytest.raises(TableError, match="gives other numbers"):
         experiments.merge([tmp_path / "a" / name, tmp_path / "b" / name], tmp_path / "out" / name)
-    manifest = json.loads((tmp_path / "b" / f"{name}.json").read_text())
-    (tmp_path / "b" / f"{name}.json").write_text(json.dumps(manifest | {"code": "other"}))
+    edit_manifest(tmp_path / "b" / f"{name}.json", lambda manifest: manifest.update(code="other"))
     with pytest.raises(TableError, match="its code is 'other'"):
         experiments.merge([tmp_path / "a" / name, tmp_path / "b" / name], tmp_path / "out" / name)
     with pytest.raises(TableError, match="must be a table with rows"):
@@ -766,6 +847,31 @@ def test_a_file_is_replaced_whole_or_not_at_all(tmp_path):
     with pytest.raises(RuntimeError):
         files.replace_file(path, fail)
     assert path.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize("where", ["fsync", "open"])
+@pytest.mark.parametrize("number", [errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EACCES, errno.EPERM])
+def test_a_mount_that_writes_nothing_through_stops_no_run(tmp_path, monkeypatch, where, number):
+    def refuse(*arguments, **options):
+        raise OSError(number, os.strerror(number))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, where, refuse)
+        files.replace_file(tmp_path / "table", lambda stream: stream.write(b"new"))
+    assert [path.name for path in tmp_path.iterdir()] == ["table"]
+    assert (tmp_path / "table").read_bytes() == b"new"
+
+
+def test_a_disk_that_fails_while_writing_through_is_named(tmp_path, monkeypatch):
+    def fail(descriptor):
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    files.replace_file(tmp_path / "table", lambda stream: stream.write(b"old"))
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", fail)
+        with pytest.raises(OSError, match=f"{tmp_path}/table cannot be written: Input/output error"):
+            files.replace_file(tmp_path / "table", lambda stream: stream.write(b"new"))
+    assert [path.read_bytes() for path in tmp_path.iterdir()] == [b"old"]
 
 
 # --- The tables in results/ ---

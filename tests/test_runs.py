@@ -169,14 +169,59 @@ def test_no_flipped_bit_of_a_table_is_read_as_other_numbers(tmp_path):
     assert refused > 75
 
 
-def test_a_table_without_checksums_and_versions_is_read_and_continued(tmp_path):
+def test_no_flipped_bit_of_a_manifest_is_read_as_other_settings(tmp_path):
+    quiet(grid(), tmp_path, limit=2)
+    path = tmp_path / f"{NAME}.json"
+    whole, sound, refused = path.read_bytes(), Table(path).manifest, 0
+    bits = range(0, 8 * whole.index(b'"preset"'))  # format and checksum, every bit; of the rest a sample
+    for bit in (*bits, *np.random.default_rng(0).integers(bits.stop, 8 * len(whole), 300)):
+        damaged = bytearray(whole)
+        damaged[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(damaged)
+        try:
+            assert table.read_manifest(path, table.SHAPE) == sound
+        except TableError as error:
+            refused += str(path) in str(error)
+    assert refused > 0.9 * (len(bits) + 300)
+
+
+def test_a_manifest_is_edited_by_hand_as_its_refusal_says(tmp_path, edit_manifest):
+    quiet(grid(), tmp_path, limit=2)
+    path = tmp_path / f"{NAME}.json"
+    text = path.read_text()
+    assert [line.split(":")[0] for line in text.splitlines()[1:3]] == ['  "format"', '  "checksum"']
+    path.write_text(text.replace('"finished": 2', '"finished": 3'))
+    advice = 'if the edit is meant, delete the lines "format" and "checksum" in it'
+    for arguments in (["show", tmp_path], ["merge", path.with_suffix(".parquet"), "--out", tmp_path / "out"]):
+        code, said = afli(*arguments)
+        assert code == cli.Exit.FAILED
+        assert f"error: {path} is damaged, or was edited" in said
+        assert advice in said
+    without = [line for line in text.splitlines() if not line.startswith(('  "format"', '  "checksum"'))]
+    path.write_text("\n".join(without).replace('"machine": "', '"machine": "my own '))
+    assert quiet(grid(), tmp_path, limit=1).finished == 1
+    assert Table(path).manifest["runs"][0]["machine"].startswith("my own ")
+    assert '"checksum": ' in path.read_text()  # again
+
+
+def test_the_layout_of_a_manifest_does_not_matter(tmp_path):
+    quiet(grid(), tmp_path, limit=2)
+    path = tmp_path / f"{NAME}.json"
+    manifest = Table(path).manifest
+    path.write_text(json.dumps(json.loads(path.read_text()), sort_keys=True), encoding="utf-8-sig")
+    assert Table(path).manifest == manifest
+
+
+def test_a_table_without_checksums_and_versions_is_read_and_continued(tmp_path, edit_manifest):
     quiet(grid(), tmp_path, limit=2)
     path = tmp_path / f"{NAME}.parquet"
     Table(path).frame.drop(columns="versions").to_parquet(path, index=False)
-    manifest = json.loads(path.with_suffix(".json").read_text())
-    del manifest["runs"][0]["id"]
-    manifest["runs"][0]["versions"]["torch"] = "1.0"
-    path.with_suffix(".json").write_text(json.dumps(manifest))
+
+    def older(manifest):
+        del manifest["runs"][0]["id"]
+        manifest["runs"][0]["versions"]["torch"] = "1.0"
+
+    edit_manifest(path.with_suffix(".json"), older)
     said: list[str] = []
     assert quiet(grid(), tmp_path, echo=said.append).missing == 0
     frame = Table(path).frame
@@ -201,16 +246,19 @@ def test_no_entry_of_the_manifest_is_lost_whichever_write_is_the_last(tmp_path, 
 
 
 @pytest.mark.parametrize("with_ids", [True, False])
-def test_merging_keeps_every_entry_even_of_one_millisecond_and_the_newer_of_two_copies(tmp_path, with_ids):
+def test_merging_keeps_every_entry_even_of_one_millisecond_and_the_newer_of_two_copies(
+    tmp_path, edit_manifest, with_ids
+):
+    def same_start(manifest):
+        manifest["runs"][0]["started"] = "2026-01-01T00:00:00.000+00:00"
+        if not with_ids:
+            del manifest["runs"][0]["id"]
+
     whole = experiments.grid("fig7", "smoke")
     name = "fig7-smoke-digits"
     for folder, part in (("1", whole.shard(1, 2)), ("2", whole.shard(2, 2))):
         quiet(part, tmp_path / folder)
-        manifest = json.loads((tmp_path / folder / f"{name}.json").read_text())
-        manifest["runs"][0]["started"] = "2026-01-01T00:00:00.000+00:00"
-        if not with_ids:
-            del manifest["runs"][0]["id"]
-        (tmp_path / folder / f"{name}.json").write_text(json.dumps(manifest))
+        edit_manifest(tmp_path / folder / f"{name}.json", same_start)
     old = Table(tmp_path / "1" / name)
     (tmp_path / "old").mkdir()
     first = sorted(old.done)[:4]

@@ -1,6 +1,5 @@
 """Means, intervals and pairs, and the refusal of tables that are not what they say."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -136,9 +135,8 @@ def test_a_table_as_committed_is_loaded(copy):
     assert len(statistics.load(NAME, copy)) == 4000
 
 
-def test_a_table_of_other_code_is_refused(copy):
-    manifest = json.loads((copy / f"{NAME}.json").read_text())
-    (copy / f"{NAME}.json").write_text(json.dumps(manifest | {"code": "0" * 16, "verified": []}))
+def test_a_table_of_other_code_is_refused(copy, edit_manifest):
+    edit_manifest(copy / f"{NAME}.json", lambda manifest: manifest.update(code="0" * 16, verified=[]))
     with pytest.raises(TableError, match="made by code 0000000000000000"):
         statistics.load(NAME, copy)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 
 import pandas as pd
@@ -29,14 +28,17 @@ def table(tmp_path, monkeypatch):
     return experiments.run(grid, tmp_path, echo=lambda line: None).table
 
 
-def change_manifest(path, **changes):
-    manifest = json.loads(path.with_suffix(".json").read_text())
-    path.with_suffix(".json").write_text(json.dumps(manifest | changes))
+@pytest.fixture
+def change_manifest(edit_manifest):
+    return lambda path, **changes: edit_manifest(path.with_suffix(".json"), lambda manifest: manifest.update(changes))
 
 
-def on_another_machine(path):
-    runs = json.loads(path.with_suffix(".json").read_text())["runs"]
-    change_manifest(path, runs=[run | {"machine": "another"} for run in runs])
+@pytest.fixture
+def on_another_machine(change_manifest):
+    """Call it to say that a table was made elsewhere."""
+    return lambda path: change_manifest(
+        path, runs=[run | {"machine": "another"} for run in Table(path).manifest["runs"]]
+    )
 
 
 def test_unchanged_code_gives_the_same_numbers_bit_for_bit(table):
@@ -49,7 +51,7 @@ def test_unchanged_code_gives_the_same_numbers_bit_for_bit(table):
     assert len(Table(table).manifest["verified"]) == 1  # the same code on the same machine is said once
 
 
-def test_changed_code_with_the_same_numbers_is_accepted_after_verification(table):
+def test_changed_code_with_the_same_numbers_is_accepted_after_verification(table, change_manifest):
     change_manifest(table, code="0" * 16)
     grid = experiments.grid("verified", "smoke")
     with pytest.raises(TableError, match="afli verify"):
@@ -60,7 +62,7 @@ def test_changed_code_with_the_same_numbers_is_accepted_after_verification(table
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_step_size_that_is_half_as_large_again_is_refused(table, monkeypatch, elsewhere):
+def test_a_step_size_that_is_half_as_large_again_is_refused(table, monkeypatch, on_another_machine, elsewhere):
     if elsewhere:
         on_another_machine(table)
     update = products.Products.update
@@ -71,7 +73,7 @@ def test_a_step_size_that_is_half_as_large_again_is_refused(table, monkeypatch, 
 
 
 @pytest.mark.slow
-def test_another_machine_may_round_differently_and_this_one_may_not(table):
+def test_another_machine_may_round_differently_and_this_one_may_not(table, on_another_machine):
     frame = pd.read_parquet(table)
     frame.loc[frame["epoch"] > 0, "test_loss"] *= 1 + 1e-6
     frame.to_parquet(table)
@@ -86,7 +88,7 @@ def test_another_machine_may_round_differently_and_this_one_may_not(table):
         experiments.verify(table)
 
 
-def test_other_images_are_refused(table):
+def test_other_images_are_refused(table, change_manifest):
     change_manifest(table, dataset=Table(table).manifest["dataset"] | {"sha256": "0" * 64})
     with pytest.raises(TableError, match="is on digits, sha256 000"):
         experiments.verify(table)
@@ -99,7 +101,7 @@ def test_golden_networks_are_of_every_kind_and_the_calmest(table):
     assert {e.learning_rate for stratum in strata for e in stratum} == {3e-3}
 
 
-def test_a_table_of_which_nothing_can_be_trained_again_is_not_accepted(table, monkeypatch):
+def test_a_table_of_which_nothing_can_be_trained_again_is_not_accepted(table, monkeypatch, change_manifest):
     change_manifest(table, code="0" * 16)
     made = experiments.grid("verified", "smoke").experiments
     with monkeypatch.context() as patch:
@@ -122,7 +124,7 @@ def test_rows_that_contradict_their_keys_are_neither_verified_nor_merged(table, 
             use()
 
 
-def test_images_without_a_name_to_load_them_by_are_asked_for(table):
+def test_images_without_a_name_to_load_them_by_are_asked_for(table, change_manifest):
     change_manifest(table, dataset=Table(table).manifest["dataset"] | {"label": "mine"})
     with pytest.raises(TableError, match="is on mine: say where these images are, with --data npz:FILE"):
         experiments.verify(table)
