@@ -10,8 +10,12 @@ import csv
 import io
 import re
 import shutil
+import stat
+import struct
+import sys
 import zipfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta
 from pathlib import Path, PurePosixPath
@@ -21,6 +25,7 @@ from course import check_student
 from submissions import MAX_BYTES
 
 SAME_TIME = timedelta(minutes=1)
+NO_DATE = (1980, 1, 1, 0, 0, 0)  # the first that a zip can say; tools take it for an entry that says none, as month 0
 CANVAS = re.compile(r"(?P<name>[^_]+)(?:_LATE)?_(?P<canvas>\d+)_\d+_(?P<file>.+)")
 
 
@@ -110,14 +115,21 @@ def _plain(name: str) -> str:
     return " ".join(name.casefold().split())
 
 
+def _to_stderr(line: str) -> None:
+    print(line, file=sys.stderr)
+
+
 def collect(
-    root: Path, archive: Path, set_name: str, worksheet: Path | None = None
+    root: Path,
+    archive: Path,
+    set_name: str,
+    worksheet: Path | None = None,
+    tell: Callable[[str], object] = _to_stderr,
 ) -> tuple[dict[str, list[str]], bool]:
     """Unpack an archive of Moodle or Canvas, or of folders named after students, into root/submissions.
 
     Gives each student's submission the time that its file has in the archive, unless all have the same: then it is the
-    time of the download. Returns the files of each student, and whether they have times of their own. Raises
-    ValueError, and unpacks nothing, if two people stand for one student.
+    time of the download. An entry that cannot be read is named and passed over, and leaves what was there before.
 
     Parameters
     ----------
@@ -129,6 +141,18 @@ def collect(
         The set that everything in it belongs to.
     worksheet
         Moodle's grading worksheet of this assignment, needed where two students have the same name.
+    tell
+        Is given a line for each entry that is passed over, or has no date.
+
+    Returns
+    -------
+    found, own_times
+        The files of each student, and whether they have times of their own.
+
+    Raises
+    ------
+    ValueError
+        If the archive cannot be read, or two people stand for one student. Nothing is unpacked then.
     """
     people, numbers = roster(root), {}
     if worksheet is not None:
@@ -136,26 +160,63 @@ def collect(
             person = _person(row)
             if person:
                 numbers[row.get("Identifier", "").removeprefix("Participant ")] = person
-    with zipfile.ZipFile(archive) as zipped:
-        taken = _taken(zipped, people, numbers)
-        whole = {info.date_time for _, _, info in taken}
-        own_times = len({student for student, _, _ in taken}) < 2 or _spread(whole) > SAME_TIME
+    with _opened(archive) as zipped:
+        taken = _taken(zipped, people, numbers, tell)
+        dates = {_date(info) for _, _, info in taken} - {NO_DATE}
+        own_times = len({student for student, _, _ in taken}) < 2 or bool(dates and _spread(dates) > SAME_TIME)
         found: dict[str, list[str]] = {}
         for student, name, info in taken:
             folder = root / "submissions" / student / set_name
-            if student not in found:
-                shutil.rmtree(folder, ignore_errors=True)
-                folder.mkdir(parents=True)
-            (folder / name).write_bytes(zipped.read(info))
+            try:
+                content = zipped.read(info)
+                if student not in found:
+                    shutil.rmtree(folder, ignore_errors=True)
+                    folder.mkdir(parents=True)
+                (folder / name).write_bytes(content)
+            except Exception as error:  # what is raised depends on the damage: BadZipFile, zlib.error, OSError...
+                tell(f"passed over {info.filename!r} of {student}: {error}")
+                continue
             if own_times:
-                when = datetime(*info.date_time).astimezone()
+                when = datetime(*_date(info)).astimezone()
                 (folder / "timestamp.txt").write_text(f"{when:%Y-%m-%d %H:%M:%S %z}\n", encoding="utf-8")
+                if _date(info) == NO_DATE:
+                    tell(f"{info.filename!r} of {student} has no date: taken as {when:%Y-%m-%d}, which is never late")
             found.setdefault(student, []).append(name)
     return found, own_times
 
 
+def _opened(archive: Path) -> zipfile.ZipFile:
+    """The archive; raises ValueError, naming it, if it is none."""
+    try:
+        try:
+            return zipfile.ZipFile(archive)
+        except UnicodeDecodeError:
+            return zipfile.ZipFile(io.BytesIO(_without_false_utf8(archive.read_bytes())))
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # as above
+        raise ValueError(f"{archive} cannot be read as a zip: {error}") from error
+
+
+def _without_false_utf8(content: bytes) -> bytes:
+    """A zip in which no name is said to be UTF-8 (bit 11 of the flags) that is not.
+
+    One such name, as some programs write them, keeps `zipfile` from reading any entry.
+    """
+    changed = bytearray(content)
+    # In the directory, and at each entry: the signature, and behind it flags, length of the name, name.
+    for signature, flags_at, length_at, name_at in ((b"PK\1\2", 8, 28, 46), (b"PK\3\4", 6, 26, 30)):
+        for place in (found.start() for found in re.finditer(re.escape(signature), content)):
+            flags, length = (struct.unpack_from("<H", content, place + at)[0] for at in (flags_at, length_at))
+            try:
+                content[place + name_at : place + name_at + length].decode()
+            except UnicodeDecodeError:
+                struct.pack_into("<H", changed, place + flags_at, flags & ~0x800)
+    return bytes(changed)
+
+
 def _taken(
-    zipped: zipfile.ZipFile, people: Sequence[Person], numbers: Mapping[str, Person]
+    zipped: zipfile.ZipFile, people: Sequence[Person], numbers: Mapping[str, Person], tell: Callable[[str], object]
 ) -> list[tuple[str, str, zipfile.ZipInfo]]:
     """What is a submission in an archive, oldest first: the student, the file's own name, its entry.
 
@@ -163,12 +224,19 @@ def _taken(
     """
     taken: list[tuple[str, str, zipfile.ZipInfo]] = []
     senders: dict[str, str] = {}
-    for info in sorted(zipped.infolist(), key=lambda info: info.date_time):
-        parts = PurePosixPath(info.filename.replace("\\", "/")).parts
-        if info.is_dir() or any(part.startswith((".", "__MACOSX")) for part in parts) or info.file_size > MAX_BYTES:
+    for info in sorted(zipped.infolist(), key=_date):
+        parts = _parts(info)
+        if not parts or info.is_dir() or any(re.match(r"\.[^.]|__MACOSX", part) for part in parts):
             continue
-        student, name = _sender(parts, people, numbers)
+        try:
+            _require_file(info, parts)
+            student, name = _sender(parts, people, numbers)
+        except ValueError as error:
+            tell(f"passed over {info.filename!r}: {error}")
+            continue
         if not student or (len(parts) == 1 and not NOTEBOOK.search(name)):
+            if NOTEBOOK.search(name):
+                tell(f"passed over {info.filename!r}: whose is it? Put it into a folder named after the student")
             continue
         canvas, moodle = CANVAS.fullmatch(parts[0]), MOODLE.fullmatch(parts[0])
         sender = moodle["number"] if moodle else canvas["canvas"] if canvas and len(parts) == 1 else parts[0]
@@ -178,6 +246,38 @@ def _taken(
             )
         taken.append((student, name, info))
     return taken
+
+
+def _parts(info: zipfile.ZipInfo) -> tuple[str, ...]:
+    """The folders and the name of an entry, without a drive and a root."""
+    name = info.filename
+    if not info.flag_bits & 0x800:  # not said to be UTF-8, and read as the code page of DOS; often it is UTF-8
+        with suppress(UnicodeError):
+            name = name.encode("cp437").decode("utf-8")
+    return PurePosixPath(re.sub(r"^([A-Za-z]:)?/+", "", name.replace("\\", "/"))).parts
+
+
+def _require_file(info: zipfile.ZipInfo, parts: Sequence[str]) -> None:
+    """Raise ValueError, saying why, for an entry that is no file to be read."""
+    if ".." in parts:
+        raise ValueError("it leads out of the archive")
+    if stat.S_ISLNK(info.external_attr >> 16):
+        raise ValueError("it is a link, not a file")
+    if info.flag_bits & 1:
+        raise ValueError("it is encrypted")
+    if info.file_size > MAX_BYTES:
+        raise ValueError(f"it is larger than {MAX_BYTES // 10**6} MB; its outputs must be cleared")
+    if parts[-1] == "timestamp.txt":
+        raise ValueError("the time of a submission is that of the archive")
+
+
+def _date(info: zipfile.ZipInfo) -> tuple[int, int, int, int, int, int]:
+    """When an entry was last changed, NO_DATE if it does not say."""
+    try:
+        datetime(*info.date_time)
+    except ValueError:
+        return NO_DATE
+    return info.date_time
 
 
 def _spread(times: Iterable[tuple[int, int, int, int, int, int]]) -> timedelta:

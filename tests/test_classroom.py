@@ -6,6 +6,7 @@ import ast
 import base64
 import html
 import importlib
+import io
 import itertools
 import json
 import os
@@ -1248,6 +1249,157 @@ def test_archives_are_unpacked_to_the_right_student_with_the_time_of_the_file(tm
     assert found == {"jdoe": ["ps1-1.ipynb"], "unknown503": ["ps1.ipynb"]}
     assert not own_times  # one time for all is that of the download
     assert not (tmp_path / "submissions/jdoe/ps1/timestamp.txt").exists()
+
+
+def raw_zip(path: Path, entries: dict[str, bytes], change: Callable[[bytearray, int, int], object]) -> None:
+    """An archive; change(content, local, central) alters the headers of the entry named bad/ps1.ipynb in place."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, (2027, 3, 5, 12, len(name), 0)), content)
+    content = bytearray(path.read_bytes())
+    name = b"bad/ps1.ipynb"
+    change(content, content.find(name) - 30, content.rfind(name) - 46)
+    path.write_bytes(content)
+
+
+def both(offset: int, value: bytes) -> Callable[[bytearray, int, int], None]:
+    """Put bytes at one place of the central header, counted from its flags, and of the local one."""
+
+    def change(content: bytearray, local: int, central: int) -> None:
+        for start in (local + 6, central + 8):
+            content[start + offset : start + offset + len(value)] = value
+
+    return change
+
+
+def central_only(offset: int, value: bytes) -> Callable[[bytearray, int, int], None]:
+    def change(content: bytearray, local: int, central: int) -> None:
+        content[central + offset : central + offset + len(value)] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (both(0, b"\1\0"), "it is encrypted"),
+        (both(2, b"\x63\0"), "compression"),
+        (both(8, b"\0\0\0\0"), "Bad CRC-32"),
+        (central_only(24, b"\xff\xff\xff\xf0"), "it is larger than 50 MB"),
+        (central_only(42, b"\xff\xff\xff\x70"), ""),  # where the entry begins
+        (central_only(38, b"\0\0\xff\xa1"), "it is a link, not a file"),
+        (lambda content, local, central: content.__setitem__(slice(local, local + 4), b"PK\7\7"), "Bad magic number"),
+    ],
+)
+def test_an_entry_that_cannot_be_read_is_named_and_the_others_are_unpacked(
+    tmp_path: Path, change: Callable[[bytearray, int, int], object], reason: str
+) -> None:
+    earlier = tmp_path / "submissions/bad/ps1/ps1.ipynb"
+    earlier.parent.mkdir(parents=True)
+    earlier.write_text("of an earlier archive")
+    raw_zip(tmp_path / "all.zip", {f"{name}/ps1.ipynb": name.encode() for name in ("ann", "bad", "cem")}, change)
+    said: list[str] = []
+    found, _ = roster.collect(tmp_path, tmp_path / "all.zip", "ps1", tell=said.append)
+    assert found == {"ann": ["ps1.ipynb"], "cem": ["ps1.ipynb"]}
+    (line,) = said
+    assert line.startswith("passed over 'bad/ps1.ipynb'")
+    assert reason in line
+    assert earlier.read_text() == "of an earlier archive"
+    assert (tmp_path / "submissions/cem/ps1/ps1.ipynb").read_text() == "cem"
+
+
+@pytest.mark.parametrize(
+    "stamp",
+    [b"\0\0\0\0", b"\0\0\x21\0", b"\0\xf8\x65\x5e", b"\xff\xff\x65\x5e", b"\0\0\x5e\x5c"],
+    ids=["none", "the first", "hour 31", "second 62", "30 February"],
+)
+def test_an_entry_without_a_date_is_of_1980_and_makes_nobody_late(tmp_path: Path, stamp: bytes) -> None:
+    names = ("ann", "bad", "cem")
+    said: list[str] = []
+    entries = {f"{name}/ps1.ipynb": b"{}" for name in names}
+    raw_zip(tmp_path / "all.zip", entries, both(4, stamp))
+    found, own_times = roster.collect(tmp_path, tmp_path / "all.zip", "ps1", tell=said.append)
+    assert set(found) == set(names)
+    assert not own_times  # the other two have one time, that of the download
+    assert not said
+    entries["late-one/ps1.ipynb"] = b"{}"
+    raw_zip(tmp_path / "all.zip", entries, both(4, stamp))
+    found, own_times = roster.collect(tmp_path, tmp_path / "all.zip", "ps1", tell=said.append)
+    assert own_times
+    assert "'bad/ps1.ipynb' of bad has no date: taken as 1980-01-01" in "".join(said)
+    times = {name: (tmp_path / f"submissions/{name}/ps1/timestamp.txt").read_text() for name in found}
+    assert times["bad"].startswith("1980-01-01 00:00:00")
+    assert times["ann"].startswith("2027-03-05 12:13:00")
+
+
+def test_names_in_an_archive_may_be_of_any_kind(tmp_path: Path) -> None:
+    entries = {
+        "/ann/ps1.ipynb": "root", "C:\\bob\\ps1.ipynb": "drive", "./cem/ps1.ipynb": "here", "!!!/ps1.ipynb": "nobody",
+        "../../dan/ps1.ipynb": "up", "eva/../fay/ps1.ipynb": "up and down", "ps1.ipynb": "whose?", "notes.txt": "",
+        f"{'g' * 300}/ps1.ipynb": "too long", "hal/timestamp.txt": "2020-01-01 00:00:00 +0000", "hal/ps1.ipynb": "hal",
+        "__MACOSX/ann/._ps1.ipynb": "", "ann/.hidden/ps1.ipynb": "", "": "",
+    }  # fmt: skip
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name, text in entries.items():
+            archive.writestr(zipfile.ZipInfo(name, (2027, 3, 5, 12, 0, 0)), text)
+    said: list[str] = []
+    found, _ = roster.collect(tmp_path, tmp_path / "all.zip", "ps1", tell=said.append)
+    assert found == {name: ["ps1.ipynb"] for name in ("ann", "bob", "cem", "hal")}
+    for name in ("!!!", "../../dan", "eva/../fay", "'ps1.ipynb'", "ggg", "hal/timestamp.txt"):
+        assert any(line.startswith("passed over") and name in line for line in said), name
+    assert len(said) == 6
+    assert not list((tmp_path / "submissions/hal/ps1").glob("timestamp.txt"))
+    assert {path.name for path in tmp_path.iterdir()} == {"all.zip", "submissions"}
+
+
+def test_names_that_are_not_in_the_encoding_they_should_be(tmp_path: Path) -> None:
+    (tmp_path / "sheet.csv").write_text(MOODLE, encoding="utf-8")
+    roster.save_roster(tmp_path, roster.read_roster(tmp_path / "sheet.csv"))
+    plain, folder = "Jxxrgen Groxx", "Jürgen Groß"  # of equally many bytes
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr(f"{plain}/ps1.ipynb", "unmarked UTF-8")
+        archive.writestr("jane/ps1.ipynb", "plain")
+    unmarked = (tmp_path / "all.zip").read_bytes().replace(plain.encode(), folder.encode())
+    (tmp_path / "all.zip").write_bytes(unmarked)
+    found, _ = roster.collect(tmp_path, tmp_path / "all.zip", "ps1")
+    assert set(found) == {"s13", "jane"}
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("Groß/ps1.ipynb", "marked as UTF-8, and is not")
+        archive.writestr("jane/ps1.ipynb", "plain")
+    false = (tmp_path / "all.zip").read_bytes().replace("Groß".encode(), b"Gro\xe1\xff")
+    (tmp_path / "all.zip").write_bytes(false)
+    found, _ = roster.collect(tmp_path, tmp_path / "all.zip", "ps1")
+    assert len(found) == 2
+    assert (tmp_path / "submissions/jane/ps1/ps1.ipynb").read_text() == "plain"
+
+
+def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "whole.zip", "w") as archive:
+        archive.writestr("ann/ps1.ipynb", "x" * 999)
+    (tmp_path / "half.zip").write_bytes((tmp_path / "whole.zip").read_bytes()[:500])
+    (tmp_path / "page.zip").write_text("<html>please sign in</html>")
+    (tmp_path / "empty.zip").touch()
+    (tmp_path / "folder.zip").mkdir()
+    for name in ("half", "page", "empty", "folder"):
+        with pytest.raises(ValueError, match=rf"{name}\.zip cannot be read as a zip: "):
+            roster.collect(tmp_path, tmp_path / f"{name}.zip", "ps1")
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.zip"):
+        roster.collect(tmp_path, tmp_path / "nowhere.zip", "ps1")
+
+
+def test_a_zip_in_an_archive_is_handed_on_whatever_is_in_it(tmp_path: Path) -> None:
+    inner = io.BytesIO()
+    with zipfile.ZipFile(inner, "w") as archive:
+        archive.writestr("ps1.ipynb", '{"cells": []}')
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        archive.writestr("ann/ps1.zip", inner.getvalue())
+        archive.writestr("bad/ps1.zip", inner.getvalue()[:-30])
+    found, _ = roster.collect(tmp_path, tmp_path / "all.zip", "ps1")
+    assert set(found) == {"ann", "bad"}
+    ann, bad = (submissions.read_submission(tmp_path / f"submissions/{name}/ps1/ps1.zip") for name in ("ann", "bad"))
+    assert ann.notebook is not None
+    assert bad.notebook is None
+    assert bad.reason
 
 
 def test_scores_go_back_into_the_tables_that_the_platforms_sent(tmp_path: Path) -> None:
