@@ -505,6 +505,26 @@ def test_one_grid_is_trained_by_one_process(tmp_path):
     assert quiet(grid(), tmp_path).missing == 0
 
 
+@pytest.mark.skipif(os.name != "posix", reason="other systems lock otherwise")
+def test_a_disk_without_locks_is_named(tmp_path, monkeypatch):
+    def refuse(*arguments):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    quiet(grid(), tmp_path, limit=1)
+    monkeypatch.setattr("fcntl.flock", refuse)
+    for use in (lambda: quiet(grid(), tmp_path), lambda: experiments.merge([tmp_path / NAME], tmp_path / "merged")):
+        with pytest.raises(
+            TableError, match=rf"{tmp_path}/.*\.lock cannot be locked: No locks available; choose a folder"
+        ):
+            use()
+
+
+def test_a_folder_to_write_into_is_a_path(tmp_path):
+    for wrong in (5, None, b"runs"):
+        with pytest.raises(TypeError, match="out must be the path of a folder, got"):
+            quiet(grid(), wrong)
+
+
 def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch):
     """As in a program that embeds Python; such a handler cannot be put back."""
     before = signal.getsignal(signal.SIGTERM)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import reprlib
 import signal
@@ -104,6 +105,8 @@ def run(
         raise TypeError(
             f"grid must be a Grid, as experiments.grid(preset, profile) makes one, got {reprlib.repr(grid)}"
         )
+    if not isinstance(out, (str, os.PathLike)):
+        raise TypeError(f"out must be the path of a folder, got {reprlib.repr(out)}")
     if not (dataset is None or isinstance(dataset, (data.Dataset, str))):
         raise TypeError(f"dataset must be a Dataset or a name, got {reprlib.repr(dataset)}")
     budget = None if budget is None else scalar("budget", budget, low=0)

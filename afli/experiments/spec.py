@@ -64,7 +64,7 @@ def own_activations(experiments: Iterable[Experiment]) -> dict[str, list[float]]
 
 @dataclass(frozen=True)
 class LinearSchedule:
-    """A parameter that moves from `start` to `stop` in equal steps over `epochs` epochs, then stays (Figure 8)."""
+    """A parameter that moves from `start` to `stop`, both > 0, in equal steps over `epochs`, then stays (Figure 8)."""
 
     start: float
     stop: float
@@ -82,23 +82,53 @@ class LinearSchedule:
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """One network, one training run: all of Section 4.1. Two equal experiments give equal numbers.
+    """One network, one training run: all of Section 4.1. Equal experiments have one key and give equal numbers.
 
-    dataset: a name for `afli.data.load`, or the name of a dataset that is handed over. normalisation: see `afli.data`.
-    depth, width: hidden layers and units in each. activation, parameters: as for `afli.activations.get`, or a name of
-    `register_activation`.
-    sigma_b2: bias variance; sigma_w2 and q* follow from the edge of chaos. sigma_w2: a weight variance off the edge of
-    chaos, None for the one on it; q* is then the fixed point that the variance converges to.
-    weights: "orthogonal" or "gaussian".
-    head_variance: None draws the last layer as any other; a number gives it that weight variance and zero biases.
-    batch, learning_rate, epochs: mini-batches, the incomplete last one of an epoch left out.
-    optimiser: "sgd", "momentum" (0.9) or "adam", as in torch.
-    split: 0 for the dataset's own training and test images, 1, 2, ... for others, see `afli.data.resplit`.
-    validation: the share of the training images on which the network is validated in place of trained.
-    trial: the seed. Standardised draws and batch order depend on it and on the epoch alone, so trials pair up.
-    schedule: how `a` moves (it starts at the initial a), or None.
-    record: the epochs after which the network is tested, 0 for the untrained one; the last epoch is always among them.
-    Raises TypeError or ValueError naming the setting, its value and what is allowed.
+    Parameters
+    ----------
+    dataset
+        A name for `afli.data.load`, or the name of a dataset that is handed over.
+    normalisation
+        See `afli.data.normalised`.
+    depth, width
+        Hidden layers, and units in each; from 1.
+    activation, parameters
+        As for `afli.activations.get`, or a name of `register_activation`; parameters as pairs or as a mapping. Kept in
+        one spelling: the family's own name, parameters in order, without those at their default.
+    sigma_b2
+        Bias variance, from 0.
+    weights
+        "orthogonal" or "gaussian".
+    head_variance
+        None draws the last layer as any other; a number > 0 gives it that weight variance and zero biases.
+    batch, learning_rate, epochs
+        Mini-batches, the incomplete last one of an epoch left out; > 0; from 1.
+    trial
+        The seed, from 0. Standardised draws and batch order depend on it and on the epoch alone, so trials pair up.
+    schedule
+        How `a` moves (it starts at the initial a), or None.
+    record
+        The epochs after which the network is tested, 0 for the untrained one; the last is always among them.
+    optimiser
+        "sgd", "momentum" (0.9) or "adam", as in torch.
+    split
+        0 for the dataset's own training and test images, 1, 2, ... for others, see `afli.data.resplit`.
+    validation
+        The share of the training images, at most 0.9, on which the network is validated in place of trained.
+    sigma_w2
+        Weight variance off the edge of chaos; None for the one on it. q* is the fixed point of either.
+
+    Raises
+    ------
+    TypeError, ValueError
+        For a setting that cannot be meant; the message names it, its value and what is allowed.
+
+    Examples
+    --------
+    >>> settings = {"depth": 3, "width": 16, "sigma_b2": 0.1, "learning_rate": 0.01, "epochs": 2}
+    >>> one = Experiment(activation="Shtanh", parameters={"a": 2}, **settings)
+    >>> one.parameters, one == Experiment(activation="shtanh", parameters=(("k", 1.0), ("a", 2.0)), **settings)
+    ((('a', 2.0),), True)
     """
 
     dataset: str = "digits"
@@ -291,7 +321,12 @@ def _off_the_edge(phi: act.Activation, sigma_w2: float, sigma_b2: float) -> mf.M
 class Grid:
     """A named set of experiments, most valuable first.
 
-    preset, profile: where it comes from, e.g. "fig7" and "paper".
+    Parameters
+    ----------
+    preset, profile
+        Where it comes from, e.g. "fig7" and "paper".
+    experiments
+        Kept as a tuple.
     """
 
     preset: str

@@ -13,7 +13,7 @@ import hashlib
 import json
 import reprlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import IO, Any
@@ -65,18 +65,28 @@ class TableError(ValueError):
 def exclusive(path: Path) -> Iterator[None]:
     """One writer per table at a time; others wait. The lock goes with the process that holds it.
 
-    Raises TableError if another process has it for longer than a table takes to write.
+    Raises TableError if another process has it for longer than a table takes to write, or the disk has no locks.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path.with_suffix(".lock"), timeout=SECONDS_TO_WAIT)
+    lock = path.with_suffix(".lock")
     try:
-        with lock:
+        with _locked(lock, SECONDS_TO_WAIT):
             yield
     except Timeout as error:
         raise TableError(
-            f"another process is writing {path}, for more than {SECONDS_TO_WAIT:g} s; if none is, delete"
-            f" {lock.lock_file}"
+            f"another process is writing {path}, for more than {SECONDS_TO_WAIT:g} s; if none is, delete {lock}"
         ) from error
+
+
+def _locked(path: Path, seconds: float) -> AbstractContextManager[object]:
+    """A lock that is held until the context ends. Raises Timeout after so many seconds, TableError without locks."""
+    try:
+        return FileLock(path, timeout=seconds).acquire()
+    except Timeout:
+        raise
+    except OSError as error:
+        reason = error.strerror or error
+        raise TableError(f"{path} cannot be locked: {reason}; choose a folder on a disk that has locks") from error
 
 
 @contextmanager
@@ -89,7 +99,7 @@ def alone(grid: Grid, folder: Path) -> Iterator[None]:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{keys}.lock"
     try:
-        with FileLock(path, timeout=0):
+        with _locked(path, 0):
             try:
                 yield
             finally:
