@@ -51,7 +51,7 @@ class WorkerError(ValueError):
 
 @dataclass(frozen=True)
 class Place:
-    """Where a chunk was trained. machine: the processor or accelerator; versions: Python's and the packages'."""
+    """Where a chunk was trained: the processor or accelerator, and the versions of Python and the packages."""
 
     machine: str
     versions: dict[str, str]
@@ -113,8 +113,15 @@ class Work:
 def interrupted(work: Work, left: set[str], done: set[str], echo: Callable[[str], None] = print) -> list[set[str]]:
     """The experiments of every chunk that an earlier run left unfinished; files of no more use are deleted.
 
-    left, done: keys of the experiments that this run is to train, and of those that the table has; other progress is
-    that of another shard. echo: told of files that are damaged, or of no use.
+    Parameters
+    ----------
+    work
+        What this run shares; progress of other code, images, versions or device is of no use.
+    left, done
+        Keys of the experiments that this run is to train, and of those that the table has; other progress is that of
+        another shard.
+    echo
+        Told of files that are damaged, or of no use.
     """
     found = []
     for path in sorted(work.folder.glob("*.pt")):

@@ -36,8 +36,18 @@ __all__ = ["Report", "run"]
 class Report:
     """What a run did.
 
-    table: the file. finished: experiments, by this run. missing: still to do; stopped: why, if any is missing.
-    lost: of the missing, those that were given up because their workers died or failed.
+    Attributes
+    ----------
+    table : Path
+        The file.
+    finished, missing : int
+        Experiments that this run has finished, and that are still to do.
+    seconds : float
+        How long it took.
+    stopped : str
+        Why, if any is missing.
+    lost : int
+        Of the missing, those that were given up because their workers died or failed.
     """
 
     table: Path

@@ -93,7 +93,17 @@ def _locked(path: Path, seconds: float) -> AbstractContextManager[object]:
 def alone(grid: Grid, folder: Path) -> Iterator[None]:
     """One process trains the experiments of `grid`; shards of one grid are different ones.
 
-    folder: where the lock lies meanwhile. Raises TableError if another process trains them.
+    Parameters
+    ----------
+    grid
+        What this process is to train.
+    folder
+        Where the lock lies meanwhile.
+
+    Raises
+    ------
+    TableError
+        If another process trains them, or the disk has no locks.
     """
     keys = hashlib.sha256("".join(sorted(experiment.key for experiment in grid)).encode()).hexdigest()[:16]
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,9 +125,24 @@ def alone(grid: Grid, folder: Path) -> Iterator[None]:
 
 
 class Table:
-    """The table `path` (with or without .parquet, or the .json beside it), which need not exist yet.
+    """A table, which need not exist yet.
 
-    frame: its rows, empty if there are none. manifest: its manifest, empty if there is none.
+    Parameters
+    ----------
+    path
+        With or without .parquet, or the .json beside it.
+
+    Attributes
+    ----------
+    frame : pandas.DataFrame
+        Its rows, empty if there are none.
+    manifest : dict
+        The content of its manifest, empty if there is none.
+
+    Raises
+    ------
+    TableError
+        If one of the two files is damaged, was edited, or is no such file.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -149,10 +174,20 @@ class Table:
         return set() if self.frame.empty else _finished(self.frame)
 
     def begin(self, grid: Grid, identity: dict[str, Any]) -> None:
-        """Claim the table for a grid. identity: its dataset, code and arithmetic.
+        """Claim the table for a grid.
 
-        Raises TableError if it holds numbers of another dataset or arithmetic, of code that is not accepted, of another
-        theory, or of another function under the name of a registered activation.
+        Parameters
+        ----------
+        grid
+            The whole one, where shards of it are trained.
+        identity
+            Its dataset, code and arithmetic.
+
+        Raises
+        ------
+        TableError
+            If it holds numbers of another dataset or arithmetic, of code that is not accepted, of another theory, or of
+            another function under the name of a registered activation.
         """
         identity = {"preset": grid.preset, "profile": grid.profile} | identity
         with exclusive(self.path):
@@ -186,9 +221,17 @@ class Table:
     def add(self, rows: pd.DataFrame, order: Iterable[str], run: dict[str, Any]) -> None:
         """Add experiments, or their stages so far, and write the files; earlier stages of the same ones are replaced.
 
-        order: keys in the grid's order; run: its manifest entry, known by its "id"; how many it has "finished" is
-        counted here. What other processes have written meanwhile is kept, and an experiment that they have finished is
-        theirs. The entry stands in the manifest before its rows are in the table.
+        What other processes have written meanwhile is kept, and an experiment that they have finished is theirs. The
+        entry of the run stands in the manifest before its rows are in the table.
+
+        Parameters
+        ----------
+        rows
+            As `train` makes them.
+        order
+            Keys in the grid's order.
+        run
+            Its entry in the manifest, known by its "id"; how many it has "finished" is counted here.
         """
         with exclusive(self.path):
             if self._files() != self._state:
@@ -235,9 +278,19 @@ def write_rows(frame: pd.DataFrame, stream: IO[bytes]) -> None:
 
 
 def read_rows(path: Path, words: Sequence[str] = (), numbers: Sequence[str] = ()) -> pd.DataFrame:
-    """The rows of a Parquet file, which must have these columns; one without checksums is read as it is.
+    """The rows of a Parquet file; one without checksums is read as it is.
 
-    Raises TableError if it is damaged, or a column is missing or not of numbers.
+    Parameters
+    ----------
+    path
+        The file.
+    words, numbers
+        Columns that it must have; `numbers` must hold numbers.
+
+    Raises
+    ------
+    TableError
+        If it is damaged, or a column is missing or not of numbers.
     """
     try:
         rows = parquet.read_table(path, page_checksum_verification=True)
@@ -269,9 +322,19 @@ def manifest_bytes(manifest: dict[str, Any]) -> bytes:
 
 
 def read_manifest(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
-    """The content of a manifest, which must be of that shape; one from before there were checksums is read as it is.
+    """The content of a manifest; one from before there were checksums is read as it is.
 
-    Raises TableError if it is damaged, was changed after it was written, or is of another shape.
+    Parameters
+    ----------
+    path
+        The file.
+    shape
+        What it must have, as `SHAPE` shows it.
+
+    Raises
+    ------
+    TableError
+        If it is damaged, was changed after it was written, or is of another shape.
     """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
@@ -350,9 +413,21 @@ def settings_of(grid: Iterable[Experiment]) -> pd.DataFrame:
 
 
 def require_settings(frame: pd.DataFrame, settings: pd.DataFrame, path: Path) -> None:
-    """Raise TableError unless rows have the settings that their keys stand for; keys without settings are passed over.
+    """Rows must have the settings that their keys stand for; keys without settings are passed over.
 
-    settings: as `settings_of` gives them.
+    Parameters
+    ----------
+    frame
+        Rows of a table.
+    settings
+        As `settings_of` gives them.
+    path
+        Of the table, for the message.
+
+    Raises
+    ------
+    TableError
+        If a row has other ones; it names the columns.
     """
     known = settings.set_index("experiment", drop=False)
     rows = frame[frame["experiment"].isin(known.index)]
@@ -370,9 +445,21 @@ def require_settings(frame: pd.DataFrame, settings: pd.DataFrame, path: Path) ->
 
 
 def require_theory(frame: pd.DataFrame, grid: Iterable[Experiment], source: object) -> None:
-    """Raise TableError unless q and sigma_w2 of every row are those that the theory gives for its settings now.
+    """The q and sigma_w2 of every row must be those that the theory gives for its settings now.
 
-    source: where the rows come from, in words.
+    Parameters
+    ----------
+    frame
+        Rows of a table.
+    grid
+        The experiments; keys of others are passed over.
+    source
+        Where the rows come from, for the message.
+
+    Raises
+    ------
+    TableError
+        If one is not, or the rows of one experiment differ in them.
     """
     known = {experiment.key: experiment for experiment in grid}
     for key, stored in frame.groupby("experiment")[["q", "sigma_w2"]].first().iterrows():
@@ -392,9 +479,18 @@ def require_theory(frame: pd.DataFrame, grid: Iterable[Experiment], source: obje
 def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
     """One table from the tables of several machines. Experiments that several of them hold must agree.
 
-    The tables belong to one preset's grid. out: the table to write; it may be one of `paths`. Raises TableError, with
-    no table changed, if they belong to different grids, datasets, code or arithmetic, or give one experiment different
-    numbers; if `out` has rows and is not one of `paths`; and if another process is writing it.
+    Parameters
+    ----------
+    paths
+        Tables of one preset's grid.
+    out
+        The table to write; it may be one of `paths`.
+
+    Raises
+    ------
+    TableError
+        With no table changed: if they belong to different grids, datasets, code or arithmetic, or give one experiment
+        different numbers; if `out` has rows and is not one of `paths`; if another process is writing it.
     """
     target = Table(out).path
     _merged(paths, target)  # what is refused leaves no folder and no lock behind

@@ -43,8 +43,18 @@ STEPS = 50
 class Verification:
     """What came out.
 
-    networks: how many were trained again. exact: how many of them have every number the same, bit for bit. agreeing:
-    how many are within the tolerances of another processor. parted: how far the others are off in test accuracy.
+    Attributes
+    ----------
+    table : Path
+        The file.
+    networks : int
+        How many were trained again.
+    exact : int
+        How many of them have every number the same, bit for bit.
+    agreeing : int
+        How many are within the tolerances of another processor.
+    parted : float
+        How far the others are off in test accuracy.
     """
 
     table: Path
@@ -88,9 +98,9 @@ def verify(
     ------
     TableError
         If the table is on other data, has experiments that its preset has not, or none that has been trained, was made
-        with another theory, or if the numbers differ. Where
-        all of it was made on a machine of this type, any difference counts; elsewhere at least half of every stratum
-        must agree to 0.01 in test accuracy and in the logarithm of the losses.
+        with another theory, or if the numbers differ. Where all of it was made on a machine of this type, any
+        difference counts; elsewhere at least half of every stratum must agree to 0.01 in test accuracy and in the
+        logarithm of the losses.
     """
     table = Table(path)
     if table.frame.empty or not table.manifest:
