@@ -652,8 +652,7 @@ def check_fate(case, *, repels=False):
     tolerance = 0.02 if next(case.model.parameters()).dtype == torch.bfloat16 else 1e-3
     for task in found.tasks:
         weight = task.module.weight.detach().double()
-        share = 1 / found.blocks if task.share == "1/L" else task.share
-        assert float(weight.square().sum() / len(weight)) == pytest.approx(share * net.sigma_w2, rel=tolerance)
+        assert float(weight.square().sum() / len(weight)) == pytest.approx(task.share * net.sigma_w2, rel=tolerance)
     if case.follows:
         # Only layers that theory has initialised, and that have enough units for a mean.
         scale = ((net.q - net.sigma_b2) / net.sigma_w2 / case.x.double().square().mean()) ** 0.5

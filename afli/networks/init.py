@@ -192,19 +192,13 @@ def _write(
     generator: torch.Generator | None,
 ) -> None:
     for task in found.tasks:
-        share = _share(task, found.blocks)
-        variance, bias_variance = share * net.sigma_w2, share * net.sigma_b2
+        variance, bias_variance = task.share * net.sigma_w2, task.share * net.sigma_b2
         if head_variance is not None and task.head:
             variance, bias_variance = head_variance, 0.0
         _assign(task, "weight", math.sqrt(variance) * standard_kernel(task.module, weights, generator))
         if task.module.bias is not None:
             draw = standard_biases(len(task.module.bias), generator)  # type: ignore[arg-type]
             _assign(task, "bias", math.sqrt(bias_variance) * draw)
-
-
-def _share(task: Task, blocks: int) -> float:
-    """The part of the variance of a sum that this layer's output adds."""
-    return 1 / blocks if task.share == "1/L" else float(task.share)
 
 
 def _assign(task: Task, name: str, value: Tensor) -> None:

@@ -30,13 +30,13 @@ class Task:
     """A weight layer that theory can initialise.
 
     name, module: as in `named_modules`. head: whether it feeds no other weight layer. share: the part of the variance
-    that it adds to a residual sum, or "1/L" with L the number of blocks.
+    that it adds to a residual sum.
     """
 
     name: str
     module: nn.Module
     head: bool
-    share: float | str = 1.0
+    share: float = 1.0
 
     @property
     def fan_in(self) -> int:
@@ -51,14 +51,12 @@ class Survey:
     phi: the activation, or None if there is none between weight layers. tasks: the layers that can be initialised, in
     order of use. input_mean_square: of what the first of them reads, NaN if that is not the input. untouched: the other
     layers, and every other module with parameters, with the reason. notes: what else the theory does not know of.
-    blocks: the number of shortcuts.
     """
 
     phi: Activation | None
     tasks: list[Task] = field(default_factory=list)
     untouched: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    blocks: int = 0
     input_mean_square: float = float("nan")
 
     @property
@@ -109,7 +107,6 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     seen = [[r.phi for node, r in readings.items() if r.phi and (node in first) == early] for early in (False, True)]
     found = Survey(_main_activation(seen[0] or _elsewhere(run) or seen[1], phi))
     joins = _Joins(run, found.phi)
-    found.blocks = joins.blocks
     others, idle = unseen(model, {id(layer.module) for layer in run.layers})
     found.untouched |= run.unregistered
     found.untouched |= {name: f"{type(module).__name__} is outside the theory" for name, module in others.items()}
@@ -139,9 +136,9 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     for name, module in idle.items():
         borrowed = id(module) in run.borrowed
         found.untouched[name] = f"never {'called, but its parameters are used' if borrowed else UNUSED}"
-    if found.blocks:
+    if joins.blocks:
         growth = "1/L" if joins.unchanged else "sigma_w2/L"
-        found.notes.append(f"L = {found.blocks} shortcuts: q grows by a factor of up to 1 + {growth} at each")
+        found.notes.append(f"L = {joins.blocks} shortcuts: q grows by a factor of up to 1 + {growth} at each")
     found.notes += _noises(run)
     return found
 
@@ -296,14 +293,14 @@ class _Joins:
     """The residual sums of a model whose parts theory knows, and what share of the variance each part may add.
 
     known: their nodes. shares: by the node of the weight layer that a part ends in. blocks: how many shortcuts carry
-    the sum on, unchanged or through a rectifier; the branches beside them get the share "1/L". Two branches that meet
+    the sum on, unchanged or through a rectifier; the branches beside them share one variance. Two branches that meet
     get one half each. Other activations shrink what a shortcut carries, again and again: theory has no q* for them.
     """
 
     def __init__(self, run: Trace, phi: Activation | None) -> None:
         self.known: set[int] = set()
-        self.shares: dict[int, float | str] = {}
         self.blocks, self.unchanged = 0, True
+        shares: dict[int, float | None] = {}  # None for the branch of a block, until it is known how many there are
         for index, node in enumerate(run.nodes):
             if node.kind != "sum" or len(node.parents) != 2:
                 continue
@@ -316,15 +313,14 @@ class _Joins:
                 if through is None or _is_rectifier(through, phi):
                     self.blocks += 1
                     self.unchanged &= through is None
-                    self._know(index, {tail: "1/L"})
+                    self.known.add(index)
+                    shares[tail] = None
                 break
             else:
                 if None not in tails and tails[0] != tails[1]:
-                    self._know(index, {tail: 0.5 for tail in tails if tail is not None})
-
-    def _know(self, index: int, shares: dict[int, float | str]) -> None:
-        self.known.add(index)
-        self.shares |= shares
+                    self.known.add(index)
+                    shares |= {tail: 0.5 for tail in tails if tail is not None}
+        self.shares = {tail: 1 / self.blocks if share is None else share for tail, share in shares.items()}
 
     @staticmethod
     def _tail(run: Trace, key: Key) -> int | None:

@@ -165,9 +165,9 @@ class Trace:
     def describe(self, key: Key) -> str:
         """A value's origin in words: the module that made it, or the function."""
         node = self.nodes[key[0]]
-        name = self.names.get(id(node.module), "") if node.module is not None else ""
-        kind = type(node.module).__name__ if node.module is not None and name else ""
-        return f"{name} ({kind})" if name and node.kind in ("norm", "pool", "weight", "other") else node.name
+        name = self.names.get(id(node.module), "")
+        shown = name and node.kind in ("norm", "pool", "weight", "other")
+        return f"{name} ({type(node.module).__name__})" if shown else node.name
 
 
 def trace(model: nn.Module, x: Any) -> Trace:
