@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numbers
+import os
 import reprlib
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,6 +104,13 @@ def text(name: str, value: Any) -> str:
     if not value.strip():
         raise ValueError(f"{name} must not be blank, got {value!r}")
     return str(value)
+
+
+def path(name: str, value: Any) -> Path:
+    """`value` as a Path; raises TypeError for anything but a str and what stands for one."""
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(f"{name} must be a path, got {reprlib.repr(value)} of type {type(value).__name__}")
+    return Path(value)
 
 
 def generator(rng: Any) -> np.random.Generator:

@@ -315,9 +315,7 @@ def expectation2(
         for radius in _RADII:
             previous = np.inf
             for halvings in range(5):
-                value, size, rim = _plane(
-                    f, g, r, s, root1, root2, kinks_f, kinks_g, scale, straight, radius, halvings
-                )
+                value, size, rim = _plane(f, g, r, s, root1, root2, kinks_f, kinks_g, scale, straight, radius, halvings)
                 if not np.isfinite(size) or rim > 1e-12 * size:  # what lies beyond the rim is far less than on it
                     break
                 if abs(value - previous) <= 1e-13 * size and not (size == 0 and missed()):

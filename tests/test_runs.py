@@ -519,10 +519,43 @@ def test_a_disk_without_locks_is_named(tmp_path, monkeypatch):
             use()
 
 
-def test_a_folder_to_write_into_is_a_path(tmp_path):
-    for wrong in (5, None, b"runs"):
-        with pytest.raises(TypeError, match="out must be the path of a folder, got"):
-            quiet(grid(), wrong)
+@pytest.mark.parametrize("wrong", [5, None, b"x", ["x"]], ids=repr)
+def test_an_argument_of_another_type_is_named(tmp_path, wrong):
+    uses = {
+        "out must be a path": lambda: quiet(grid(), wrong),
+        "device must be a str": lambda: quiet(grid(), tmp_path, device=wrong),
+        "executor must be a str": lambda: quiet(grid(), tmp_path, executor=wrong),
+        "echo must be callable": lambda: experiments.run(grid(), tmp_path, echo=wrong),
+        "path must be a path": lambda: Table(wrong),
+    }
+    if wrong in (5, None):
+        uses["paths must be a sequence of tables"] = lambda: experiments.merge(wrong, tmp_path / "merged")
+    for message, use in uses.items():
+        with pytest.raises(TypeError, match=f"{message}, got "):
+            use()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dataset_without_a_name_is_not_the_grids_own(tmp_path):
+    with pytest.raises(ValueError, match="name must not be blank"):
+        quiet(grid(), tmp_path, dataset="")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"networks": 0}, {"networks": "1"}, {"networks": True}, {"steps": -1}, {"steps": 1.5}, {"dataset": 5}]
+)
+def test_a_verification_with_wrong_arguments_is_named(tmp_path, wrong):
+    quiet(grid(), tmp_path, limit=1)
+    with pytest.raises((TypeError, ValueError), match=f"({next(iter(wrong))}|name) must be "):
+        experiments.verify(tmp_path / NAME, **wrong)
+
+
+def test_a_table_of_an_unknown_preset_cannot_be_verified(tmp_path):
+    quiet(grid(), tmp_path, limit=1)
+    with pytest.raises(
+        TableError, match=rf"{NAME}\.parquet is of a preset that is not known here; register it .* --load"
+    ):
+        experiments.verify(tmp_path / NAME)
 
 
 def test_a_handler_that_is_not_pythons_is_left_alone(monkeypatch):

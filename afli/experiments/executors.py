@@ -22,6 +22,7 @@ from uuid import uuid4
 import pandas as pd
 
 from afli import data
+from afli._inputs import text
 from afli.activations import Activation
 from afli.experiments.checkpoints import CheckpointFile
 from afli.experiments.planning import Chunk
@@ -218,6 +219,7 @@ class _InNetworks:
 
 def worker_count(executor: str) -> int:
     """Chunks trained at the same time, as far as the name tells. Raises ValueError for an unknown executor."""
+    executor = text("executor", executor)
     if executor == "local" or re.fullmatch(r"dask://(\w+://.+|[^/]+:\d+)", executor):
         return 1
     kind, _, count = executor.partition(":")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import reprlib
 import signal
@@ -21,7 +20,7 @@ import torch
 from tqdm import tqdm
 
 from afli import data
-from afli._inputs import integer, scalar
+from afli._inputs import function, integer, path, scalar, text
 from afli.experiments import executors
 from afli.experiments.planning import Chunk, estimate_seconds, members_at_once, pack
 from afli.experiments.provenance import commit, versions
@@ -115,8 +114,8 @@ def run(
         raise TypeError(
             f"grid must be a Grid, as experiments.grid(preset, profile) makes one, got {reprlib.repr(grid)}"
         )
-    if not isinstance(out, (str, os.PathLike)):
-        raise TypeError(f"out must be the path of a folder, got {reprlib.repr(out)}")
+    out = path("out", out)
+    function("echo", echo)
     if not (dataset is None or isinstance(dataset, (data.Dataset, str))):
         raise TypeError(f"dataset must be a Dataset or a name, got {reprlib.repr(dataset)}")
     budget = None if budget is None else scalar("budget", budget, low=0)
@@ -144,10 +143,10 @@ def run(
             )
         _ = experiment.mean_field  # raises here, before hours of work, where there is none
     full = whole(grid)  # shards may share a folder: the table is the whole grid's
-    path = Path(out) / f"{grid.name}.parquet"
+    target = out / f"{grid.name}.parquet"
     own = {e.activation: OWN_ACTIVATIONS[e.activation] for e in grid if e.activation in OWN_ACTIVATIONS}
     # Absolute: the workers of a cluster may have been started in another folder.
-    work = executors.Work(source, images.sha256, setup, path.with_suffix(".checkpoints").absolute(), own)
+    work = executors.Work(source, images.sha256, setup, target.with_suffix(".checkpoints").absolute(), own)
     lost: list[str] = []
 
     def on_lost(members: Chunk, why: str) -> None:
@@ -155,7 +154,7 @@ def run(
         echo(f"given up: {_named(members)}: {why}")
 
     with alone(grid, work.folder), _Stop(budget, began) as stop:
-        table = Table(path)
+        table = Table(target)
         table.begin(full, {"dataset": _about(grid, images), "code": work.code, "arithmetic": arithmetic})
         left = [experiment for experiment in grid if experiment.key not in table.done]
         missing = left[:limit]
@@ -181,7 +180,7 @@ def run(
     left = [experiment for experiment in grid if experiment.key not in table.done]
     finished_now = len({experiment.key for experiment in missing} & table.done)
     why = (stop.reason or ("workers died or failed" if lost else "the limit is reached")) if left else ""
-    return Report(path, finished_now, len(left), time.monotonic() - began, why, len(lost))
+    return Report(target, finished_now, len(left), time.monotonic() - began, why, len(lost))
 
 
 def _named(members: Chunk) -> str:
@@ -198,7 +197,7 @@ def _on_dataset(grid: Grid, dataset: data.Dataset | str | None) -> tuple[Grid, s
     names = {experiment.dataset for experiment in grid}
     if dataset is None and len(names) != 1:
         raise ValueError(f"a grid must be on one dataset, got {sorted(names)}")
-    source = dataset or names.pop()
+    source = names.pop() if dataset is None else dataset
     images = data.load(source)
     return grid.on(images.name if source.startswith("npz:") else source), source, images
 
@@ -210,6 +209,7 @@ def _about(grid: Grid, images: data.Dataset) -> dict[str, str]:
 
 def _device(name: str, elsewhere: bool = False) -> str:
     """The device by its full name. elsewhere: workers of a cluster have it, this machine need not."""
+    name = text("device", name)
     if name == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
     if name != "cpu" and not re.fullmatch(r"cuda(:\d+)?", name):

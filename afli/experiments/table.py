@@ -24,6 +24,7 @@ import pyarrow
 from filelock import FileLock, Timeout
 from pyarrow import parquet
 
+from afli import _inputs as inputs
 from afli.experiments import presets
 from afli.experiments.files import replace_file
 from afli.experiments.spec import Experiment, Grid, own_activations
@@ -146,7 +147,7 @@ class Table:
     """
 
     def __init__(self, path: str | Path) -> None:
-        path = Path(path)
+        path = inputs.path("path", path)
         stem = path.stem if path.suffix in (".parquet", ".json") else path.name
         self.path = path.parent / f"{stem}.parquet"
         if path.is_dir() and not self.path.is_file():
@@ -492,7 +493,9 @@ def merge(paths: Sequence[str | Path], out: str | Path) -> Table:
         With no table changed: if they belong to different grids, datasets, code or arithmetic, or give one experiment
         different numbers; if `out` has rows and is not one of `paths`; if another process is writing it.
     """
-    target = Table(out).path
+    if isinstance(paths, str) or not isinstance(paths, Iterable):
+        raise TypeError(f"paths must be a sequence of tables, got {reprlib.repr(paths)}")
+    paths, target = list(paths), Table(out).path
     _merged(paths, target)  # what is refused leaves no folder and no lock behind
     with exclusive(target):
         merged = _merged(paths, target)  # once more: until now another process may have written there

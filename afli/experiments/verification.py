@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from afli import data
+from afli._inputs import integer
 from afli.experiments.executors import CODE
 from afli.experiments.provenance import commit, machine, versions
 from afli.experiments.spec import Experiment
@@ -102,6 +103,7 @@ def verify(
         difference counts; elsewhere at least half of every stratum must agree to 0.01 in test accuracy and in the
         logarithm of the losses.
     """
+    networks, steps = integer("networks", networks, low=1), integer("steps", steps, low=0)
     table = Table(path)
     if table.frame.empty or not table.manifest:
         raise TableError(f"there is no table with rows and a manifest at {table.path}")
@@ -111,7 +113,11 @@ def verify(
     images = dataset if isinstance(dataset, data.Dataset) else data.load(dataset or about["label"])
     if images.sha256 != about["sha256"]:
         raise TableError(f"{table.path} is on {about['name']}, sha256 {about['sha256']}, not {images.sha256}")
-    grid = grid_of(table.manifest)
+    try:
+        grid = grid_of(table.manifest)
+    except ValueError as error:
+        advice = "register it with experiments.register_preset, on the command line with --load FILE.py"
+        raise TableError(f"{table.path} is of a preset that is not known here; {advice}: {error}") from error
     frame = conform(table.frame, grid)
     strange = set(frame["experiment"]) - {experiment.key for experiment in grid}
     if strange or not (frame["epoch"] > 0).any():
