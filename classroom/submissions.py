@@ -50,6 +50,10 @@ class Sent:
     repairs: tuple[str, ...] = ()
 
 
+class ZipError(ValueError):
+    """A zip in which there is not the one notebook; the message says what it is instead."""
+
+
 def read_submission(path: Path) -> Sent:
     """The notebook in a file; in a zip of one notebook too."""
     if path.is_symlink() or not path.is_file():
@@ -60,6 +64,8 @@ def read_submission(path: Path) -> Sent:
         return _read(path.read_bytes())
     except json.JSONDecodeError as error:
         return Sent(None, f"{path.name} is not a Jupyter notebook: {_damage(error)}")
+    except ZipError as error:
+        return Sent(None, f"{path.name} is {error}")
     except Exception as error:  # nbformat raises many kinds on malformed files; each means the same to a student
         return Sent(None, f"{path.name} is not a Jupyter notebook ({type(error).__name__})")
 
@@ -125,16 +131,22 @@ def _cells_of(text: str) -> dict[str, Any]:
 
 
 def _unzipped(raw: bytes) -> bytes:
-    """The one notebook in a zip. Raises ValueError if there are none or several, or it is too large."""
-    with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        names = [
-            info for info in archive.infolist()
-            if info.filename.endswith(".ipynb") and not re.search(r"__MACOSX|(^|/)\.", info.filename)
-        ]  # fmt: skip
-        (only,) = names
-        if only.file_size > MAX_BYTES:
-            raise ValueError("too large")
-        return archive.read(only)
+    """The one notebook in a zip. Raises ZipError if there are none or several, or it is too large or cannot be read."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as archive:
+            found = [
+                info for info in archive.infolist()
+                if info.filename.endswith(".ipynb") and not re.search(r"__MACOSX|(^|/)\.", info.filename)
+            ]  # fmt: skip
+            if len(found) != 1:
+                raise ZipError(f"a zip of {len(found)} notebooks, where one is expected")
+            if found[0].file_size > MAX_BYTES:
+                raise ZipError(f"a zip of a notebook larger than {MAX_BYTES // 10**6} MB; clear its outputs")
+            return archive.read(found[0])
+    except ZipError:
+        raise
+    except Exception as error:  # what is raised depends on where the damage is, and on how it is encrypted
+        raise ZipError(f"a zip that cannot be read: {error}") from error
 
 
 def _retyped(cell: NotebookNode) -> list[str]:

@@ -6,7 +6,6 @@ import ast
 import base64
 import html
 import importlib
-import io
 import itertools
 import json
 import os
@@ -1387,19 +1386,28 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
         roster.collect(tmp_path, tmp_path / "nowhere.zip", "ps1")
 
 
-def test_a_zip_in_an_archive_is_handed_on_whatever_is_in_it(tmp_path: Path) -> None:
-    inner = io.BytesIO()
-    with zipfile.ZipFile(inner, "w") as archive:
-        archive.writestr("ps1.ipynb", '{"cells": []}')
+def test_a_zip_in_an_archive_is_handed_on_and_its_damage_named(tmp_path: Path) -> None:
+    raw_zip(tmp_path / "good", {"bad/ps1.ipynb": b'{"cells": []}'}, lambda content, local, central: None)
+    raw_zip(tmp_path / "locked", {"bad/ps1.ipynb": b"{}"}, both(0, b"\1\0"))
+    raw_zip(tmp_path / "crc", {"bad/ps1.ipynb": b"{}"}, both(8, b"\0\0\0\0"))
+    raw_zip(tmp_path / "huge", {"bad/ps1.ipynb": b"{}"}, central_only(24, b"\xff\xff\xff\xf0"))
+    raw_zip(tmp_path / "two", {"bad/ps1.ipynb": b"{}", "a.ipynb": b"{}"}, lambda content, local, central: None)
+    raw_zip(tmp_path / "none", {"bad/ps1.ipynb.txt": b"{}"}, lambda content, local, central: None)
+    reasons = {
+        "locked": "is a zip that cannot be read: .*encrypted", "crc": "is a zip that cannot be read: Bad CRC-32",
+        "huge": "is a zip of a notebook larger than 50 MB", "two": "is a zip of 2 notebooks, where one is expected",
+        "none": "is a zip of 0 notebooks",
+    }  # fmt: skip
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
-        archive.writestr("ann/ps1.zip", inner.getvalue())
-        archive.writestr("bad/ps1.zip", inner.getvalue()[:-30])
+        for name in ("good", *reasons):
+            archive.writestr(f"{name}/ps1.zip", (tmp_path / name).read_bytes())
     found, _ = roster.collect(tmp_path, tmp_path / "all.zip", "ps1")
-    assert set(found) == {"ann", "bad"}
-    ann, bad = (submissions.read_submission(tmp_path / f"submissions/{name}/ps1/ps1.zip") for name in ("ann", "bad"))
-    assert ann.notebook is not None
-    assert bad.notebook is None
-    assert bad.reason
+    assert set(found) == {"good", *reasons}
+    sent = {name: submissions.read_submission(tmp_path / f"submissions/{name}/ps1/ps1.zip") for name in found}
+    assert sent["good"].notebook is not None
+    for name, reason in reasons.items():
+        assert sent[name].notebook is None
+        assert re.search(rf"^ps1\.zip {reason}", sent[name].reason)
 
 
 def test_scores_go_back_into_the_tables_that_the_platforms_sent(tmp_path: Path) -> None:
