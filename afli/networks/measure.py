@@ -46,14 +46,23 @@ EXACT_UNITS = 512  # full Jacobians of wider layers take seconds each
 class Run:
     """One forward pass. names, layers: of the weight layers in order of use, h with shape (batch, ...) and its graph.
 
-    output: what the model returned. not_seen: the modules with parameters that no row describes, and their kind or the
-    reason, by name.
+    output: what the model returned. not_seen: the modules with parameters that no row describes, with their kind or the
+    reason.
     """
 
     names: list[str]
     layers: list[Tensor]
     output: Any
-    not_seen: dict[str, str]
+    not_seen: list[str]
+
+    def signals(self) -> dict[str, Any]:
+        """The columns layer, q and rho, as in `signal_propagation`."""
+        layers = [h.detach() for h in self.layers]
+        return {
+            "layer": np.arange(1, len(layers) + 1),
+            "q": [float(h.double().square().mean()) for h in layers],
+            "rho": [mean_correlation(h) for h in layers],
+        }
 
 
 def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
@@ -101,13 +110,14 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
             strange[found[i][0]] = OTHER_ROWS
     found = [(module, h) for module, h in found if module not in strange]
     others, idle = unseen(model, {id(module) for module, _ in found})
-    not_seen = foreign.names | {name: type(module).__name__ for name, module in others.items()}
-    not_seen |= {name: f"{type(m).__name__}, {strange.get(m, 'never called')}" for name, m in idle.items()}
+    reasons = foreign.names | {name: type(module).__name__ for name, module in others.items()}
+    reasons |= {name: f"{type(m).__name__}, {strange.get(m, 'never called')}" for name, m in idle.items()}
     if not found:
-        listed = "; ".join(f"{name}: {reason}" for name, reason in not_seen.items())
+        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
         raise ValueError(
             f"model must use at least one nn.Linear layer, or a convolution, found none{listed and f' ({listed})'}"
         )
+    not_seen = [f"{name} ({reason})" for name, reason in reasons.items()]
     return Run([names[id(module)] for module, _ in found], [h for _, h in found], output, not_seen)
 
 
@@ -198,18 +208,11 @@ def signal_propagation(
         raise TypeError(f"theory must be a MeanField, as edge_of_chaos_ returns it, got {theory!r}")
     whole = run(model, x, training=training)
     if whole.not_seen:
-        listed = ", ".join(f"{name} ({kind})" for name, kind in whole.not_seen.items())
-        warn(f"not seen: {listed}")
-    layers = [h.detach().flatten(1) for h in whole.layers]
-    table = pd.DataFrame(
-        [
-            {"layer": l + 1, "q": float(h.double().square().mean()), "rho": mean_correlation(h)}
-            for l, h in enumerate(layers)
-        ]
-    )
-    sizes = [h.shape[1] for h in layers]
+        warn(f"not seen: {', '.join(whole.not_seen)}")
+    table = pd.DataFrame(whole.signals())
+    sizes = [h[0].numel() for h in whole.layers]
     jacobians = jacobians or ("exact" if max(sizes) <= EXACT_UNITS else "random")
-    if jacobians != "none" and len(layers) > 1:
+    if jacobians != "none" and len(sizes) > 1:
         # With batch statistics a part of the batch is another network; of several arguments some are no batch.
         whole_batch = training or not isinstance(x, Tensor) or len(x) <= JACOBIAN_INPUTS
         few = whole if whole_batch else run(model, x[:JACOBIAN_INPUTS])

@@ -7,7 +7,7 @@ import random
 import sys
 import warnings
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -120,14 +120,10 @@ def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
 
 def leaves(tree: Any) -> Iterator[Any]:
     """The leaves of a tree, in order."""
-    if isinstance(tree, list | tuple):
-        branches: Iterable[Any] = tree
-    elif isinstance(tree, dict):
-        branches = tree.values()
-    else:
+    if not isinstance(tree, list | tuple | dict):
         yield tree
         return
-    for branch in branches:
+    for branch in tree.values() if isinstance(tree, dict) else tree:
         yield from leaves(branch)
 
 

@@ -102,11 +102,6 @@ def diagnose(model: nn.Module, x: Any, *, training: bool = False) -> Diagnosis:
     training
         Run it in training mode.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If x is no batch for the model, or the model uses no such layer.
-
     Examples
     --------
     >>> import torch
@@ -118,26 +113,14 @@ def diagnose(model: nn.Module, x: Any, *, training: bool = False) -> Diagnosis:
     import pandas as pd
 
     run = measure.run(model, x, training=training)
-    layers = [h.detach().flatten(1).double() for h in run.layers]
-    rows = pd.DataFrame(
-        {
-            "layer": np.arange(1, len(layers) + 1),
-            "name": run.names,
-            "q": [float(h.square().mean()) for h in layers],
-            "rho": [measure.mean_correlation(h) for h in layers],
-            "gradient": _gradients(run),
-        }
-    )
+    rows = pd.DataFrame(run.signals() | {"gradient": _gradients(run)})
+    rows.insert(1, "name", run.names)
     rows = rows.assign(**_theory(trace(model, x), rows, training))
     own = measure.mean_correlation(x) if isinstance(x, Tensor) and x.is_floating_point() else float("nan")
     normalised = any(isinstance(module, NORMS) for module in original(model).modules())
     found = list(_findings(rows, own, normalised))
-    return Diagnosis(
-        rows,
-        tuple(finding for finding, _ in found),
-        tuple(remedy for _, remedy in found),
-        tuple(f"{name} ({kind})" for name, kind in run.not_seen.items()),
-    )
+    findings, remedies = tuple(finding for finding, _ in found), tuple(remedy for _, remedy in found)
+    return Diagnosis(rows, findings, remedies, tuple(run.not_seen))
 
 
 def per_layer(level: np.ndarray) -> float:
