@@ -97,8 +97,7 @@ def gain(phi: Activation | str, *, sigma_b2: float | None = None) -> Gain:
         attracting = attracting_bias_variance(phi)
     except NoFixedPointError:
         attracting = float("nan")
-    mean_square = (net.q - net.sigma_b2) / net.sigma_w2
-    return Gain(net, float(np.sqrt(net.sigma_w2)), mean_square, net.attracts, alike, attracting)
+    return Gain(net, float(np.sqrt(net.sigma_w2)), net.input_mean_square, net.attracts, alike, attracting)
 
 
 @lru_cache(maxsize=256)

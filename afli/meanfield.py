@@ -244,6 +244,11 @@ class MeanField:
         return self.sigma_w2 * float(moments.radial(self.phi, np.asarray(self.q))) / self.q
 
     @property
+    def input_mean_square(self) -> float:
+        """The ||x||^2 / n that gives layer 1 the variance q, by eq. (1): (q - sigma_b2) / sigma_w2."""
+        return max(self.q - self.sigma_b2, 0.0) / self.sigma_w2
+
+    @property
     def attracts(self) -> bool:
         """Whether the variance does not leave q: V'(q) <= 1, up to rounding. It is 1 for ReLU, which keeps any q."""
         return self.variance_slope <= 1 + 1e-9  # ten thousand times the error of V'(q), which is 1e-13

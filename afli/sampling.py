@@ -130,8 +130,7 @@ def on_sphere(net: MeanField, x: ArrayLike) -> Matrix:
     require_network(net)
     rows = array("x", x, 2, "(inputs, n)")
     unit = unit_rows("x", rows)
-    mean_square = max(net.q - net.sigma_b2, 0.0) / net.sigma_w2
-    return np.asarray(unit * float(np.sqrt(rows.shape[1] * mean_square)), dtype=rows.dtype)
+    return np.asarray(unit * float(np.sqrt(rows.shape[1] * net.input_mean_square)), dtype=rows.dtype)
 
 
 def preactivations(net: MeanField, x: ArrayLike, layers: Iterable[Layer]) -> Iterator[Matrix]:

@@ -269,7 +269,7 @@ def _report(found: Survey, net: mf.MeanField, x: Any) -> None:
         )
     if (growth := net.chi1 ** len(found.tasks)) > 2:
         warn(f"chi_1 = {net.chi1:.4g}: squared gradients grow by {growth:.3g} over these layers; a smaller q helps")
-    wanted, has = (net.q - net.sigma_b2) / net.sigma_w2, found.input_mean_square
+    wanted, has = net.input_mean_square, found.input_mean_square
     # Within 10% is what one batch of a data set differs from another by.
     if x is not None and not net.phi.is_homogeneous and (has < 0.9 * wanted or has > 1.1 * wanted):
         warn(

@@ -7,6 +7,7 @@ measured in evaluation mode, and left as it was.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -98,14 +99,10 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
         x = mapped(lambda each: each.detach().clone() if isinstance(each, Tensor) else each, x)
         for tensor in tensors(x):
             tensor.requires_grad_(tensor.is_floating_point())
-        with undisturbed(model, training=training):
-            hooks = [m.register_forward_hook(keep) for m in model.modules() if is_weight_layer(m)]
-            try:
-                with Unregistered(model) as foreign:
-                    output = call(model, x)
-            finally:
-                for hook in hooks:
-                    hook.remove()
+        with undisturbed(model, training=training), ExitStack() as hooks, Unregistered(model) as foreign:
+            for module in filter(is_weight_layer, model.modules()):
+                hooks.callback(module.register_forward_hook(keep).remove)
+            output = call(model, x)
         for i in [i for i in reshaped if not _is_by_input(found[i][1], x)]:
             strange[found[i][0]] = OTHER_ROWS
     found = [(module, h) for module, h in found if module not in strange]

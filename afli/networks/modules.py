@@ -193,8 +193,7 @@ class InputScale(nn.Module):
         size = float(x.detach().double().square().mean())
         if not 0 < size < math.inf:
             raise ValueError(f"x must have a finite mean square > 0, got {size!r}")
-        wanted = (net.q - net.sigma_b2) / net.sigma_w2
-        self.register_buffer("factor", torch.tensor(math.sqrt(wanted / size), dtype=x.dtype))
+        self.register_buffer("factor", torch.tensor(math.sqrt(net.input_mean_square / size), dtype=x.dtype))
 
     def forward(self, x: Tensor) -> Tensor:
         """x times the factor."""
