@@ -90,6 +90,13 @@ class Activation:
         return looks_homogeneous(self.function, self.kinks, self.scale)
 
     @cached_property
+    def steepest(self) -> float:
+        """The largest |phi'| on a grid, as far as it is finite."""
+        with np.errstate(all="ignore"):  # phi' may overflow far out
+            slopes = np.abs(self.gradient(grid(self.scale)))
+        return float(slopes[np.isfinite(slopes)].max())
+
+    @cached_property
     def straight(self) -> tuple[float, float]:
         """Left of the first number, and right of the second, phi is linear to rounding; infinite where it never is."""
         return -self._straight_from(-1.0), self._straight_from(1.0)
@@ -98,15 +105,14 @@ class Activation:
         start = max([0.0, *(side * d for d in self.kinks)])
         rounding = 1e-16 if self.rounding <= 1e-15 else self.rounding  # half a unit in the last place
         with np.errstate(all="ignore"):  # phi may overflow far out
-            most = np.abs(self.gradient(grid(self.scale))).max()
             for lengths in (4, 12, 20, 28, 36, 44, 60, 100):
                 near = start + lengths * self.scale
                 u = np.concatenate([near + self.scale * np.linspace(0, 30, 301), near * np.geomspace(1, 1e4, 201)])
                 value, slope = self.function(side * u), side * self.gradient(side * u)
                 # Two units in the last place of either value, and what is nothing beside a scale at full slope.
                 bend = np.abs(value - value[0] - slope[-1] * (u - near))
-                if np.all(np.abs(slope - slope[-1]) <= rounding * most) and np.all(
-                    bend <= 4e-16 * (np.abs(value) + np.abs(value[0])) + 1e-17 * most * self.scale
+                if np.all(np.abs(slope - slope[-1]) <= rounding * self.steepest) and np.all(
+                    bend <= 4e-16 * (np.abs(value) + np.abs(value[0])) + 1e-17 * self.steepest * self.scale
                 ):
                     return float(near)
         return np.inf

@@ -13,7 +13,7 @@ from numpy.polynomial import polynomial
 from numpy.typing import ArrayLike, NDArray
 
 from afli import gaussian
-from afli._activation import grid, require
+from afli._activation import require
 from afli._inputs import Array, quiet_underflow, real, scalar
 from afli.activations import Activation
 from afli.meanfield import MeanField, require_network
@@ -38,15 +38,8 @@ def slope_jumps(phi: Activation) -> NDArray[np.float64]:
     room = np.minimum(np.diff(kinks, prepend=-np.inf), np.diff(kinks, append=np.inf))
     step = np.maximum(1e-6 * np.minimum(phi.scale, room), 64 * np.spacing(np.abs(kinks)))
     right, left = (2 * phi.gradient(kinks + s) - phi.gradient(kinks + 2 * s) for s in (step, -step))  # at the kink
-    smallest = max(1e-9, 100 * phi.rounding) * _steepest(phi)
+    smallest = max(1e-9, 100 * phi.rounding) * phi.steepest
     return np.where(np.abs(right - left) > smallest, right - left, 0.0)
-
-
-def _steepest(phi: Activation) -> float:
-    """The largest |phi'| on the grid, as far as it is finite."""
-    with np.errstate(all="ignore"):  # phi' may overflow far out
-        slopes = np.abs(phi.gradient(grid(phi.scale)))
-    return float(slopes[np.isfinite(slopes)].max())
 
 
 @quiet_underflow
@@ -75,7 +68,7 @@ def curvature(net: MeanField) -> float:
         return 0.0
     second, step = _second_derivative(phi)
     # Differences of seven points magnify the rounding of phi' up to 30 times.
-    rounding = 30 * phi.rounding * _steepest(phi) / step
+    rounding = 30 * phi.rounding * phi.steepest / step
     root = float(np.sqrt(net.q))
     mean, _ = gaussian.settled(lambda u: second(u) ** 2, root, phi.kinks, phi.scale, rounding, phi.straight)
     return net.sigma_w2 * net.q * mean
