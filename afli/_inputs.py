@@ -25,10 +25,19 @@ quiet = np.errstate(all="ignore")
 WEIGHTS = ("gaussian", "orthogonal")  # the two kinds of random weights: independent normal entries, Haar matrices
 
 
-def real(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False) -> Array:
+def real(
+    name: str,
+    value: Any,
+    *,
+    low: float = -np.inf,
+    high: float = np.inf,
+    open_low: bool = False,
+    kind: str = "a real number or an array of them",
+) -> Array:
     """`value` as a float64 array (0-d for a scalar), every entry finite and in [low, high].
 
-    open_low excludes the lower end. Raises TypeError for bool, complex, object and str; ValueError outside the range.
+    open_low excludes the lower end; kind is what a message asks for. Raises TypeError for bool, complex, object and
+    str; ValueError outside the range.
     """
     if np.ma.is_masked(value):
         raise ValueError(f"{name} must not have masked entries, got {reprlib.repr(value)}")
@@ -40,7 +49,7 @@ def real(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, o
         raise TypeError(f"{name} must be a number or an array, got a {type(value).__name__}: {error}") from error
     if array.dtype.kind not in "iuf":
         got = f"{reprlib.repr(value)} of type {type(value).__name__}"
-        raise TypeError(f"{name} must be a real number or an array of them, got {got}")
+        raise TypeError(f"{name} must be {kind}, got {got}")
     array = array.astype(np.float64)
     inside = (array > low if open_low else array >= low) & (array <= high) & np.isfinite(array)
     if not inside.all():
@@ -52,7 +61,7 @@ def real(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, o
 
 def scalar(name: str, value: Any, *, low: float = -np.inf, high: float = np.inf, open_low: bool = False) -> float:
     """As `real`, for one number; raises TypeError for an array."""
-    array = real(name, value, low=low, high=high, open_low=open_low)
+    array = real(name, value, low=low, high=high, open_low=open_low, kind="a real number")
     if array.ndim:
         raise TypeError(f"{name} must be a single number, got an array of shape {array.shape}")
     return float(array)
