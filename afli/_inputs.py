@@ -92,7 +92,16 @@ def word(name: str, value: Any, choices: tuple[str, ...]) -> str:
     """`value` if it is one of these words; raises ValueError otherwise."""
     if not isinstance(value, str) or value not in choices:
         raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}, got {reprlib.repr(value)}")
-    return value
+    return str(value)
+
+
+def text(name: str, value: Any) -> str:
+    """`value` as a plain str that is not blank; raises TypeError for another type, ValueError for a blank one."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name} must be a str, got {reprlib.repr(value)} of type {type(value).__name__}")
+    if not value.strip():
+        raise ValueError(f"{name} must not be blank, got {value!r}")
+    return str(value)
 
 
 def generator(rng: Any) -> np.random.Generator:

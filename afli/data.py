@@ -23,6 +23,7 @@ import gzip
 import hashlib
 import io
 import os
+import reprlib
 import tarfile
 import zipfile
 from dataclasses import dataclass, replace
@@ -34,7 +35,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from afli._inputs import integer, scalar
+from afli._inputs import integer, scalar, text, word
 
 Images = NDArray[np.float32]
 Labels = NDArray[np.int64]
@@ -100,9 +101,9 @@ class Dataset:
     Raises
     ------
     TypeError
-        If pixels are not floating point numbers, or labels not integers.
+        If pixels are not floating point numbers, labels not integers, or name and source not words.
     ValueError
-        If shapes do not fit, a pixel is not finite, or a label is out of range.
+        If shapes do not fit, a pixel is not finite as float32, or a label is out of range.
     """
 
     name: str
@@ -114,6 +115,8 @@ class Dataset:
     classes: int = 0
 
     def __post_init__(self) -> None:
+        for field in ("name", "source"):
+            object.__setattr__(self, field, text(field, getattr(self, field)))
         for part in ("train", "test"):
             x, y = _rows(f"x_{part}", getattr(self, f"x_{part}")), _labels(f"y_{part}", getattr(self, f"y_{part}"))
             if len(x) != len(y):
@@ -154,42 +157,61 @@ def load(name: str, *, root: str | os.PathLike[str] | None = None) -> Dataset:
         digits, digit-parity, cifar10, mnist, fashion-mnist, or "npz:/path/to/file.npz".
     root
         The cache folder; default: the environment variable AFLI_DATA, else ~/.cache/afli. The first use of a dataset
-        that is not embedded downloads it there, with a progress bar.
+        that is not embedded downloads it there, with a progress bar. The digits need none.
 
     Raises
     ------
+    TypeError
+        If name is not a str, or root no path.
     ValueError
         For an unknown name.
     DataError
-        If a file is truncated, altered, cannot be meant, or is missing and out of reach; it names the file.
+        If a file is truncated, altered, cannot be meant, or is missing and out of reach; it names the file. If there
+        is no home folder for a download.
     """
+    name = text("name", name)
+    if not (root is None or isinstance(root, (str, os.PathLike))):
+        raise TypeError(f"root must be the path of a folder, got {root!r} of type {type(root).__name__}")
     if name.startswith("npz:"):
-        return _load_npz(Path(name.removeprefix("npz:")).expanduser())
-    if name not in _LOADERS:
+        return _load_npz(_expanded(name.removeprefix("npz:")))
+    if name in _EMBEDDED:
+        return _EMBEDDED[name]()
+    if name not in _DOWNLOADED:
         raise ValueError(f"name must be one of {', '.join(NAMES)} or 'npz:/path/to/file.npz', got {name!r}")
-    return _LOADERS[name](Path(root).expanduser() if root is not None else cache_folder())
+    return _DOWNLOADED[name](_expanded(root) if root is not None else cache_folder())
 
 
 def cache_folder() -> Path:
-    """Where downloads are kept: $AFLI_DATA, else ~/.cache/afli."""
-    return Path(os.environ.get("AFLI_DATA") or Path.home() / ".cache" / "afli").expanduser()
+    """Where downloads are kept: $AFLI_DATA, else ~/.cache/afli. Raises DataError where nobody knows the home folder."""
+    return _expanded(os.environ.get("AFLI_DATA") or "~/.cache/afli")
+
+
+def _expanded(path: str | os.PathLike[str]) -> Path:
+    """The path, ~ in it replaced by the home folder."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError as error:
+        reason = "there is no such home folder; name the whole path, or set AFLI_DATA"
+        raise DataError(f"{path} cannot be found: {reason}") from error
 
 
 def _rows(name: str, pixels: Any) -> Images:
     if isinstance(pixels, np.ma.MaskedArray):
         raise TypeError(f"{name} must be a plain array, got a masked one: masked pixels have no meaning here")
-    x = np.asarray(pixels)
+    x = _array(name, pixels)
     if x.dtype.kind != "f":
         raise TypeError(f"{name} must hold floating point numbers in [0, 1], got {x.dtype}: bytes are divided by 255")
     if x.ndim != 2 or not x.size:
         raise ValueError(f"{name} must be of shape (images, pixels), neither of them 0, got {x.shape}")
-    if not (np.isfinite(x.min()) and np.isfinite(x.max())):  # the extremes of an array with a NaN are NaN
-        raise ValueError(f"{name} must be finite, got pixels between {x.min()} and {x.max()}")
-    return x.astype(np.float32, copy=False)
+    with np.errstate(over="ignore", under="ignore"):
+        kept = x.astype(np.float32, copy=False)
+    if not (np.isfinite(kept.min()) and np.isfinite(kept.max())):  # the extremes of an array with a NaN are NaN
+        raise ValueError(f"{name} must be finite as float32, got pixels between {x.min()} and {x.max()}")
+    return kept
 
 
 def _labels(name: str, labels: Any) -> Labels:
-    y = np.asarray(labels)
+    y = _array(name, labels)
     if y.dtype.kind not in "iu" or isinstance(labels, np.ma.MaskedArray):
         got = f"{y.dtype} in a {type(labels).__name__}"
         raise TypeError(f"{name} must be a plain array of integers from 0 on, got {got}")
@@ -198,6 +220,13 @@ def _labels(name: str, labels: Any) -> Labels:
     if int(y.min()) < 0 or int(y.max()) > np.iinfo(np.int64).max:
         raise ValueError(f"{name} must be integers from 0 on, got {y.min()} to {y.max()}")
     return y.astype(np.int64, copy=False)
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    try:
+        return np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged lists; tensors that need gradients
+        raise TypeError(f"{name} must be a rectangular array, got a {type(values).__name__}: {error}") from error
 
 
 def _require_every_label(y_train: Labels, highest: int) -> None:
@@ -226,11 +255,14 @@ def normalised(dataset: Dataset, normalisation: str = "sphere") -> Dataset:
 
     Raises
     ------
+    TypeError
+        If dataset is not a `Dataset`.
     ValueError
         For another name; where an image is constant at the mean and cannot be scaled; for authors, where pixels lie
         outside [0, 1].
     """
-    _check_normalisation(normalisation)
+    dataset = _dataset(dataset)
+    normalisation = word("normalisation", normalisation, NORMALISATIONS)
     if normalisation == "authors":
         parts = (dataset.x_train, dataset.x_test)
         low, high = min(x.min() for x in parts), max(x.max() for x in parts)
@@ -259,12 +291,16 @@ def input_scale(normalisation: str, *, q: float, sigma_w2: float, sigma_b2: floa
 
     Raises
     ------
+    TypeError
+        If one of the three is not a number.
     ValueError
-        Unless q >= sigma_b2 >= 0 and sigma_w2 > 0.
+        For another name; unless q >= sigma_b2 >= 0 and sigma_w2 > 0, all finite.
     """
-    _check_normalisation(normalisation)
-    if not (sigma_w2 > 0 and q >= sigma_b2 >= 0):
-        raise ValueError(f"need sigma_w2 > 0 and q >= sigma_b2 >= 0, got {q=!r}, {sigma_w2=!r}, {sigma_b2=!r}")
+    normalisation = word("normalisation", normalisation, NORMALISATIONS)
+    q, sigma_b2 = scalar("q", q, low=0.0), scalar("sigma_b2", sigma_b2, low=0.0)
+    sigma_w2 = scalar("sigma_w2", sigma_w2, low=0.0, open_low=True)
+    if q < sigma_b2:
+        raise ValueError(f"q must be at least sigma_b2, got {q=!r}, {sigma_b2=!r}")
     return float(np.sqrt(q if normalisation == "authors" else (q - sigma_b2) / sigma_w2))
 
 
@@ -281,8 +317,9 @@ def resplit(dataset: Dataset, split: int) -> Dataset:
     Raises
     ------
     TypeError, ValueError
-        If split is no integer, or below 0.
+        If dataset is not a `Dataset`; if split is no integer, or below 0.
     """
+    dataset = _dataset(dataset)
     split = integer("split", split, low=0)
     if split == 0:
         return dataset
@@ -305,10 +342,13 @@ def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Images, Labels]:
 
     Raises
     ------
+    TypeError
+        If dataset is not a `Dataset`, or share no number.
     ValueError
         If no image would be left to train on, or none to validate on although share > 0.
     """
-    share = scalar("share", share, low=0.0)
+    dataset = _dataset(dataset)
+    share = scalar("share", share, low=0.0, high=1.0)
     held = round(share * len(dataset.y_train))
     kept = len(dataset.y_train) - held
     if kept < 1 or (share > 0 and held < 1):
@@ -317,9 +357,10 @@ def hold_out(dataset: Dataset, share: float) -> tuple[Dataset, Images, Labels]:
     return less, dataset.x_train[kept:], dataset.y_train[kept:]
 
 
-def _check_normalisation(normalisation: str) -> None:
-    if normalisation not in NORMALISATIONS:
-        raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {normalisation!r}")
+def _dataset(value: Any) -> Dataset:
+    if not isinstance(value, Dataset):
+        raise TypeError(f"dataset must be a Dataset, as load gives it, got {reprlib.repr(value)}")
+    return value
 
 
 def _on_sphere(x: Images, mean: Images, name: str) -> Images:
@@ -334,7 +375,7 @@ def _on_sphere(x: Images, mean: Images, name: str) -> Images:
 # --- Loaders ---
 
 
-def _load_digits(root: Path) -> Dataset:
+def _load_digits() -> Dataset:
     from sklearn.datasets import load_digits
 
     pixels, labels = load_digits(return_X_y=True)
@@ -345,8 +386,8 @@ def _load_digits(root: Path) -> Dataset:
     return Dataset("digits", x[:1437], y[:1437], x[1437:], y[1437:], source, classes=10)
 
 
-def _load_digit_parity(root: Path) -> Dataset:
-    digits = _load_digits(root)
+def _load_digit_parity() -> Dataset:
+    digits = _load_digits()
     return replace(digits, name="digit-parity", y_train=digits.y_train % 2, y_test=digits.y_test % 2, classes=2)
 
 
@@ -384,14 +425,13 @@ def _read_idx(path: Path) -> NDArray[np.uint8]:
     return values.reshape(shape)
 
 
-_LOADERS = {
-    "digits": _load_digits,
-    "digit-parity": _load_digit_parity,
+_EMBEDDED = {"digits": _load_digits, "digit-parity": _load_digit_parity}
+_DOWNLOADED = {
     "cifar10": _load_cifar10,
     "mnist": lambda root: _load_idx_dataset("MNIST", MNIST, MNIST_MIRRORS, root),
     "fashion-mnist": lambda root: _load_idx_dataset("Fashion-MNIST", FASHION_MNIST, FASHION_MNIST_MIRRORS, root),
 }
-NAMES = tuple(_LOADERS)
+NAMES = (*_EMBEDDED, *_DOWNLOADED)
 
 
 def _load_npz(path: Path) -> Dataset:
@@ -415,7 +455,7 @@ def _load_npz(path: Path) -> Dataset:
 
 def _npz_content(path: Path) -> dict[str, NDArray[Any]]:
     """All arrays of the file."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # also where its folder may not be looked into, which Path.is_file raises for
         raise DataError(f"there is no file {path}; its keys are described in afli.data")
     if not zipfile.is_zipfile(path):
         raise DataError(f"{path} is not an npz file as np.savez writes it, is truncated or altered, or cannot be read")
@@ -507,9 +547,14 @@ def _split(
 
 def _fetch(path: Path, md5: str, mirrors: tuple[str, ...]) -> Path:
     """`path` with that checksum, downloaded from the first mirror that answers if it is not there yet."""
-    if path.is_file() and _md5(path) == md5:
-        return path
-    reasons = [f"the file there has another checksum than {md5}: it is truncated or altered"] if path.is_file() else []
+    reasons = []
+    try:
+        if path.is_file():
+            if _md5(path) == md5:
+                return path
+            reasons = [f"the file there has another checksum than {md5}: it is truncated or altered"]
+    except OSError as error:  # it may not be read
+        reasons = [str(error)]
     for mirror in mirrors:
         try:
             import pooch

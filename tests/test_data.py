@@ -72,7 +72,7 @@ def test_digits_are_split_without_overlap_and_parity_is_their_parity(digits):
 def test_wrong_names_and_ranges_are_named():
     with pytest.raises(ValueError, match=r"name must be one of digits.*'svhn'"):
         data.load("svhn")
-    with pytest.raises(ValueError, match="normalisation must be one of sphere"):
+    with pytest.raises(ValueError, match="normalisation must be 'sphere' or"):
         data.input_scale("cube", q=1.0, sigma_w2=1.0, sigma_b2=0.0)
     with pytest.raises(ValueError, match=r"q=0\.1"):
         data.input_scale("sphere", q=0.1, sigma_w2=1.0, sigma_b2=0.2)

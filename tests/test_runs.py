@@ -623,8 +623,8 @@ def test_names_of_own_activations_and_presets_are_words_that_are_free(bent):
     for name in ("fig7", "two words", "../up"):
         with pytest.raises(ValueError, match="name must be of letters"):
             experiments.register_preset(name, lambda profile: [])
-    with pytest.raises(ValueError, match="the schedule needs a family of afli"):
-        own(1.0, parameters=(("a", 1.0),), schedule=experiments.LinearSchedule(1.0, 2.0, 2))
+    with pytest.raises(ValueError, match=r"schedule moves the a of shtanh, .* for activation 'bent'"):
+        own(1.0, schedule=experiments.LinearSchedule(1.0, 2.0, 2))
 
 
 def test_a_preset_that_makes_no_experiments_is_named(monkeypatch):

@@ -12,7 +12,6 @@ stopped goes on with the same call.
 
 from __future__ import annotations
 
-import json
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -34,7 +33,15 @@ from afli.experiments.files import replace_file
 from afli.experiments.presets import BIAS_VARIANCES, LINEAR_RADII
 from afli.experiments.provenance import commit, machine, versions
 from afli.experiments.spec import edge_of_chaos
-from afli.experiments.table import THEORY_TOLERANCE, TableError, exclusive, read_manifest, read_rows, write_rows
+from afli.experiments.table import (
+    THEORY_TOLERANCE,
+    TableError,
+    exclusive,
+    manifest_bytes,
+    read_manifest,
+    read_rows,
+    write_rows,
+)
 from afli.meanfield import MeanField
 
 __all__ = ["DEPTHS", "EPOCHS", "KINDS", "LINEAR", "RIDGES", "Images", "Settings", "cell", "cells", "load", "run"]
@@ -338,6 +345,5 @@ def _keys(rows: pd.DataFrame) -> set[tuple[Any, ...]]:
 
 def _write(path: Path, rows: pd.DataFrame, manifest: dict[str, Any]) -> None:
     """The manifest first: a row never stands without the entry of its run."""
-    text = json.dumps(manifest, indent=2, ensure_ascii=False) + "\n"
-    replace_file(path.with_suffix(".json"), lambda stream: stream.write(text.encode()))
+    replace_file(path.with_suffix(".json"), lambda stream: stream.write(manifest_bytes(manifest)))
     replace_file(path, lambda stream: write_rows(rows, stream))

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
-from collections.abc import Callable, Iterable, Iterator
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any
@@ -13,7 +15,7 @@ import numpy as np
 
 from afli import activations as act
 from afli import meanfield as mf
-from afli._inputs import integer, scalar
+from afli._inputs import WEIGHTS, function, integer, scalar, text, word
 from afli.data import NORMALISATIONS
 
 __all__ = [
@@ -33,7 +35,7 @@ def register_activation(name: str, make: Callable[..., act.Activation]) -> None:
     Parameters
     ----------
     name
-        A word that no family of `afli.activations` has. Registered again, it means the new function.
+        A word that no family of `afli.activations` has, in any case. Registered again, it means the new function.
     make
         What returns the activation, as `afli.activations.from_callable` makes it, from its parameters by name.
 
@@ -41,10 +43,16 @@ def register_activation(name: str, make: Callable[..., act.Activation]) -> None:
     ------
     ValueError
         If the name is taken, or not a word.
+    TypeError
+        If make cannot be called, or says nothing about its parameters.
     """
-    if not (isinstance(name, str) and name.isidentifier()) or name in act.FAMILIES:
+    if not (isinstance(name, str) and name.isidentifier()) or _family(name) in act.FAMILIES:
         raise ValueError(f"name must be a word that no family of afli.activations has, got {name!r}")
-    OWN_ACTIVATIONS[name] = make
+    try:
+        inspect.signature(function("make", make))
+    except ValueError as error:
+        raise TypeError(f"make must be a function of Python with named parameters, got {make!r}") from error
+    OWN_ACTIVATIONS[str(name)] = make
 
 
 def own_activations(experiments: Iterable[Experiment]) -> dict[str, list[float]]:
@@ -114,37 +122,40 @@ class Experiment:
     sigma_w2: float | None = None
 
     def __post_init__(self) -> None:
-        if self.normalisation not in NORMALISATIONS:
-            raise ValueError(f"normalisation must be one of {', '.join(NORMALISATIONS)}, got {self.normalisation!r}")
-        if self.weights not in ("orthogonal", "gaussian"):
-            raise ValueError(f"weights must be orthogonal or gaussian, got {self.weights!r}")
-        if self.optimiser not in OPTIMISERS:
-            raise ValueError(f"optimiser must be one of {', '.join(OPTIMISERS)}, got {self.optimiser!r}")
-        self._normalise()
-        if max(self.record) > self.epochs:
-            raise ValueError(f"record must lie within 0..{self.epochs}, got {self.record!r}")
-        if self.schedule is not None and dict(self.parameters).get("a") != self.schedule.start:
-            raise ValueError(f"the schedule must start at the initial a, got {self.parameters!r} and {self.schedule!r}")
-        if self.schedule is not None and self.activation in OWN_ACTIVATIONS:
-            raise ValueError(f"the schedule needs a family of afli.activations, got {self.activation!r}")
-        _ = self.phi  # raises for an unknown family or parameter
-
-    def _normalise(self) -> None:
-        """Check the numbers, and spell equal settings in one way, so that they have one key: 1 and 1.0, any order."""
+        """Check the settings, and spell equal ones in one way, so that they have one key: 1 and 1.0, tanh and Tanh."""
+        words = {"normalisation": NORMALISATIONS, "weights": WEIGHTS, "optimiser": OPTIMISERS}
         lowest = {"depth": 1, "width": 1, "batch": 1, "epochs": 1, "trial": 0, "split": 0}
-        settings: dict[str, Any] = {name: integer(name, getattr(self, name), low=low) for name, low in lowest.items()}
-        head, off = self.head_variance, self.sigma_w2
+        settings: dict[str, Any] = {name: word(name, getattr(self, name), choices) for name, choices in words.items()}
+        settings |= {name: integer(name, getattr(self, name), low=low) for name, low in lowest.items()}
+        activation, head, off = _activation(self.activation), self.head_variance, self.sigma_w2
         settings |= {
-            "record": tuple(sorted({*(integer("record", epoch, low=0) for epoch in self.record), settings["epochs"]})),
-            "parameters": tuple(sorted((name, scalar(name, value)) for name, value in self.parameters)),
-            "sigma_b2": scalar("sigma_b2", self.sigma_b2, low=0.0),
-            "validation": scalar("validation", self.validation, low=0.0, high=0.9),
-            "learning_rate": scalar("learning_rate", self.learning_rate, low=0.0, open_low=True),
-            "head_variance": None if head is None else scalar("head_variance", head, low=0.0, open_low=True),
-            "sigma_w2": None if off is None else scalar("sigma_w2", off, low=0.0, open_low=True),
+            "dataset": text("dataset", self.dataset),
+            "activation": activation,
+            "parameters": _parameters(activation, self.parameters),
+            "record": _epochs(self.record, settings["epochs"]),
+            "sigma_b2": _number("sigma_b2", self.sigma_b2, low=0.0),
+            "validation": _number("validation", self.validation, low=0.0, high=0.9),
+            "learning_rate": _number("learning_rate", self.learning_rate, low=0.0, open_low=True),
+            "head_variance": None if head is None else _number("head_variance", head, low=0.0, open_low=True),
+            "sigma_w2": None if off is None else _number("sigma_w2", off, low=0.0, open_low=True),
         }
         for name, value in settings.items():
             object.__setattr__(self, name, value)
+        if not isinstance(self.phi, act.Activation):  # raises for a parameter out of range
+            raise TypeError(f"activation {activation} must make an Activation, got {reprlib.repr(self.phi)}")
+        if self.schedule is not None:
+            self._check_schedule(self.schedule)
+
+    def _check_schedule(self, schedule: Any) -> None:
+        if not isinstance(schedule, LinearSchedule):
+            raise TypeError(f"schedule must be a LinearSchedule or None, got {reprlib.repr(schedule)}")
+        if self.activation not in act.SCALED_BOUNDED_FAMILIES:
+            families = ", ".join(act.SCALED_BOUNDED_FAMILIES)
+            raise ValueError(f"schedule moves the a of {families}, got one for activation {self.activation!r}")
+        parameters = dict(self.parameters)
+        if parameters["a"] != schedule.start:
+            raise ValueError(f"schedule must start at the initial a, got {parameters!r} and {schedule!r}")
+        _ = act.get(self.activation, **(parameters | {"a": schedule.stop}))  # raises if that is out of range
 
     @property
     def phi(self) -> act.Activation:
@@ -204,6 +215,62 @@ class Experiment:
         return first | row
 
 
+def _number(name: str, value: Any, **allowed: Any) -> float:
+    return scalar(name, value, **allowed) + 0.0  # -0.0 equals 0.0, and would have another key
+
+
+def _family(name: str) -> str:
+    """The name by which `afli.activations.get` knows a family: capitals do not matter, swish is silu."""
+    return act.ALIASES.get(name.lower(), name.lower())
+
+
+def _activation(name: Any) -> str:
+    """The one spelling of an activation's name."""
+    name = text("activation", name)
+    known = name if name in OWN_ACTIVATIONS else _family(name)
+    if known not in OWN_ACTIVATIONS and known not in act.FAMILIES:
+        names = ", ".join([*sorted(act.FAMILIES), *sorted(OWN_ACTIVATIONS)])
+        raise ValueError(f"activation must be one of {names}, or a name of register_activation, got {name!r}")
+    return known
+
+
+def _parameters(activation: str, given: Any) -> tuple[tuple[str, float], ...]:
+    """Names and values, sorted; what the activation has as default is left out: elu and elu(alpha=1) have one key.
+
+    given: pairs, or a mapping.
+    """
+    signature = inspect.signature(OWN_ACTIVATIONS.get(activation) or act.FAMILIES[activation])
+    try:
+        pairs = [(name, value) for name, value in (given.items() if isinstance(given, Mapping) else given)]
+        named = dict(pairs)
+        if isinstance(given, str):
+            raise TypeError
+    except (TypeError, ValueError):
+        shape = 'pairs of a name and a number, such as (("a", 5.0),)'
+        raise TypeError(f"parameters must be {shape}, got {reprlib.repr(given)}") from None
+    if len(named) < len(pairs):
+        raise ValueError(f"parameters must have every name once, got {pairs!r}")
+    try:
+        signature.bind(**named)
+    except TypeError as error:
+        takes = ", ".join(str(p.replace(annotation=p.empty)) for p in signature.parameters.values())
+        raise TypeError(f"parameters must be those of {activation}({takes}), got {named!r}: {error}") from None
+    values = {name: _number(f"parameter {name}", value) for name, value in named.items()}
+    defaults = {name: parameter.default for name, parameter in signature.parameters.items()}
+    return tuple(sorted((str(name), value) for name, value in values.items() if defaults.get(name) != value))
+
+
+def _epochs(given: Any, last: int) -> tuple[int, ...]:
+    """Epochs in order, each once, the last of the training among them."""
+    try:
+        if isinstance(given, (str, bytes, Mapping)):
+            raise TypeError
+        found = list(given)
+    except TypeError:
+        raise TypeError(f"record must be a tuple of epochs, such as (0, {last}), got {reprlib.repr(given)}") from None
+    return tuple(sorted({*(integer("every epoch in record", epoch, low=0, high=last) for epoch in found), last}))
+
+
 @lru_cache(maxsize=4096)
 def edge_of_chaos(phi: act.Activation, sigma_b2: float) -> mf.MeanField:
     """`afli.meanfield.edge_of_chaos`, remembered."""
@@ -231,6 +298,17 @@ class Grid:
     profile: str
     experiments: tuple[Experiment, ...]
 
+    def __post_init__(self) -> None:
+        for name in ("preset", "profile"):
+            object.__setattr__(self, name, text(name, getattr(self, name)))
+        given: Any = self.experiments
+        if isinstance(given, Experiment) or not isinstance(given, Iterable):
+            raise TypeError(f"experiments must be a tuple of Experiments, got {reprlib.repr(given)}")
+        object.__setattr__(self, "experiments", tuple(given))
+        for each in self.experiments:
+            if not isinstance(each, Experiment):
+                raise TypeError(f"experiments must be Experiments, got {reprlib.repr(each)}")
+
     def __len__(self) -> int:
         return len(self.experiments)
 
@@ -250,6 +328,7 @@ class Grid:
 
     def shard(self, index: int, count: int) -> Grid:
         """Part `index` (from 1) of `count`: every count-th experiment, to be run on one of several machines."""
-        if not 1 <= index <= count:
+        count = integer("count", count, low=1)
+        if integer("index", index, low=1) > count:
             raise ValueError(f"index must be in 1..{count}, got {index!r}")
         return replace(self, experiments=self.experiments[index - 1 :: count])

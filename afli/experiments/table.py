@@ -2,15 +2,16 @@
 
 A table has one row per experiment and recorded epoch, in the order of its grid. Columns that end in `_seconds`, and
 `versions`, are the only ones that are not a function of the settings. Files are replaced atomically: a reader, or the
-next run, never sees half a table; pages of the table carry checksums, so that a damaged one is refused and not read as
-other numbers. Several processes may write one table, each for a moment. An experiment is finished when its last epoch
-has a row; the rows of one that is not are its stages so far.
+next run, never sees half a table; pages of the table and the manifest carry checksums, so that a damaged one is refused
+and not read as other numbers. Several processes may write one table, each for a moment. An experiment is finished when
+its last epoch has a row; the rows of one that is not are its stages so far.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import MISSING, fields
@@ -28,9 +29,9 @@ from afli.experiments.files import replace_file
 from afli.experiments.spec import Experiment, Grid, own_activations
 
 __all__ = [
-    "Table", "TableError", "accepted_codes", "alone", "conform", "exclusive", "grid_of", "in_words", "merge",
-    "read_manifest", "read_rows", "require_settings", "require_theory", "same_rows", "settings_of", "summary", "whole",
-    "write_rows",
+    "Table", "TableError", "accepted_codes", "alone", "conform", "exclusive", "grid_of", "in_words", "manifest_bytes",
+    "merge", "read_manifest", "read_rows", "require_settings", "require_theory", "same_rows", "settings_of", "summary",
+    "whole", "write_rows",
 ]  # fmt: skip
 
 KEY = ["experiment", "epoch"]
@@ -50,6 +51,7 @@ SHAPE: dict[str, Any] = {
 MAY_HAVE: dict[str, Any] = {"verified": [{"code": str}], "activations": dict}
 DECISIVE = ("python", "torch", "numpy", "scipy")  # the packages whose version a row names: they compute its numbers
 SAME_FUNCTION = 1e-9  # relative; machines and versions of numpy differ by some 1e-16 in a value
+FORMAT = 2  # of manifests: since 2 they have a checksum, and one that has lost it is refused
 COLUMNS = b"afli_columns"  # the key, in a Parquet file, of the checksum of its columns
 SECONDS_TO_WAIT = 30.0  # others write for a moment only; a disk of a cluster may take some seconds
 THEORY_TOLERANCE = 1e-9  # q* and sigma_w^2 are good to 1e-12; a wrong formula is off by far more
@@ -205,8 +207,8 @@ class Table:
     def write_manifest(self) -> None:
         """Replace the manifest, with the numbers of rows and finished experiments as they are."""
         self.manifest |= {"finished": len(self.done), "rows": len(self.frame)}
-        text = json.dumps(self.manifest, indent=2, ensure_ascii=False) + "\n"
-        replace_file(self.manifest_path, lambda stream: stream.write(text.encode()))
+        content = manifest_bytes(self.manifest)
+        replace_file(self.manifest_path, lambda stream: stream.write(content))
         self._state = self._files()
 
     def _files(self) -> list[tuple[int, ...]]:
@@ -249,15 +251,36 @@ def _columns(schema: pyarrow.Schema) -> bytes:
     return hashlib.sha256(repr(plain).encode()).hexdigest().encode()
 
 
+def manifest_bytes(manifest: dict[str, Any]) -> bytes:
+    """What a manifest's file holds: before its content the format, and a checksum of both."""
+    content = {"format": FORMAT} | manifest
+    text = json.dumps({"format": FORMAT, "checksum": _checksum(content)} | content, indent=2, ensure_ascii=False)
+    return f"{text}\n".encode()
+
+
 def read_manifest(path: Path, shape: dict[str, Any]) -> dict[str, Any]:
-    """A manifest, which must be of that shape; raises TableError if it is damaged, or of another shape."""
+    """The content of a manifest, which must be of that shape; one from before there were checksums is read as it is.
+
+    Raises TableError if it is damaged, was changed after it was written, or is of another shape.
+    """
     try:
         manifest = json.loads(path.read_text(encoding="utf-8-sig"))  # some editors write a byte order mark
     except (ValueError, RecursionError) as error:  # of JSON or of UTF-8
         raise TableError(f"{path} is damaged: {error}") from error
     if problem := _misfit(manifest, shape) or _misfit(manifest, {n: MAY_HAVE[n] for n in MAY_HAVE if n in manifest}):
         raise TableError(f"{path} is no manifest of such a table, or damaged: {problem}")
-    return manifest
+    written = manifest.pop("checksum", None)
+    if written != _checksum(manifest) and not (written is None and "format" not in manifest):
+        raise TableError(
+            f"{path} is damaged, or was edited: its checksum {reprlib.repr(written)} is not that of its content. Put it"
+            ' back as it was; if the edit is meant, delete the lines "format" and "checksum" in it'
+        )
+    return {name: value for name, value in manifest.items() if name != "format"}
+
+
+def _checksum(manifest: dict[str, Any]) -> str:
+    """Of what a JSON file says, however it is laid out."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _misfit(value: Any, shape: Any, where: str = "") -> str:
