@@ -17,7 +17,7 @@ document.addEventListener("DOMContentLoaded", async () => {
   addEventListener("resize", fit);
   addEventListener("click", () => requestAnimationFrame(fit));  // something may have unfolded
   const boxes = ".bd-article :is(mjx-container:is([display='true'], .afli-wide), div.math, pre, figure, .cell_output, .image, " +
-    ".pst-scrollable-table-container)";
+    "table.data, .pst-scrollable-table-container)";
   for (const box of document.querySelectorAll(boxes)) {
     const mark = () => {
       const scrolls = ["auto", "scroll"].includes(getComputedStyle(box).overflowX);
