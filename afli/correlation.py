@@ -158,9 +158,8 @@ def rise_and_drop(
 def chebyshev_coefficients(phi: Activation, q: float, side: int) -> tuple[Array, Array]:
     """Series in the angle variable of |rho| of E phi phi / q and E phi' phi', for rho of one sign: side is 1 or -1.
 
-    Only E phi' phi' is sampled: it is the slope of E phi phi / q in rho, eq. (21). Two rules against each other: panels
-    are halved until the series agree with what is known, the one-dimensional moments at rho = 1, and for the slope at 0
-    and, by a finer rule, in between. Raises ConvergenceError if they never do.
+    Two rules against each other: panels are halved until the series agrees with what is known, the one-dimensional
+    moments at rho = 1 and 0, and with a finer rule in between. Raises ConvergenceError if they never do.
     """
     before = 0.0
     for halvings in range(4):
@@ -184,8 +183,7 @@ def _series_of_any_degree(phi: Activation, q: float, side: int, halvings: int) -
     degree = _LEAST_DEGREE
     samples = _samples(phi, q, side, degree, np.arange(degree + 1), halvings)
     while True:
-        slope = series_through(samples)
-        series = np.array([_integral(slope, phi, q, side), slope])
+        series = np.array([series_through(column) for column in samples.T])
         size = np.abs(series).max(axis=1, keepdims=True)
         last = np.abs(series[:, -5:])  # five: even or odd terms alone may vanish
         if np.all(last <= (2e-14 + phi.rounding) * size):
@@ -193,43 +191,30 @@ def _series_of_any_degree(phi: Activation, q: float, side: int, halvings: int) -
         if degree == _MOST_DEGREE or not np.isfinite(size).all():
             return (series[0], series[1]), float(np.max(last / size))
         degree *= 2
-        doubled = np.empty(degree + 1)
+        doubled = np.empty((degree + 1, 2))
         doubled[::2] = samples
         doubled[1::2] = _samples(phi, q, side, degree, np.arange(1, degree, 2), halvings)
         samples = doubled
 
 
-def _integral(slope: Array, phi: Activation, q: float, side: int) -> Array:
-    """The series of E phi phi / q, of as many terms as that of its slope: (E phi)^2 / q at rho = 0, and from there on
-    the integral of slope d rho.
-    """
-    n, layer = 2 * (len(slope) - 1), float(layer_of(phi, q))
-    x, half = np.cos(np.pi * np.arange(n + 1) / n), 0.5 * np.arcsinh(0.5 * np.pi / layer)
-    psi = layer * np.sinh(half * (x + 1))
-    d_rho = -side * np.sin(psi) * half * layer * np.cosh(half * (x + 1))  # for dx; rho = side cos(psi)
-    series = chebyshev.chebint(series_through(chebyshev.chebval(x, slope) * d_rho))
-    series[0] += float(moments.mean(phi, np.asarray(q))) ** 2 / q - series.sum()
-    return np.asarray(series[: len(slope)])
-
-
 def _agrees(series: tuple[Array, Array], phi: Activation, q: float, side: int, halvings: int) -> bool:
-    """Whether the series have the known values at |rho| = 1, and the slope at 0 and at an angle between nodes too."""
-    at, (value, slope) = np.asarray(q), series
+    """Whether the series has the known values at its ends, and those of a finer rule at an angle between its nodes."""
+    at = np.asarray(q)
+    known = [(1.0, (float(moments.mean(phi, at)) ** 2 / q, float(moments.slope_power(phi, at, 1)) ** 2))]
     square, slope2 = float(moments.square(phi, at)) / q, float(moments.slope_power(phi, at, 2))
-    ends = (square, slope2) if side == 1 else _mirrored(phi, q)
+    known.append((-1.0, (square, slope2) if side == 1 else _mirrored(phi, q)))
     layer = float(layer_of(phi, q))
     psi = layer * np.sinh(0.5 * np.arcsinh(0.5 * np.pi / layer) * (1 - 0.31))
     finer = halvings + int(psi < _hermite(phi, q, halvings).from_angle)  # of two routes the other, of one a finer rule
-    between = gaussian.slope_moment(phi, side * float(np.cos(psi)), float(np.sin(psi)), q, finer)
-    known = [
-        (value, -1.0, ends[0], square),
-        (slope, -1.0, ends[1], slope2),
-        (slope, -0.31, between, slope2),
-        (slope, 1.0, float(moments.slope_power(phi, at, 1)) ** 2, slope2),
-    ]
+    value, slope = gaussian.pair_moments(phi, side * float(np.cos(psi)), float(np.sin(psi)), q, finer)
+    known.append((-0.31, (value / q, slope)))
     # Ten times the accuracy that R is said to have would be too late: 1e-13 of the size, or what phi' is known to.
     slack = 2e-13 + 10 * phi.rounding
-    return all(abs(float(chebyshev.chebval(x, p)) - right) <= slack * size for p, x, right, size in known)
+    return all(
+        abs(float(chebyshev.chebval(x, p)) - right) <= slack * size
+        for x, values in known
+        for p, right, size in zip(series, values, (square, slope2), strict=True)
+    )
 
 
 def _mirrored(phi: Activation, q: float) -> tuple[float, float]:
@@ -243,21 +228,23 @@ def _mirrored(phi: Activation, q: float) -> tuple[float, float]:
 
 
 def _samples(phi: Activation, q: float, side: int, degree: int, index: NDArray[np.intp], halvings: int) -> Array:
-    """E phi' phi' at those of the degree + 1 Chebyshev extrema, from x = 1 (rho = 0) to x = -1."""
+    """(E phi phi / q, E phi' phi') at those of the degree + 1 Chebyshev extrema, from x = 1 (rho = 0) to x = -1."""
     layer = float(layer_of(phi, q))
     # 1 + x = 2 sin^2, relatively accurate near rho = +-1
     psi = layer * np.sinh(np.arcsinh(0.5 * np.pi / layer) * np.sin(0.5 * np.pi * (degree - index) / degree) ** 2)
-    hermite, values = _hermite(phi, q, halvings), np.empty(len(psi))
+    hermite, values = _hermite(phi, q, halvings), np.empty((len(psi), 2))
     far = psi >= hermite.from_angle
     values[far] = hermite.at(side * np.cos(psi[far]))
     for i in np.flatnonzero(~far):
-        values[i] = gaussian.slope_moment(phi, side * float(np.cos(psi[i])), float(np.sin(psi[i])), q, halvings)
-    return values
+        rho, s = side * float(np.cos(psi[i])), float(np.sin(psi[i]))
+        values[i] = gaussian.pair_moments(phi, rho, s, q, halvings)
+    return values / (q, 1.0)
 
 
 @lru_cache(maxsize=16)
 def _hermite(phi: Activation, q: float, halvings: int) -> gaussian.HermiteSeries:
-    return gaussian.hermite_series(phi, q, float(moments.slope_power(phi, np.asarray(q), 2)), halvings)
+    sums = float(moments.square(phi, np.asarray(q))), float(moments.slope_power(phi, np.asarray(q), 2))
+    return gaussian.hermite_series(phi, q, sums, halvings)
 
 
 def series_through(samples: Array) -> Array:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple, overload
 
 import numpy as np
@@ -315,7 +316,9 @@ def expectation2(
         for radius in _RADII:
             previous = np.inf
             for halvings in range(5):
-                value, size, rim = _plane(f, g, r, s, root1, root2, kinks_f, kinks_g, scale, straight, radius, halvings)
+                [(value, size, rim)] = _plane(
+                    [(f, g)], r, s, root1, root2, kinks_f, kinks_g, scale, straight, radius, halvings
+                )
                 if not np.isfinite(size) or rim > 1e-12 * size:  # what lies beyond the rim is far less than on it
                     break
                 if abs(value - previous) <= 1e-13 * size and not (size == 0 and missed()):
@@ -333,8 +336,8 @@ def expectation2(
         return like(np.array([one(float(r)) for r in rho.ravel()]).reshape(rho.shape))
 
 
-def slope_moment(phi: Any, rho: float, s: float, q: float, halvings: int = 0) -> float:
-    """E phi'(U1) phi'(U2) for two variables of one variance.
+def pair_moments(phi: Any, rho: float, s: float, q: float, halvings: int = 0) -> tuple[float, float]:
+    """(E phi(U1) phi(U2), E phi'(U1) phi'(U2)) for two variables of one variance, on one set of nodes.
 
     Parameters
     ----------
@@ -347,11 +350,11 @@ def slope_moment(phi: Any, rho: float, s: float, q: float, halvings: int = 0) ->
     halvings
         One rule is used, with panels halved so many times; the caller compares it with what is known.
     """
-    root_q, kinks, df = float(np.sqrt(q)), phi.kinks, phi.gradient
+    root_q, kinks = float(np.sqrt(q)), phi.kinks
+    pairs = [(phi.function, phi.function), (phi.gradient, phi.gradient)]
     with np.errstate(all="ignore"):
-        value, *_ = _plane(
-            df,
-            df,
+        (value, *_), (slope, *_) = _plane(
+            pairs,
             rho,
             s,
             root_q,
@@ -365,7 +368,7 @@ def slope_moment(phi: Any, rho: float, s: float, q: float, halvings: int = 0) ->
             sizes=False,
             half=phi.is_odd,
         )
-    return value
+    return value, slope
 
 
 _TERMS = (1024, 2048)  # of a Hermite series: angles from 0.25 and 0.18 on, in some 5 and 15 ms
@@ -374,12 +377,12 @@ _BLOCK = 64  # terms at once
 
 
 class HermiteSeries(NamedTuple):
-    """E phi'(U1) phi'(U2) as a series in rho.
+    """E phi(U1) phi(U2) and E phi'(U1) phi'(U2) as series in rho.
 
     Attributes
     ----------
     squares
-        Of the Hermite coefficients of phi'(sqrt(q) Z).
+        Of the Hermite coefficients of phi(sqrt(q) Z) and of phi'(sqrt(q) Z), shape (terms, 2).
     from_angle
         The series is complete for correlations cos(psi) with psi from here on.
     """
@@ -388,11 +391,11 @@ class HermiteSeries(NamedTuple):
     from_angle: float
 
     def at(self, rho: Array) -> Array:
-        """The mean, for each rho of one axis."""
+        """The two means, shape (len(rho), 2)."""
         return np.vander(rho, len(self.squares), increasing=True) @ self.squares
 
 
-def hermite_series(phi: Any, q: float, sum_of_squares: float, halvings: int = 0) -> HermiteSeries:
+def hermite_series(phi: Any, q: float, sums: tuple[float, float], halvings: int = 0) -> HermiteSeries:
     """The series of `HermiteSeries`, from one-dimensional integrals only (Mehler's formula).
 
     For smooth phi it is complete after some dozens of terms and holds at every correlation; a kink leaves a tail that
@@ -404,8 +407,8 @@ def hermite_series(phi: Any, q: float, sum_of_squares: float, halvings: int = 0)
         An Activation.
     q
         The variance.
-    sum_of_squares
-        E phi'^2: what all squares together come to.
+    sums
+        E phi^2 and E phi'^2: what all squares together come to.
     halvings
         One rule is used, with panels halved so many times; the caller compares.
     """
@@ -413,15 +416,17 @@ def hermite_series(phi: Any, q: float, sum_of_squares: float, halvings: int = 0)
     terms = _TERMS[int(root_q > _DEAR * phi.scale)]
     step = min(_STEP, 13 / np.sqrt(terms)) / 2**halvings  # the n-th function is a wave of length 2 pi / sqrt(n)
     z, weight = _rule(_edges(root_q, phi.kinks, phi.scale / 2**halvings, phi.straight, _REACHES[0]), step)
-    parity = np.ones(_BLOCK)
-    if phi.is_odd:  # then phi' is even: half of the line is enough, and every other coefficient is 0
+    parity = np.ones((_BLOCK, 2))
+    if phi.is_odd:  # half of the line is enough: of phi every other coefficient is 0, and of phi' the rest
         z, weight = z[z > 0], 2 * weight[z > 0]
-        parity[1::2] = 0.0
+        parity[::2, 0] = parity[1::2, 1] = 0.0
     waves = np.zeros((_BLOCK + 2, len(z)))  # h_n sqrt(density), orthonormal on the line; two of the block before
     waves[-1] = np.sqrt(normal_density(z))
     with np.errstate(all="ignore"):  # what is not finite has no series, and the caller notices
-        integrand = weight * waves[-1] * phi.gradient(root_q * z)
-        squares, rest = np.empty(0), 1.0
+        integrand = (weight * waves[-1])[:, None] * np.stack(
+            [phi.function(root_q * z), phi.gradient(root_q * z)], axis=1
+        )
+        squares, rest = np.empty((0, 2)), np.ones(2)
         for start in range(0, terms, _BLOCK):
             waves[:2] = waves[-2:]
             for i, n in enumerate(range(start, start + _BLOCK), 2):
@@ -429,10 +434,11 @@ def hermite_series(phi: Any, q: float, sum_of_squares: float, halvings: int = 0)
                 waves[i] -= np.sqrt(n) * waves[i - 2]
                 waves[i] /= np.sqrt(n + 1)
             squares = np.concatenate([squares, parity * (waves[1:-1] @ integrand) ** 2])
-            rest = float(np.abs(1 - squares.sum() / sum_of_squares))
-            if rest <= 2e-15:  # rounding: the rest is nothing
+            rest = 1 - squares.sum(axis=0) / sums
+            if np.all(np.abs(rest) <= 2e-15):  # rounding: the rest is nothing
                 return HermiteSeries(squares, 0.0)
-    angle = float(np.sqrt(2 * np.log(max(rest, 1e-15) / 1e-16) / terms))  # cos(psi)^n <= exp(-n psi^2 / 2)
+    tail = float(np.max(np.abs(rest)))
+    angle = float(np.sqrt(2 * np.log(max(tail, 1e-15) / 1e-16) / terms))  # cos(psi)^n <= exp(-n psi^2 / 2)
     return HermiteSeries(squares, angle if np.isfinite(angle) else np.inf)
 
 
@@ -440,8 +446,7 @@ _MOST_NODES = 5e6  # of one rule, about half a second: what takes more is refuse
 
 
 def _plane(
-    f: Function,
-    g: Function,
+    pairs: list[tuple[Function, Function]],
     rho: float,
     s: float,
     root1: float,
@@ -454,8 +459,8 @@ def _plane(
     halvings: int,
     sizes: bool = True,
     half: bool = False,
-) -> tuple[float, float, float]:
-    """The integral of f(U1) g(U2), and with `sizes` of its absolute value, and of that near the rim.
+) -> list[tuple[float, float, float]]:
+    """For each (f, g): the integral of f(U1) g(U2), and with `sizes` of its absolute value, and of that near the rim.
 
     Outer variable Z1 with U1 = root1 Z1; inner U2 = root2 (rho Z1 + s Z2), rho^2 + s^2 = 1, cut at the kinks of g;
     Z1^2 + Z2^2 <= radius^2. half: f(-u) g(-v) = f(u) g(v), so that Z1 > 0 is half of it.
@@ -463,15 +468,11 @@ def _plane(
     scale, step = scale / 2**halvings, _STEP / 2**halvings
     if s == 0.0:
         both = tuple(kinks_f) + tuple(rho * root1 / root2 * d for d in kinks_g)
+        along = [partial(_along, f, g, rho * root2 / root1) for f, g in pairs]
         if rho < 0:
             straight = -max(-straight[0], straight[1]), max(-straight[0], straight[1])
         reach = _REACHES[_RADII.index(radius)]
-        ratio = rho * root2 / root1
-
-        def along(u: Array) -> Array:
-            return f(u) * g(ratio * u)
-
-        return *_line(along, root1, both, scale, straight, reach, 0), _tail(along, root1, reach)
+        return [(*_line(h, root1, both, scale, straight, reach, 0), _tail(h, root1, reach)) for h in along]
     outer = [_edges(root1, kinks_f, scale, straight, radius)]
     if s < abs(rho):  # near rho = +-1 the inner mean turns quickly where U2 crosses a kink: finer panels there
         band = s / abs(rho) * np.linspace(-9, 9, 7)
@@ -496,17 +497,23 @@ def _plane(
             f"a variance of {max(root1, root2) ** 2:g} is out of reach of two-dimensional quadrature "
             f"for a function that bends on the length {scale:g}"
         )
-    totals, outer_f = np.zeros(3), np.broadcast_to(f(root1 * z), z.shape)
+    totals = np.zeros((len(pairs), 3))
     for block in np.array_split(np.arange(len(z)), 1 + len(z) // 1000):  # bounds the memory
         owner, t, inner_weight = _inner(rho * z[block], z[block], s, inner_edges, step, radius)
         owner = block[owner]
         joint, u2 = weight[owner] * inner_weight, root2 * (rho * z[owner] + s * t)
-        terms = joint * outer_f[owner] * g(u2)
-        totals[0] += np.sum(terms)
-        if sizes:
-            size = np.abs(terms)
-            totals[1:] += np.sum(size), np.sum(size[z[owner] ** 2 + t**2 > (radius - 0.5) ** 2])
-    return float(totals[0]), float(totals[1]), float(totals[2])
+        rim = z[owner] ** 2 + t**2 > (radius - 0.5) ** 2 if sizes else None
+        for i, (f, g) in enumerate(pairs):
+            left, right = np.broadcast_to(f(root1 * z), z.shape)[owner], g(u2)
+            totals[i, 0] += np.sum(joint * left * right)
+            if sizes:
+                size = np.abs(joint * left * right)
+                totals[i, 1:] += np.sum(size), np.sum(size[rim])
+    return [(float(value), float(size), float(rim)) for value, size, rim in totals]
+
+
+def _along(f: Function, g: Function, ratio: float, u: Array) -> Array:
+    return f(u) * g(ratio * u)
 
 
 def _inner(mean: Array, z: Array, s: float, edges: Array, step: float, radius: float) -> tuple[Any, Array, Array]:
