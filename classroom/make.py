@@ -17,11 +17,11 @@ system can, see isolation.py; it says so where the system cannot.
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from zipfile import BadZipFile
 
 from collecting import Submission, find
 from course import BUILD, SETS, clear, points, release
@@ -239,12 +239,15 @@ def run(given: argparse.Namespace, root: Path) -> int:
 
 
 def main(words: Sequence[str] | None = None) -> int:
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console that lacks a letter must not end a command
     parser = arguments()
     given = parser.parse_args((sys.argv[1:] if words is None else words) or ["all"])
     root, start = given.root.resolve(), time.perf_counter()
     try:
         status = run(given, root)
-    except (ValueError, FileNotFoundError, BadZipFile) as error:
+    except (ValueError, FileNotFoundError) as error:
         parser.error(str(error))
     print(f"{root}: {time.perf_counter() - start:.0f} s")
     return status

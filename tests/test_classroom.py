@@ -1386,6 +1386,20 @@ def test_what_is_no_archive_is_named(tmp_path: Path) -> None:
         roster.collect(tmp_path, tmp_path / "nowhere.zip", "ps1")
 
 
+def test_a_console_without_the_letters_of_a_name_does_not_end_a_command(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
+        for name in ("學生", "ann", "../eva"):
+            archive.writestr(f"{name}/ps1.ipynb", "{}")
+    command = [sys.executable, Path(make.__file__), "collect", "ps1", tmp_path / "all.zip", "--root", tmp_path]
+    for encoding in ("cp1252", "ascii"):
+        done = subprocess.run(
+            command, env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        assert b"\\u5b78\\u751f" in done.stdout
+        assert b"passed over '../eva/ps1.ipynb': it leads out of the archive" in done.stderr
+
+
 def test_a_zip_in_an_archive_is_handed_on_and_its_damage_named(tmp_path: Path) -> None:
     raw_zip(tmp_path / "good", {"bad/ps1.ipynb": b'{"cells": []}'}, lambda content, local, central: None)
     raw_zip(tmp_path / "locked", {"bad/ps1.ipynb": b"{}"}, both(0, b"\1\0"))
