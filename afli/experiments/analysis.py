@@ -274,8 +274,8 @@ def ridge_report(found: pd.DataFrame) -> pd.DataFrame:
     """The outcome of `statistics.ridges` in percentage points, for reading."""
 
     def points(side: str) -> list[str]:
-        pairs = zip(100 * found[side], 100 * found[f"{side}_half"], strict=True)
-        return [f"{mean:.1f} ± {half:.1f}" for mean, half in pairs]
+        pairs = zip(found[side], found[f"{side}_half"], found["n"], strict=True)
+        return [_percent(statistics.Interval(*pair)) for pair in pairs]
 
     verdict = {(True, True): "ridge", (True, False): "right flank", (False, True): "left flank"}
     judged = [verdict.get(pair, "neither") for pair in zip(found["right_flank"], found["left_flank"], strict=True)]

@@ -41,7 +41,7 @@ from afli.experiments import kernel_maps, statistics
 from afli.experiments.analysis import final_rows, only, paper_cells
 
 __all__ = [
-    "RATE_TABLES", "RankCorrelation", "along_the_crest", "best_rates", "clear_difference", "collapses", "crests",
+    "RATE_TABLES", "RankCorrelation", "along_the_crest", "clear_difference", "collapses", "crests",
     "crests_by_images", "crests_of_both_kernels", "images", "linear_accuracy", "map_crests", "map_rows",
     "order_at_one_radius", "paper_stages_beside_limit", "rank_correlation", "rates_beside_limit", "stages_beside_limit",
     "trained_beside_limit", "whole",
@@ -151,14 +151,6 @@ def trained_beside_limit(trained: pd.DataFrame, limit: pd.DataFrame, column: str
     )
 
 
-def best_rates(table: str) -> pd.DataFrame:
-    """Per cell of a `learning-rate` table: the rate with the best mean accuracy, and the accuracy there, after all."""
-    best = statistics.at_best_rate(final_rows(table))
-    return best.groupby(["sigma_b2", "a"]).agg(
-        best_rate=("learning_rate", "first"), test_accuracy=("test_accuracy", "mean")
-    ).reset_index()  # fmt: skip
-
-
 def collapses(table: str, limit: pd.DataFrame, guessing: float) -> pd.DataFrame:
     """Per cell and rate of a `learning-rate` table: rate over the predicted stable rate, mean accuracy, collapsed.
 
@@ -220,7 +212,9 @@ def rates_beside_limit(dataset: str) -> pd.DataFrame:
     """Per cell: best_rate of six, the trained accuracy there, and of the limit its stable_rate and limit_accuracy."""
     table, limit_table, _ = RATE_TABLES[dataset]
     limit = map_rows(limit_table).query("depth == 20").rename(columns={"test_accuracy": "limit_accuracy"})
-    return best_rates(table).merge(limit[["sigma_b2", "a", "stable_rate", "limit_accuracy"]], on=["sigma_b2", "a"])
+    cells = statistics.at_best_rate(final_rows(table)).groupby(["sigma_b2", "a"])
+    best = cells.agg(best_rate=("learning_rate", "first"), test_accuracy=("test_accuracy", "mean")).reset_index()
+    return best.merge(limit[["sigma_b2", "a", "stable_rate", "limit_accuracy"]], on=["sigma_b2", "a"])
 
 
 def stages_beside_limit(depth: int, epoch: int) -> pd.DataFrame:

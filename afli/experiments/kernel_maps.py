@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -141,8 +141,12 @@ def cell(images: Images, settings: Settings, depth: int, sigma_b2: float, a: flo
     flow = None
     if settings.rate is not None and kind == "ntk":
         steps = [epoch * (images.all_images // BATCH) for epoch in EPOCHS]
-        flow = _Flow(gram, images.targets, settings.rate * scale, row["stable_rate"] / settings.rate, steps)
-    found = [_on_block(kernel, block, scale, weights, flow) for block in _blocks(images.cross)]
+        flow = _flow(gram, images.targets, settings.rate * scale, row["stable_rate"] / settings.rate, steps)
+    found = []
+    for start in range(0, len(images.cross), _TEST_BLOCK):
+        cross = kernel(images.cross[start : start + _TEST_BLOCK])
+        cross /= scale
+        found.append([cross @ weights, *(flow(cross) if flow else ())])
     final, *stages = (np.concatenate(parts) for parts in zip(*found, strict=True))
     row |= {"test_accuracy": _accuracy(final, images.y_test), "test_images": len(images.y_test)}
     row |= {f"epoch_{epoch}": float("nan") for epoch in EPOCHS}
@@ -181,33 +185,15 @@ def _best_ridge(gram: Array, images: Images) -> tuple[float, Array, Array]:
         place += step
 
 
-class _Flow:
+def _flow(gram: Array, targets: Array, rate: float, stable: float, steps: Sequence[int]) -> Callable[[Array], Array]:
     """Outputs after numbers of steps of gradient descent, from one eigendecomposition.
 
     The rate of the protocol may be above the stable one of full-batch descent on squared error. Then each step is
     divided into as many smaller ones as stability asks: what is predicted is gradient flow over the same time.
     """
-
-    def __init__(self, gram: Array, targets: Array, rate: float, stable: float, steps: Sequence[int]) -> None:
-        self.regression, self.targets = kernels.KernelRegression(gram), targets
-        parts = int(np.ceil(max(1.0, 2 / stable)))
-        self.rate, self.steps = rate / parts, [parts * count for count in steps]
-
-    def __call__(self, cross: Array) -> Array:
-        return self.regression.after_steps(cross, self.targets, rate=self.rate, steps=self.steps)
-
-
-def _blocks(cross: Array) -> Iterator[Array]:
-    return (cross[start : start + _TEST_BLOCK] for start in range(0, len(cross), _TEST_BLOCK))
-
-
-def _on_block(
-    kernel: kernels.KernelFunction, cosines: Array, scale: float, weights: Array, flow: _Flow | None
-) -> list[Array]:
-    """Outputs of the regression, then after each number of steps."""
-    cross = kernel(cosines)
-    cross /= scale
-    return [cross @ weights, *(flow(cross) if flow else ())]
+    regression, parts = kernels.KernelRegression(gram), int(np.ceil(max(1.0, 2 / stable)))
+    smaller = [parts * count for count in steps]
+    return lambda cross: regression.after_steps(cross, targets, rate=rate / parts, steps=smaller)
 
 
 def _squared(residual: Array) -> float:
