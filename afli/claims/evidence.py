@@ -82,7 +82,10 @@ class Refutation:
     found: str
 
     def _repr_html_(self) -> str:
-        return _refutation(self)
+        return (
+            f'<p class="refutation tex2jax_process"><b>With {symbols(self.mutant)}</b> the statement is refuted, as it '
+            f'should be: {symbols(self.found)}. <a href="claims.html#{self.claim.anchor}">{self.claim.id}</a></p>'
+        )
 
     def __str__(self) -> str:
         return f"{self.claim.id} with {self.mutant!r}: refuted, as it should be: {self.found}"
@@ -186,13 +189,9 @@ def fold(evidence: Evidence) -> str:
     details = []
     if not np.isnan(evidence.measured):
         against = f"; against {evidence.oracle}" if evidence.oracle else ""
-        details += [
-            ("Searched", symbols(evidence.domain + against)),
-            (
-                "Decided by",
-                markup(f"{digits(evidence.measured)} found, {digits(evidence.bound)} allowed: {_left(evidence)}."),
-            ),
-        ]
+        left = digits(evidence.margin) if evidence.margin else "nothing"
+        decided = f"{digits(evidence.measured)} found, {digits(evidence.bound)} allowed: {left} to spare."
+        details += [("Searched", symbols(evidence.domain + against)), ("Decided by", markup(decided))]
     shown = {mutant.mutant for mutant in evidence.mutants}
     others = [symbols(name) for name in claim.mutants if name not in shown]
     details += [
@@ -206,18 +205,6 @@ def fold(evidence: Evidence) -> str:
     return (
         f'<details class="claim tex2jax_process" id="evidence-{claim.anchor}">'
         f"<summary>{entry(evidence)}</summary><dl>{rows}</dl></details>"
-    )
-
-
-def _left(evidence: Evidence) -> str:
-    return "nothing to spare" if evidence.margin == 0 else f"{digits(evidence.margin)} to spare"
-
-
-def _refutation(mutant: Refutation) -> str:
-    """A mutant on its own: one line."""
-    return (
-        f'<p class="refutation tex2jax_process"><b>With {symbols(mutant.mutant)}</b> the statement is refuted, as it '
-        f'should be: {symbols(mutant.found)}. <a href="claims.html#{mutant.claim.anchor}">{mutant.claim.id}</a></p>'
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from afli import activations as act
 from afli import meanfield as mf
 from afli.claims.comparisons import Evidence, at_most, below
-from afli.claims.later import analysis, pd, statistics
+from afli.claims.later import analysis, statistics
 from afli.claims.ledger import on
 from afli.claims.tables import DIGITS_MAP, SMALL_BIAS_VARIANCES, clear, clearly_ahead, level
 from afli.claims.vocabulary import critical
@@ -13,11 +13,6 @@ from afli.claims.vocabulary import critical
 claim = on("4_2_figure_8", "Section 4.2, Figure 8; measured on these tables")
 
 _ONE_RATE = "digits, Shtanh, sigma_b2 = 1, orthogonal, depths 20 and 50, width 64, 880 steps, rate 0.001, 5 trials, CPU"
-
-
-def leads_at_one_rate() -> pd.DataFrame:
-    """How far the constant a = 10 ends above every other curve, at rate 0.001."""
-    return analysis.fall_leads(analysis.final_rows("fig8-laptop-digits"))
 
 
 @claim(
@@ -67,7 +62,7 @@ def long_term(variances: tuple[float, ...] = SMALL_BIAS_VARIANCES, epoch: int = 
     mutants={"to 5 in place of 2": {"names": ("10 to 5 in 32 epochs",)}},
 )
 def schedule_at_one_rate(names: tuple[str, ...] = tuple(f"10 to 2 in {n} epochs" for n in (2, 5, 32))) -> Evidence:
-    found = leads_at_one_rate()
+    found = analysis.fall_leads(analysis.final_rows("fig8-laptop-digits"))
     return clearly_ahead(found[found["curve"].isin(names)]["lead"], domain=f"{_ONE_RATE}; a = 10 over each falling a")
 
 
