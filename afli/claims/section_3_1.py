@@ -184,7 +184,7 @@ def excess(phi: Activation) -> Array:
     r"$\E\phi'^2$ finite and not 0, $r(q)/\sqrt{q}$ increases, so there is at most one $q^*$ for each $\sigma_b^2 > 0$,"
     r" where $r = \sigma_b^2$. If $\phi(0) = 0$ then $r > 0$, and there is one. The exception is a $\phi$ that is "
     "linear on both half-lines.",
-    found=(r"For 400 random piecewise-linear $\phi$ and six smooth ones $r/\sqrt{q}$ rises at every step of $q$."),
+    found=r"For {cases} $\phi$, all but six of them random, $r/\sqrt{q}$ rises at every step of $q$.",
     ours="Section 3.1 leaves it open",
     status=OURS,
     mutants={

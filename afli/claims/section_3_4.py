@@ -109,7 +109,7 @@ def nu_for_all_y(candidate: Callable[[Array], Array] = lambda y: bounds.linear_r
     r"$g(\ell) \le (1 - y) \operatorname{erfc}(\ell/\sqrt 2) + y$ at every critical point, with equality for Shtanh. "
     r"So $\ell_\mathrm{sh}(y) \le a/\sqrt{q^*}$ on the whole class, and no lower bound can be better.",
     claimed=r"$g(\ell) \le (1 - y) \operatorname{erfc}(\ell/\sqrt 2) + y$ at every critical point.",
-    found="No member passes the bound, seven hill climbs included, and Shtanh attains it to {extremal}.",
+    found="No member passes the bound, {cases:count} hill climbs included, and Shtanh attains it to {extremal}.",
     at="Appendix B.5, eq. (34)",
     formerly=("section-3.4.sharp-lower",),
     status=OURS,
@@ -138,7 +138,8 @@ def key_inequality(activations: Sequence[Activation] = MEMBERS, share: float = 1
     r"$a/\sqrt{q^*} < \ell_\mathrm{zz}(y)$ on the whole class; saw teeth with a vanishing zigzag come as "
     "near as one likes.",
     found=(
-        "No member passes it, seven hill climbs included; a saw with a zigzag of height 0.01 comes within {extremal}."
+        "No member passes it, {cases:count} hill climbs included; a saw with a zigzag of height 0.01 comes within "
+        "{extremal}."
     ),
     ours="sharpens Lemma 3.4; the paper asks for a tighter upper bound",
     status=OURS,
