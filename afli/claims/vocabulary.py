@@ -102,9 +102,9 @@ def point(*cases: Sequence[Any], **grids: ArrayLike) -> Callable[[tuple[int, ...
         return place(case) if isinstance(case, mf.MeanField) else getattr(case, "name", str(case))
 
     def at(index: tuple[int, ...]) -> str:
-        numbers = zip(grids, grids.values(), index[len(cases) :], strict=False)
-        words = [f"{name} = {np.asarray(grid)[i]:.4g}" for name, grid, i in numbers]
-        return ", ".join([*words, *(named(case[i]) for case, i in zip(cases, index, strict=False))])
+        words = [named(case[i]) for case, i in zip(cases, index, strict=False)]
+        numbers = zip(grids.items(), index[len(cases) :], strict=False)
+        return ", ".join([*words, *(f"{name} = {np.asarray(grid)[i]:g}" for (name, grid), i in numbers)])
 
     return at
 
