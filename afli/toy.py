@@ -43,19 +43,7 @@ AnyArray = NDArray[Any]
 
 
 def log10_products(factors: int, count: int, *, rng: np.random.Generator) -> AnyArray:
-    """log10 of products of independent numbers, uniform on (0, 1).
-
-    Parameters
-    ----------
-    factors, count
-        Numbers per product, and number of products, at least 1.
-    rng
-        Source of randomness.
-
-    Returns
-    -------
-    Array (count,).
-    """
+    """log10 of `count` products, an array, of so many independent factors, uniform on (0, 1)."""
     shape = integer("count", count, low=1), integer("factors", factors, low=1)
     return np.log10(1 - generator(rng).random(shape)).sum(axis=1)
 
@@ -68,13 +56,9 @@ def product_above(exponent: ArrayLike, factors: int) -> float | AnyArray:
     Parameters
     ----------
     exponent
-        At most 0, any shape.
+        At most 0, any shape; that of the result.
     factors
         At least 1.
-
-    Returns
-    -------
-    Array of the shape of exponent, a float for a scalar.
     """
     below = -real("exponent", exponent, high=0.0) * np.log(10)
     return like(special.gammainc(integer("factors", factors, low=1), below))
@@ -85,8 +69,6 @@ def log10_chain_gradients(phi: Activation, weights: ArrayLike, x: float = 1.0) -
 
     Parameters
     ----------
-    phi
-        The activation.
     weights
         Array (chains, L).
     x
@@ -131,16 +113,10 @@ def steps_to_unsaturate(h: float, *, rate: float = 1.0, loss: str = "square", ta
     target
         A level in [1e-3, 1].
 
-    Returns
-    -------
-    Number of steps; 0 if it is there already.
-
     Raises
     ------
     ConvergenceError
         If 10^6 steps are not enough.
-    ValueError
-        For another loss, or a number out of range.
     """
     word("loss", loss, ("square", "cross-entropy"))
     h, rate = scalar("h", h), scalar("rate", rate, low=0.0, open_low=True)
@@ -206,14 +182,10 @@ def descend(
     natural
         Precondition with the inverse of the Fisher matrix, here the mean of x x^T.
 
-    Returns
-    -------
-    The run.
-
     Raises
     ------
     ValueError
-        If shapes do not fit, the Fisher matrix has no inverse, or the weights leave the range of a float.
+        If the Fisher matrix has no inverse, or the weights leave the range of a float.
     """
     rows = array("x", x, 2, "(inputs, n)")
     n = rows.shape[1]
@@ -325,16 +297,10 @@ def backprop(layers: Sequence[Layer], phi: Activation, x: ArrayLike, labels: Arr
     labels
         Classes (examples,), integers from 0.
 
-    Returns
-    -------
-    The pass.
-
     Raises
     ------
     ValueError
-        If shapes do not fit, a label has no logit, or a preactivation is not finite.
-    TypeError
-        If an argument is not what is said above.
+        If a preactivation is not finite.
     """
     require(phi)
     inputs, preactivations, z = [], [], array("x", x, 2, "(examples, n_0)")
@@ -376,7 +342,7 @@ def _classes(labels: ArrayLike, examples: int, classes: int) -> NDArray[np.int64
 def random_layers(
     sizes: Sequence[int], *, sigma_w2: float, sigma_b2: float = 0.0, rng: np.random.Generator
 ) -> list[Layer]:
-    """Gaussian layers (W, b).
+    """Gaussian layers (W, b), arrays (n_out, n_in) and (n_out,).
 
     Parameters
     ----------
@@ -386,12 +352,6 @@ def random_layers(
         n_in times the variance of a weight, >= 0.
     sigma_b2
         Variance of a bias, >= 0.
-    rng
-        Source of randomness.
-
-    Returns
-    -------
-    List of pairs of arrays (n_out, n_in) and (n_out,).
     """
     to_w, to_b = (np.sqrt(scalar(k, v, low=0.0)) for k, v in (("sigma_w2", sigma_w2), ("sigma_b2", sigma_b2)))
     return [(to_w * w, to_b * b) for w, b in standard_layers(sizes, rng=rng)]
@@ -400,7 +360,7 @@ def random_layers(
 def train(
     layers: Sequence[Layer], phi: Activation, x: ArrayLike, labels: ArrayLike, *, rate: float, order: ArrayLike
 ) -> Iterator[list[Layer]]:
-    """Plain SGD.
+    """Plain SGD: the layers after every step.
 
     Parameters
     ----------
@@ -410,15 +370,6 @@ def train(
         Learning rate, finite.
     order
         Rows of x, (steps, batch): integers from 0.
-
-    Returns
-    -------
-    Iterator over the layers after every step.
-
-    Raises
-    ------
-    ValueError, TypeError
-        As `backprop`, and for an order or rate out of range.
     """
     rows = np.asarray(order)
     if rows.dtype.kind not in "iu" or rows.ndim != 2:
