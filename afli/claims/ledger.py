@@ -71,15 +71,7 @@ LEDGER = Ledger()
 
 @dataclass(frozen=True)
 class Registrar:
-    """Registers the claims of one page, so that page and source are said once: `claim = on("3_3_gap", "Section 3.3")`.
-
-    Parameters
-    ----------
-    page
-        The notebook's name, "3_3_uniform_gap".
-    source
-        Who says it and where, "Section 3.3"; each claim may add a place.
-    """
+    """Registers the claims of one page: what `on` returns."""
 
     page: str
     source: str
@@ -127,7 +119,17 @@ class Registrar:
         )
 
 
-on = Registrar
+def on(page: str, source: str) -> Registrar:
+    """What registers the claims of one page, so that its name and source are said once.
+
+    Parameters
+    ----------
+    page
+        The notebook's name, "3_3_uniform_gap".
+    source
+        Who says it and where, "Section 3.3"; each claim may add a place.
+    """
+    return Registrar(page, source)
 
 
 # How numpy treats what a check computes, whatever the session has set; these are its defaults.
