@@ -7,6 +7,7 @@ table in this way, so that a page cannot show another.
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -222,8 +223,14 @@ def _text(value: Any, places: int | None) -> str:
         number = float(value)
         if np.isinf(number):
             return "∞" if number > 0 else "−∞"
-        return markup(three_digits(number)) if places is None else f"{number:,.{places}f}".replace("-", "−")
+        return _three_digits(number) if places is None else f"{number:,.{places}f}".replace("-", "−")
     if isinstance(value, Html):
         return value.text
     text = str(value)
     return markup(text) if "$" in text or "<" not in text else html.escape(text)
+
+
+def _three_digits(number: float) -> str:
+    """In HTML: a formula alone is no head to a screen reader, and has other digits than the cells around it."""
+    text = three_digits(number).strip("$").replace(r" \times ", " × ").replace("-", "−")
+    return re.sub(r"10\^\{(.+)\}", r"10<sup>\1</sup>", text)

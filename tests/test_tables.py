@@ -36,7 +36,7 @@ def test_headings_have_words_and_formulas_and_are_scoped(frame):
 
 def test_numbers_of_a_column_have_equally_many_decimals_and_nan_is_a_dash(frame):
     shown = tables.table(frame, "x")._repr_html_()
-    for cell in ("1.00", "4.99", "12", "1,720", "81.8 ± 4.7", r"\(10^{-12}\)", "–"):
+    for cell in ("1.00", "4.99", "12", "1,720", "81.8 ± 4.7", "10<sup>−12</sup>", "–"):
         assert f'<td class="number">{cell}</td>' in shown
     assert "<td>yes</td>" in shown
     for raw in ("nan", "12.0", "True", "sigma", "1e-12"):
