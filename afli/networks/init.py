@@ -269,10 +269,17 @@ def _report(found: Survey, net: mf.MeanField, x: Any) -> None:
         )
     if (growth := net.chi1 ** len(found.tasks)) > 2:
         warn(f"chi_1 = {net.chi1:.4g}: squared gradients grow by {growth:.3g} over these layers; a smaller q helps")
-    wanted, has = net.input_mean_square, found.input_mean_square
+    if x is None or net.phi.is_homogeneous:
+        return
+    wanted = net.input_mean_square
     # Within 10% is what one batch of a data set differs from another by.
-    if x is not None and not net.phi.is_homogeneous and (has < 0.9 * wanted or has > 1.1 * wanted):
-        warn(
-            f"theory holds for inputs of mean square {wanted:.4g}, this batch has {has:.4g}: put "
-            "afli.networks.modules.InputScale(net, x) in front"
-        )
+    off = [t for t in found.tasks if t.input_mean_square < 0.9 * wanted or t.input_mean_square > 1.1 * wanted]
+    if off:
+        has = ", ".join(dict.fromkeys(f"{t.input_mean_square:.4g}" for t in off))
+        said = f"theory holds for inputs of mean square {wanted:.4g}, this batch has {has}: "
+        own = float(x.double().square().mean()) if isinstance(x, Tensor) else math.nan
+        if all(math.isclose(t.input_mean_square, own, rel_tol=1e-3) for t in off):
+            warn(f"{said}put afli.networks.modules.InputScale(net, x) in front")
+        else:  # several inputs, or one that the model changes first
+            factors = [f"what {t.name} reads by {math.sqrt(wanted / t.input_mean_square):.4g}" for t in off]
+            warn(f"{said}multiply {', '.join(factors)}")

@@ -18,16 +18,17 @@ PROBES = 32  # of the trace of a matrix of 512 or more units: an error of about 
 
 def derivatives(layers: list[Tensor], *, exact: bool) -> dict[str, list[float]]:
     """The columns chi1, jacobian_mean and jacobian_variance; NaN for layer 1, and where there is no dependence."""
-    nan, mixing = float("nan"), mixes(layers[-1], layers[0])
+    nan = float("nan")
     rows = [(nan, nan, nan)]
     product: Tensor | None = torch.eye(layers[0][0].numel(), dtype=torch.float64, device=layers[0].device)
     for before, after in pairwise(layers):
-        units, chi1, mean, variance = after[0].numel(), nan, nan, nan
+        units, mixing, chi1, mean, variance = after[0].numel(), mixes(after, before), nan, nan, nan
         step = _blocks(after, before, mixing) if exact and depends(after, before) else None
         if step is not None:
             chi1 = float(step.square().sum() / (len(step) * units))
         elif depends(after, before):
-            chi1 = _random_square(after, before, mixing) / units
+            inputs = list(range(len(after)))
+            chi1 = _random_square(after, before, [[i] for i in inputs] if mixing else [inputs]) / units
         product = step[0] @ product if step is not None and product is not None else None
         if depends(after, layers[0]) and exact:
             if product is None or not _is_jacobian(product, after, layers[0]):
@@ -35,7 +36,7 @@ def derivatives(layers: list[Tensor], *, exact: bool) -> dict[str, list[float]]:
             squared = torch.linalg.svdvals(product) ** 2
             mean, variance = float(squared.mean()), float(squared.var(correction=0))
         elif depends(after, layers[0]):
-            square = _random_square(after, layers[0], mixing, only_first=True)
+            square = _random_square(after, layers[0], [[0]])
             mean = square / min(units, layers[0][0].numel())
         rows.append((chi1, mean, variance))
     return dict(zip(("chi1", "jacobian_mean", "jacobian_variance"), map(list, zip(*rows, strict=True)), strict=True))
@@ -62,11 +63,16 @@ def _vjp(after: Tensor, before: Tensor, rows: Tensor, *, batched: bool = False) 
 
 
 def mixes(after: Tensor, before: Tensor) -> bool:
-    """Whether the first input's output depends on another input."""
-    rows = torch.zeros_like(after)
-    rows[0] = 1
-    found = _vjp(after, before, rows)
-    return found is not None and bool(found[1:].any())
+    """Whether an input's output depends on another input: if not, each row of a vector scales its own row of J^T v."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(after.shape, generator=generator).to(after)
+    scales = torch.randn(len(after), generator=generator).to(after)
+    alone = _vjp(after, before, rows)
+    together = _vjp(after, before, rows * scales.reshape(-1, *[1] * (after.dim() - 1)))
+    if alone is None or together is None:
+        return False
+    wanted = alone.double() * scales.double().reshape(-1, *[1] * (alone.dim() - 1))
+    return float((together.double() - wanted).norm()) > torch.finfo(after.dtype).eps ** 0.5 * float(wanted.norm())
 
 
 def block(after: Tensor, before: Tensor, i: int) -> Tensor:
@@ -92,12 +98,12 @@ def _blocks(after: Tensor, before: Tensor, mixing: bool) -> Tensor:
     return found.flatten(2).transpose(0, 1).double()
 
 
-def _random_square(after: Tensor, before: Tensor, mixing: bool, *, only_first: bool = False) -> float:
-    """||d after / d before||_F^2 for one input, by random signs (Hutchinson 1990); the inputs' mean, or the first's."""
-    inputs = [0] if mixing or only_first else list(range(len(after)))
+def _random_square(after: Tensor, before: Tensor, groups: list[list[int]]) -> float:
+    """Mean ||d after_i / d before_i||_F^2 by random signs (Hutchinson 1990), each for a group of inputs, in turn."""
     generator = torch.Generator().manual_seed(0)  # its own: the global random state is the user's
     total = 0.0
-    for _ in range(PROBES):
+    for probe in range(PROBES):
+        inputs = groups[probe % len(groups)]
         signs = torch.randint(0, 2, after[inputs].shape, generator=generator) * 2 - 1
         rows = torch.zeros_like(after)
         rows[inputs] = signs.to(after)

@@ -7,7 +7,8 @@ measured in evaluation mode, and left as it was.
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,7 @@ from afli.networks.jacobians import block, depends, derivatives, mixes
 from afli.networks.running import (
     Unregistered,
     call,
+    copied,
     is_weight_layer,
     mapped,
     original,
@@ -66,10 +68,39 @@ class Run:
         }
 
 
-def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
+class _Calls:
+    """The calls of weight layers in one run: module and h; reshaped: the numbers of those that had other rows."""
+
+    def __init__(self, model: nn.Module, x: Any, batch: int) -> None:
+        self.batch, self.found = batch, list[tuple[nn.Module, Tensor]]()
+        self.reshaped: set[int] = set()
+        self.strange: dict[nn.Module, str] = {}
+        with ExitStack() as hooks:
+            for module in filter(is_weight_layer, model.modules()):
+                hooks.callback(module.register_forward_hook(self.keep).remove)
+            self.output = call(model, x)
+
+    def keep(self, module: nn.Module, args: Any, output: Any) -> Any:
+        if not isinstance(output, Tensor) or not output.is_floating_point():
+            self.strange[module] = "returns no tensor of real numbers"
+            return output
+        h = output if output.requires_grad else output.requires_grad_()
+        if h.dim() == 0 or len(h) == 0 or len(h) % self.batch:
+            self.strange[module] = OTHER_ROWS
+            return output
+        if len(h) != self.batch:
+            self.reshaped.add(len(self.found))
+            h = h.unflatten(0, (self.batch, -1))
+        self.found.append((module, h))
+        return h.reshape(output.shape).clone()  # so that nothing in place overwrites what was kept
+
+
+@contextmanager
+def run(model: nn.Module, x: Any, *, training: bool = False) -> Iterator[Run]:
     """Run `model` on a batch of at least two inputs and keep the preactivations of every weight layer.
 
-    A layer that sees the batch in another shape, (batch * patches, features) say, is brought back to (batch, ...).
+    A layer that sees the batch in another shape, (batch * patches, features) say, is brought back to (batch, ...). To
+    be left only when the derivatives are known: what they call (hooks, checkpoints) belongs to the model as it was run.
     Raises TypeError or ValueError if x is no such batch or does not fit the model's dtype, ValueError if the model has
     lazy or meta parameters, does not run on x, computes with complex numbers, or uses no weight layer.
     """
@@ -77,45 +108,41 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Run:
     require_material(model)
     batch = _require_batch(model, x)
     names = {id(module): name for name, module in model.named_modules()}
-    found: list[tuple[nn.Module, Tensor]] = []
-    reshaped: set[int] = set()
-    strange: dict[nn.Module, str] = {}
+    with torch.inference_mode(False), torch.enable_grad(), undisturbed(model, training=training):
+        with Unregistered(model) as foreign:
+            calls = _Calls(model, copied(x), batch)
+        strange = calls.strange
+        if calls.reshaped or any(_may_be_turned(h) for _, h in calls.found):
+            strange |= _of_other_rows(model, x, batch)
+        found = [(module, h) for module, h in calls.found if module not in strange]
+        others, idle = unseen(model, {id(module) for module, _ in found})
+        reasons = foreign.names | {name: type(module).__name__ for name, module in others.items()}
+        before = {name: module for name, module in idle.items() if id(module) in names}  # not made in the run
+        reasons |= {name: f"{type(m).__name__}, {strange.get(m, 'never called')}" for name, m in before.items()}
+        if not found:
+            listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
+            raise ValueError(
+                f"model must use at least one nn.Linear layer, or a convolution, found none{listed and f' ({listed})'}"
+            )
+        not_seen = [f"{name} ({reason})" for name, reason in reasons.items()]
+        yield Run([names[id(module)] for module, _ in found], [h for _, h in found], calls.output, not_seen)
 
-    def keep(module: nn.Module, args: Any, output: Any) -> Any:
-        if not isinstance(output, Tensor) or not output.is_floating_point():
-            strange[module] = "returns no tensor of real numbers"
-            return output
-        h = output if output.requires_grad else output.requires_grad_()
-        if h.dim() == 0 or len(h) == 0 or len(h) % batch:
+
+def _may_be_turned(h: Tensor) -> bool:
+    """Whether the inputs may as well be along axis 1, behind as many time steps."""
+    return h.dim() > 2 and len(h) == h.shape[1]
+
+
+def _of_other_rows(model: nn.Module, x: Any, batch: int) -> dict[nn.Module, str]:
+    """The layers whose rows are not the inputs, by a second run: from inputs that gradients reach."""
+    x = copied(x, gradients=True)
+    calls = _Calls(model, mapped(lambda each: each.clone() if isinstance(each, Tensor) else each, x), batch)
+    strange = {}
+    for i, (module, h) in enumerate(calls.found):
+        turned = _may_be_turned(h) and _is_by_input(h.transpose(0, 1), x)
+        if (turned or i in calls.reshaped) and not _is_by_input(h, x):
             strange[module] = OTHER_ROWS
-            return output
-        if len(h) != batch:
-            reshaped.add(len(found))
-            h = h.unflatten(0, (batch, -1))
-        found.append((module, h))
-        return h.reshape(output.shape).clone()  # so that nothing in place overwrites what was kept
-
-    with torch.inference_mode(False), torch.enable_grad():
-        x = mapped(lambda each: each.detach().clone() if isinstance(each, Tensor) else each, x)
-        for tensor in tensors(x):
-            tensor.requires_grad_(tensor.is_floating_point())
-        with undisturbed(model, training=training), ExitStack() as hooks, Unregistered(model) as foreign:
-            for module in filter(is_weight_layer, model.modules()):
-                hooks.callback(module.register_forward_hook(keep).remove)
-            output = call(model, x)
-        for i in [i for i in reshaped if not _is_by_input(found[i][1], x)]:
-            strange[found[i][0]] = OTHER_ROWS
-    found = [(module, h) for module, h in found if module not in strange]
-    others, idle = unseen(model, {id(module) for module, _ in found})
-    reasons = foreign.names | {name: type(module).__name__ for name, module in others.items()}
-    reasons |= {name: f"{type(m).__name__}, {strange.get(m, 'never called')}" for name, m in idle.items()}
-    if not found:
-        listed = "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
-        raise ValueError(
-            f"model must use at least one nn.Linear layer, or a convolution, found none{listed and f' ({listed})'}"
-        )
-    not_seen = [f"{name} ({reason})" for name, reason in reasons.items()]
-    return Run([names[id(module)] for module, _ in found], [h for _, h in found], output, not_seen)
+    return strange
 
 
 def _is_by_input(h: Tensor, x: Any) -> bool:
@@ -144,7 +171,8 @@ def preactivations(model: nn.Module, x: Any, *, training: bool = False) -> list[
     >>> [tuple(h.shape) for h in preactivations(model, torch.ones(4, 3))]
     [(4, 5), (4, 2)]
     """
-    return run(model, x, training=training).layers
+    with run(model, x, training=training) as whole:
+        return whole.layers
 
 
 def signal_propagation(
@@ -203,20 +231,23 @@ def signal_propagation(
     jacobians = None if jacobians is None else word("jacobians", jacobians, ("exact", "random", "none"))
     if theory is not None and not isinstance(theory, MeanField):
         raise TypeError(f"theory must be a MeanField, as edge_of_chaos_ returns it, got {theory!r}")
-    whole = run(model, x, training=training)
-    if whole.not_seen:
-        warn(f"not seen: {', '.join(whole.not_seen)}")
-    table = pd.DataFrame(whole.signals())
-    sizes = [h[0].numel() for h in whole.layers]
-    jacobians = jacobians or ("exact" if max(sizes) <= EXACT_UNITS else "random")
-    if jacobians != "none" and len(sizes) > 1:
-        # With batch statistics a part of the batch is another network; of several arguments some are no batch.
-        whole_batch = training or not isinstance(x, Tensor) or len(x) <= JACOBIAN_INPUTS
-        few = whole if whole_batch else run(model, x[:JACOBIAN_INPUTS])
-        columns = derivatives(few.layers, exact=jacobians == "exact")
-        if np.isnan(columns["chi1"]).all():
-            warn("no layer depends on the one before it: does the model run under no_grad, or detach its values?")
-        table = table.join(pd.DataFrame(columns))
+    with ExitStack() as runs:
+        whole = runs.enter_context(run(model, x, training=training))
+        if whole.not_seen:
+            warn(f"not seen: {', '.join(whole.not_seen)}")
+        table = pd.DataFrame(whole.signals())
+        sizes = [h[0].numel() for h in whole.layers]
+        jacobians = jacobians or ("exact" if max(sizes) <= EXACT_UNITS else "random")
+        if jacobians != "none" and len(sizes) > 1:
+            few = whole
+            # With batch statistics a part of the batch is another network; of several arguments some are no batch.
+            if not training and isinstance(x, Tensor) and len(x) > JACOBIAN_INPUTS:
+                few = runs.enter_context(run(model, x[:JACOBIAN_INPUTS]))
+            # So it is where the path through a model depends on the batch.
+            columns = derivatives((few if few.names == whole.names else whole).layers, exact=jacobians == "exact")
+            if np.isnan(columns["chi1"]).all():
+                warn("no layer depends on the one before it: does the model run under no_grad, or detach its values?")
+            table = table.join(pd.DataFrame(columns))
     if theory is not None:
         kind = weights or _kind_of_weights(model)
         table = table.assign(**_predicted(theory, float(table["rho"][0]), [n == sizes[0] for n in sizes], kind))
@@ -248,8 +279,8 @@ def jacobian_singular_values(model: nn.Module, x: Tensor) -> Tensor:
     """
     if not isinstance(x, Tensor):
         raise TypeError(f"x must be a torch tensor, got one of type {type(x).__name__}")
-    layers = run(model, x.expand(2, *x.shape)).layers
-    return torch.linalg.svdvals(block(layers[-1], layers[0], 0))
+    with run(model, x.expand(2, *x.shape)) as whole:
+        return torch.linalg.svdvals(block(whole.layers[-1], whole.layers[0], 0))
 
 
 def mean_correlation(h: Tensor) -> float:
@@ -274,10 +305,10 @@ def _require_batch(model: nn.Module, x: Any) -> int:
             f"x must be a torch tensor, or a tuple or dict of arguments, got one of type {type(x).__name__}"
         )
     first = next(tensors(x), None)
-    if first is None or first.dim() < 1 or len(first) < 2:
-        raise ValueError(
-            f"x must be a batch of at least 2, got shape {tuple(first.shape) if first is not None else x!r}"
-        )
+    if first is None:
+        raise ValueError("x must hold tensors, in tuples, lists or dictionaries, to be measured: found none")
+    if first.dim() < 1 or len(first) < 2:
+        raise ValueError(f"x must be a batch of at least 2, got shape {tuple(first.shape)}")
     require_values(x)
     if isinstance(x, Tensor) and x.is_floating_point():
         _require_dtype(model, x)

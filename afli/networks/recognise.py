@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from afli import activations as act
 from afli._inputs import Array
 from afli.activations import Activation
-from afli.networks.elementwise import Elementwise
+from afli.networks.modules import Elementwise, Shtanh
 
 __all__ = ["from_torch", "same_function"]
 
@@ -61,6 +61,8 @@ def from_torch(phi: Any, *, name: str | None = None) -> Activation:
     if not callable(phi) or isinstance(phi, type):
         raise TypeError(f"phi must be an activation, a name, a torch module or a torch function, got {phi!r}")
     label = name or _label(phi)
+    if isinstance(phi, Shtanh) and isinstance(phi.a, Tensor) and bool((phi.a == phi.a.flatten()[0]).all()):
+        phi = Shtanh(float(phi.a.detach().flatten()[0]))  # of as many units as there are
     if isinstance(phi, nn.Module):
         phi = copy.deepcopy(phi).cpu().double().eval()
     f = _on_numpy(phi)

@@ -6,7 +6,7 @@ import copy
 import random
 import sys
 import warnings
-from collections import OrderedDict
+from collections import Counter, OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +23,7 @@ NORMS = (
     *(nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm, nn.LayerNorm, nn.GroupNorm, nn.RMSNorm),
     *(nn.InstanceNorm1d, nn.InstanceNorm2d, nn.InstanceNorm3d),
 )
+CONTAINERS = (dict, OrderedDict, defaultdict, Counter, list, deque, set)  # not their kin, which may refuse a change
 COPIED = (Tensor, torch.Generator, np.random.Generator, np.random.RandomState, random.Random)
 
 
@@ -109,13 +110,28 @@ def require_values(x: Any) -> None:
 
 
 def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
-    """The tree with `function` applied to its leaves; a named tuple becomes a tuple."""
+    """The tree with `function` applied to its leaves; a dictionary stays one of its kind, and so does a named tuple."""
     if isinstance(tree, list | tuple):
         branches = [mapped(function, branch) for branch in tree]
-        return branches if isinstance(tree, list) else tuple(branches)
+        if isinstance(tree, tuple):
+            return tree._make(branches) if hasattr(tree, "_make") else tuple(branches)
+        return branches
     if isinstance(tree, dict):
-        return {key: mapped(function, branch) for key, branch in tree.items()}
+        branches_by_key = copy.copy(tree)
+        branches_by_key.update({key: mapped(function, branch) for key, branch in tree.items()})
+        return branches_by_key
     return function(tree)
+
+
+def copied(x: Any, *, gradients: bool = False) -> Any:
+    """x with copies of its tensors, for a model that may write to them; they want gradients if asked for."""
+
+    def copy_of(each: Any) -> Any:
+        if not isinstance(each, Tensor):
+            return each
+        return each.detach().clone().requires_grad_(gradients and each.is_floating_point())
+
+    return mapped(copy_of, x)
 
 
 def leaves(tree: Any) -> Iterator[Any]:
@@ -137,12 +153,14 @@ def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
     """Run `model` in evaluation mode (or training) and leave no trace of it.
 
     Its tensors (parameters, buffers, attributes) and generators are replaced by copies meanwhile: a model may overwrite
-    them, and the derivatives of the run then belong to what it computed with. Modes, attributes and the random states
-    of torch, numpy and Python are put back. Compiled parts run as ordinary ones, since compiled code calls no hooks.
+    them, on a change of its mode, too, and the derivatives of the run then belong to what it computed with. Modes,
+    attributes, what is in their lists and dictionaries, and the random states of torch, numpy and Python are put back.
+    Compiled parts run as ordinary ones, since compiled code calls no hooks.
     Raises ValueError if a part refuses the mode (a program of torch.export).
     """
-    attributes = [each for module in model.modules() for each in (module.__dict__, *module.__dict__.values())]
-    containers: list[tuple[Any, Any]] = [(a, copy.copy(a)) for a in attributes if type(a) in (dict, OrderedDict, list)]
+    containers: dict[int, tuple[Any, Any]] = {}  # by their ids, with what they hold
+    for module in model.modules():
+        _hold(module.__dict__, containers)
     copies: dict[int, Any] = {}  # what two modules share stays shared,
     memory: dict[int, Any] = {}  # and so does memory of which two tensors are views
     devices = {t.device for t in (*model.parameters(), *model.buffers()) if t.device.type == "cuda"}
@@ -150,26 +168,37 @@ def undisturbed(model: nn.Module, *, training: bool = False) -> Iterator[None]:
     states = np.random.get_state(), random.getstate()  # noqa: NPY002  what a model of somebody else's may draw from
     with torch.random.fork_rng(list(devices)), eager, torch.inference_mode(False):
         try:
-            _set_mode(model, training)
-            for container, before in containers:
+            for container, before in containers.values():
                 for key, value in before.items() if isinstance(before, dict) else enumerate(before):
-                    if isinstance(value, COPIED):
+                    if isinstance(value, COPIED) and not isinstance(container, set):
                         if id(value) not in copies:
                             copies[id(value)] = _copy(value, memory)
                         container[key] = copies[id(value)]
+            _set_mode(model, training)
             yield
         finally:
-            for container, before in containers:
+            for container, before in containers.values():
                 container.clear()
-                container.extend(before) if isinstance(before, list) else container.update(before)
+                container.extend(before) if isinstance(container, list | deque) else container.update(before)
             np.random.set_state(states[0])  # noqa: NPY002
             random.setstate(states[1])
+
+
+def _hold(container: Any, held: dict[int, tuple[Any, Any]]) -> None:
+    """Note what a container holds, and those in it."""
+    if type(container) not in (*CONTAINERS, tuple) or id(container) in held:
+        return
+    before = dict(container) if isinstance(container, dict) else list(container)
+    if not isinstance(container, tuple):
+        held[id(container)] = container, before
+    for each in before.values() if isinstance(before, dict) else before:
+        _hold(each, held)
 
 
 def _set_mode(model: nn.Module, training: bool) -> None:
     try:
         model.train(training)
-    except NotImplementedError as error:
+    except Exception as error:  # a method of that name that is the model's own, say
         raise ValueError(f"model must have an evaluation and a training mode, but says: {error}") from error
 
 

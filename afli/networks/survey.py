@@ -30,13 +30,14 @@ class Task:
     """A weight layer that theory can initialise.
 
     name, module: as in `named_modules`. head: whether it feeds no other weight layer. share: the part of the variance
-    that it adds to a residual sum.
+    that it adds to a residual sum. input_mean_square: of what it reads, NaN if that is not the input.
     """
 
     name: str
     module: nn.Module
     head: bool
     share: float = 1.0
+    input_mean_square: float = float("nan")
 
     @property
     def fan_in(self) -> int:
@@ -49,15 +50,14 @@ class Survey:
     """What `survey` found out about a model.
 
     phi: the activation, or None if there is none between weight layers. tasks: the layers that can be initialised, in
-    order of use. input_mean_square: of what the first of them reads, NaN if that is not the input. untouched: the other
-    layers, and every other module with parameters, with the reason. notes: what else the theory does not know of.
+    order of use. untouched: the other layers, and every other module with parameters, with the reason. notes: what else
+    the theory does not know of.
     """
 
     phi: Activation | None
     tasks: list[Task] = field(default_factory=list)
     untouched: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    input_mean_square: float = float("nan")
 
     @property
     def table(self) -> pd.DataFrame:
@@ -126,9 +126,8 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
             found.untouched[layer.name] = reason
             continue
         ready.add(layer.node)
-        if not found.tasks and layer.kind == "input":
-            found.input_mean_square = layer.mean_square
-        found.tasks.append(Task(layer.name, layer.module, head, joins.shares.get(layer.node, 1.0)))
+        size = layer.mean_square if layer.kind == "input" else float("nan")
+        found.tasks.append(Task(layer.name, layer.module, head, joins.shares.get(layer.node, 1.0), size))
         if layer.kind in ("pool", "part"):
             found.notes.append(f"{layer.name} reads {run.describe(layer.source)}, whose variance theory does not know")
         elif head and (strange := _strange_activation(run, layer, readings[layer.node], found.phi)):
@@ -136,10 +135,13 @@ def survey(model: nn.Module, x: Any = None, phi: Any = None) -> Survey:
     for name, module in idle.items():
         borrowed = id(module) in run.borrowed
         found.untouched[name] = f"never {'called, but its parameters are used' if borrowed else UNUSED}"
-    if joins.blocks:
+    if joins.branches & ready:
         growth = "1/L" if joins.unchanged else "sigma_w2/L"
         found.notes.append(f"L = {joins.blocks} shortcuts: q grows by a factor of up to 1 + {growth} at each")
     found.notes += _noises(run)
+    if run.numbers:
+        read = ", ".join(sorted(run.numbers))
+        found.notes.append(f"numbers are read from {read}: where they enter again they are taken for constants")
     return found
 
 
@@ -264,6 +266,8 @@ def _mismatch(
         return f"its input comes from {source}, which theory does not cover"
     if kind == "weight" and below[0] not in ready:
         return f"its input comes from {source}, which is not touched"
+    if kind == "weight" and joins.shares.get(below[0], 1.0) < 1:
+        return f"its input comes from {source}, which has the variance of one part of a sum"
     return "" if layer.node in run.heads else _strange_activation(run, layer, reading, phi)
 
 
@@ -293,8 +297,9 @@ class _Joins:
     """The residual sums of a model whose parts theory knows, and what share of the variance each part may add.
 
     known: their nodes. shares: by the node of the weight layer that a part ends in. blocks: how many shortcuts carry
-    the sum on, unchanged or through a rectifier; the branches beside them share one variance. Two branches that meet
-    get one half each. Other activations shrink what a shortcut carries, again and again: theory has no q* for them.
+    the sum on, unchanged or through a rectifier; branches: the last layers of the branches beside them, which share one
+    variance. Two branches that meet get one half each. Other activations shrink what a shortcut carries, again and
+    again: theory has no q* for them.
     """
 
     def __init__(self, run: Trace, phi: Activation | None) -> None:
@@ -320,6 +325,7 @@ class _Joins:
                 if None not in tails and tails[0] != tails[1]:
                     self.known.add(index)
                     shares |= {tail: 0.5 for tail in tails if tail is not None}
+        self.branches = {tail for tail, share in shares.items() if share is None}
         self.shares = {tail: 1 / self.blocks if share is None else share for tail, share in shares.items()}
 
     @staticmethod

@@ -21,6 +21,7 @@ from afli.networks.modules import ACTIVATIONS
 from afli.networks.running import (
     Unregistered,
     call,
+    copied,
     is_weight_layer,
     leaves,
     mapped,
@@ -104,14 +105,16 @@ class Layer:
 class Trace:
     """One run of a model: its layers in order of use, every recorded call, and the layers that feed no other.
 
-    borrowed: the weight layers (their ids) whose parameters something else than their own call reads. unregistered: the
-    parameters that the run used and the model does not have, in words by a name.
+    borrowed: the weight layers (their ids) whose parameters something else than their own call reads. numbers: the
+    functions whose values were read as numbers of Python. unregistered: the parameters that the run used and the model
+    does not have, in words by a name.
     """
 
     layers: list[Layer]
     nodes: list[Node]
     names: dict[int, str]
     borrowed: set[int]
+    numbers: set[str]
     heads: set[int] = field(default_factory=set)
     unregistered: dict[str, str] = field(default_factory=dict)
 
@@ -133,24 +136,24 @@ class Trace:
             return steps[0].function
 
         def phi(z: Tensor) -> Tensor:
-            return self._replay(key, origin, z)
+            return self._replay(key, {origin: z}, z)
 
         phi.__name__ = " then ".join(node.name for node in steps)
         return phi
 
-    def _replay(self, key: Key, origin: Key, z: Tensor) -> Tensor:
-        if key == origin:
-            return z
-        node = self.nodes[key[0]]
-        if node.kind == "structure":
-            return self._replay(node.parents[0], origin, z)
-
+    def _replay(self, key: Key, known: dict[Key, Tensor], z: Tensor) -> Tensor:
         def value(argument: Any) -> Any:
             if isinstance(argument, Ref):
-                return self._replay(argument.key, origin, z).clone()  # the function may overwrite it
+                return self._replay(argument.key, known, z).clone()  # the function may overwrite it
             return _same_for_all(argument).to(z) if isinstance(argument, Tensor) else argument
 
-        return node.function(*mapped(value, node.args), **mapped(value, node.kwargs))
+        if key not in known:
+            node = self.nodes[key[0]]
+            if node.kind == "structure":
+                known[key] = self._replay(node.parents[0], known, z)
+            else:
+                known[key] = node.function(*mapped(value, node.args), **mapped(value, node.kwargs))
+        return known[key]
 
     def ancestors(self, key: Key) -> set[Key]:
         """All values that a value was computed from, itself included."""
@@ -177,7 +180,11 @@ def trace(model: nn.Module, x: Any) -> Trace:
     """
     model = original(model)
     require_values(x)
-    with undisturbed(model), torch.no_grad(), ExitStack() as hooks:
+    with torch.inference_mode(False), undisturbed(model), torch.enable_grad(), ExitStack() as hooks:
+        for module in model.modules():  # these wrap inputs and outputs, which then cannot be followed
+            module._backward_hooks.clear()
+            module._backward_pre_hooks.clear()
+        x = copied(x)  # with gradients on: a model may differentiate itself
         recorder = _Recorder(model)
         for module in model.modules():
             enter = module.register_forward_pre_hook(recorder.enter, with_kwargs=True, prepend=True)
@@ -207,6 +214,7 @@ class _Recorder(TorchFunctionMode):
         self.stack: list[nn.Module] = []
         self.strange: dict[int, str] = {}
         self.borrowed: set[int] = set()
+        self.numbers: set[str] = set()
         self.changed: dict[int, str] = {}  # the weight layers that do not compute with what they hold, and why
 
     def add_input(self, x: Any) -> None:
@@ -258,13 +266,16 @@ class _Recorder(TorchFunctionMode):
         if name in PRODUCTS and module is not None and is_weight_layer(module):
             given = list(args) + [kwargs[key] for key in ("input", "weight", "bias") if key in kwargs]
             values, weight, *bias = given
-            if not parents:  # the input was made by something that is no torch function
-                parents = ((self._add(Node("other", "values from elsewhere", _nothing, (), {}, None, ()), ()), 0),)
+            if not parents:  # the input was made by something that is no torch function, of any layer before
+                before = tuple((node, 0) for _, node, _ in self.calls)
+                parents = ((self._add(Node("other", "values from elsewhere", _nothing, (), {}, None, before), ()), 0),)
             node = self._add(Node("weight", name, func, references, named, module, parents), output)
             self.calls.append((module, node, float(values.detach().abs().double().square().mean())))
             if not (_is_own(module, "weight", weight) and all(_is_own(module, "bias", b) for b in bias[:1])):
                 self.strange[node] = "its weight is recomputed in its forward"
             return output
+        if name in ("item", "float", "tolist") and not returned and any(t.is_floating_point() for t in tensors(args)):
+            self.numbers |= {self.nodes[parent[0]].name for parent in parents}
         changed = [t for t, version in versions if t._version != version]
         self._see_changed(func, name, args, changed)
         self._see_overwritten(changed, name, parents, returned)
@@ -314,7 +325,7 @@ class _Recorder(TorchFunctionMode):
         return key, tuple(moves)
 
     def finished(self) -> Trace:
-        found = Trace([], self.nodes, self.names, self.borrowed)
+        found = Trace([], self.nodes, self.names, self.borrowed, self.numbers)
         for module, node, mean_square in self.calls:
             key = self.nodes[node].parents[0]
             source = found.origin(key)

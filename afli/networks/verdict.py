@@ -112,10 +112,11 @@ def diagnose(model: nn.Module, x: Any, *, training: bool = False) -> Diagnosis:
     """
     import pandas as pd
 
-    run = measure.run(model, x, training=training)
-    rows = pd.DataFrame(run.signals() | {"gradient": _gradients(run)})
+    with measure.run(model, x, training=training) as run:
+        rows = pd.DataFrame(run.signals() | {"gradient": _gradients(run)})
     rows.insert(1, "name", run.names)
-    rows = rows.assign(**_theory(trace(model, x), rows, training))
+    # Theory is that of evaluation.
+    rows = rows.assign(**({"q_theory": np.nan, "rho_theory": np.nan} if training else _theory(trace(model, x), rows)))
     own = measure.mean_correlation(x) if isinstance(x, Tensor) and x.is_floating_point() else float("nan")
     normalised = any(isinstance(module, NORMS) for module in original(model).modules())
     found = list(_findings(rows, own, normalised))
@@ -207,7 +208,7 @@ def _findings(table: pd.DataFrame, own: float, normalised: bool) -> Iterator[tup
 
 
 @torch.no_grad()
-def _theory(run: Trace, table: pd.DataFrame, training: bool) -> dict[str, list[float]]:
+def _theory(run: Trace, table: pd.DataFrame) -> dict[str, list[float]]:
     """q and rho of every layer that another one feeds through a known activation, by eq. (3) and (4)."""
     nan = float("nan")
     q, rho = [nan] * len(table), [nan] * len(table)
@@ -215,7 +216,7 @@ def _theory(run: Trace, table: pd.DataFrame, training: bool) -> dict[str, list[f
     for i, layer in enumerate(run.layers):
         below = number.get(layer.source[0])
         plain = not layer.strange and (below is None or not run.layers[below].strange)
-        if training or below is None or not plain or [each.name for each in run.layers] != table["name"].tolist():
+        if below is None or not plain or [each.name for each in run.layers] != table["name"].tolist():
             continue
         at = [
             table[name][below] if np.isnan(known[below]) else known[below] for name, known in (("q", q), ("rho", rho))
