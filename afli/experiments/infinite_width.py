@@ -125,9 +125,9 @@ def crests_of_both_kernels() -> pd.DataFrame:
     return pd.DataFrame(places).dropna().reset_index()
 
 
-def crests_by_images() -> pd.DataFrame:
-    """The crests of the tangent kernel at depth 50 in both large maps: rows as in `crests`, with their images."""
-    found = [map_crests(name).query("depth == 50").assign(images=images(name)) for name in (CIFAR, TWICE)]
+def crests_by_images(kind: str = "ntk") -> pd.DataFrame:
+    """The crests of a kernel at depth 50 in both large maps: rows as in `crests`, with their images."""
+    found = [map_crests(name, kind).query("depth == 50").assign(images=images(name)) for name in (CIFAR, TWICE)]
     return pd.concat(found, ignore_index=True)
 
 
