@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 from afli._inputs import Array, array, integer, like, quiet_underflow, real, unit_rows, word
 from afli.correlation import divided, series_through
 from afli.errors import ConvergenceError
-from afli.meanfield import MeanField, require_network, variance_map
+from afli.meanfield import MeanField, require_network
 from afli.regression import KernelRegression, after_steps, leave_one_out, stable_rate
 
 __all__ = [
@@ -248,7 +248,7 @@ def _layers(net: MeanField, psi: Array, depth: int) -> Iterator[tuple[Array, Arr
     ends = float(net.correlation_map(-1.0))
     even, odd = ends > 1 - _PARITY, net.sigma_b2 == 0 and ends < -1 + _PARITY  # a bias, however small, is no odd part
     if net.sigma_b2 > 0:  # to layer 1: 1 - rho_1 = (1 - rho_0) (q* - sigma_b2) / q*
-        psi = _angle(_distance(psi) * _mean_square(net) * net.sigma_w2 / net.q)
+        psi = _angle(_distance(psi) * net.input_mean_square * net.sigma_w2 / net.q)
     sign = np.ones_like(psi)
     if even or odd:
         sign, psi = np.where(psi > 0.5 * np.pi, -1.0, 1.0), np.minimum(psi, np.pi - psi)
@@ -263,18 +263,13 @@ def _layers(net: MeanField, psi: Array, depth: int) -> Iterator[tuple[Array, Arr
 _PARITY = 1e-12  # accuracy of the correlation map: |R(-1)| = 1 up to this means that phi is even, or odd without bias
 
 
-def _mean_square(net: MeanField) -> float:
-    """E phi(sqrt(q*) Z)^2."""
-    return float(variance_map(net.phi, net.q, sigma_w2=1.0, sigma_b2=0.0))
-
-
 def _nngp(net: MeanField, psi: Array, depth: int) -> Array:
     *_, (_, sign, distance) = _layers(net, psi, depth)
     return np.asarray(net.q * sign * (1 - distance))
 
 
 def _ntk(net: MeanField, psi: Array, depth: int, first: float, other: float, constant: float) -> Array:
-    square = _mean_square(net)
+    square = net.input_mean_square
     theta = first * square * np.cos(psi) + constant
     with np.errstate(over="ignore", invalid="ignore"):
         for slope, sign, distance in _layers(net, psi, depth):

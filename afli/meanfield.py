@@ -243,10 +243,11 @@ class MeanField:
         """V'(q): the variance returns to q after a small push if |V'(q)| < 1, and leaves it above 1 (gelu, silu)."""
         return self.sigma_w2 * float(moments.radial(self.phi, np.asarray(self.q))) / self.q
 
-    @property
+    @cached_property
+    @quiet_underflow
     def input_mean_square(self) -> float:
-        """The ||x||^2 / n that gives layer 1 the variance q, by eq. (1): (q - sigma_b2) / sigma_w2."""
-        return max(self.q - self.sigma_b2, 0.0) / self.sigma_w2
+        """The ||x||^2 / n that gives layer 1 the variance q, by eq. (1): (q - sigma_b2) / sigma_w2 = E phi(U)^2."""
+        return float(moments.square(self.phi, np.asarray(self.q)))  # the difference of the variances may be rounding
 
     @property
     def attracts(self) -> bool:

@@ -289,6 +289,20 @@ def test_an_activation_built_by_hand_is_pickled_by_its_fields():
     assert mf.edge_of_chaos(again, sigma_b2=0.1).q == mf.edge_of_chaos(act.tanh(), sigma_b2=0.1).q
 
 
+def test_chi1_of_a_short_exponential_without_a_derivative():
+    """celu(0.1): E phi'^2 = 1/2 + E[exp(20 U); U < 0]. The step of the differences must be shorter than for tanh."""
+    phi = act.from_callable(lambda z: np.where(z > 0, z, 0.1 * np.expm1(np.minimum(z, 0) / 0.1)), name="celu")
+    for q in (1e-4, 0.01, 0.3):
+        exact = 0.5 + np.exp(200 * q) * special.ndtr(-20 * np.sqrt(q))
+        assert mf.chi1(phi, q, sigma_w2=1.0) == pytest.approx(exact, rel=1e-11)
+
+
+def test_a_derivative_beside_a_large_constant_is_accepted():
+    """Differences of 1 + 1e-8 tanh are rounding from the seventh digit on; that does not speak against df."""
+    phi = act.from_callable(lambda z: 1 + 1e-8 * np.tanh(z), lambda z: 1e-8 / np.cosh(np.clip(z, -300, 300)) ** 2)
+    assert mf.chi1(phi, 1.0, sigma_w2=1e16) == pytest.approx(mf.chi1(act.tanh(), 1.0, sigma_w2=1.0), rel=1e-12)
+
+
 def test_a_derivative_lost_in_a_large_constant_is_not_guessed():
     """tanh(z) + 10^7 is known to 2e-9, and its differences to 1e-7."""
     with pytest.raises(ValueError, match=r"the derivative of custom at z = .* cannot be found to 8 digits"):

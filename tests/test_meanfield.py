@@ -663,3 +663,10 @@ def test_far_out_the_critical_map_grows_like_the_root_of_a_variance(phi):
     """E phi^2 tends to a constant and E phi'^2 falls like 1 / sqrt(q)."""
     at = [float(mf.critical_map(phi, q, sigma_b2=0.0)) / q**0.5 for q in (1e20, 1e30, 1e40)]
     assert at == pytest.approx([at[0]] * 3, rel=1e-9)
+
+
+@pytest.mark.parametrize("sigma_w2", [1e-300, 1e-17, 1e-6, 1.0])
+def test_inputs_keep_their_digits_where_nearly_all_variance_is_bias(sigma_w2):
+    """(q - sigma_b2) / sigma_w2 is E tanh(U)^2, at q = 1 by mpmath 0.39429449039784117."""
+    net = mf.MeanField(act.tanh(), sigma_w2=sigma_w2, sigma_b2=1 - sigma_w2 * 0.39429449039784117)
+    assert net.input_mean_square == pytest.approx(0.39429449039784117, rel=1e-13)
