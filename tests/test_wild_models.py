@@ -339,3 +339,28 @@ def test_a_radius_for_each_unit_is_an_activation_as_long_as_they_are_equal():
         phi.a[0] = 3.0
     with pytest.raises(ValueError, match="unit by unit"):
         from_torch(phi)
+
+
+class Copying(nn.Module):
+    """Copies a part of itself in its forward pass, as ensembles under torch.func do."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = linear(), linear(N, 64)
+
+    def forward(self, x):
+        return self.last(torch.tanh(copy.deepcopy(self.first)(x)))
+
+
+def test_a_model_that_copies_itself_does_not_copy_who_looks_at_it():
+    assert diagnose(Copying(), vectors()).table["name"].iloc[-1] == "last"
+    assert "last" in survey(Copying(), vectors(), "tanh").untouched
+
+
+def test_weights_that_are_not_finite_give_no_jacobian():
+    model = mlp(nn.Tanh)
+    with torch.no_grad():
+        model[2].weight[0, 0] = float("nan")
+    table = signal_propagation(model, vectors())
+    assert table["jacobian_mean"].isna().all()
+    assert diagnose(model, vectors()).findings[0].startswith("preactivations are not finite from layer 2")

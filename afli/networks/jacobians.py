@@ -33,8 +33,9 @@ def derivatives(layers: list[Tensor], *, exact: bool) -> dict[str, list[float]]:
         if depends(after, layers[0]) and exact:
             if product is None or not _is_jacobian(product, after, layers[0]):
                 product = block(after, layers[0], 0)  # a path leads round the layer in between
-            squared = torch.linalg.svdvals(product) ** 2
-            mean, variance = float(squared.mean()), float(squared.var(correction=0))
+            if bool(torch.isfinite(product).all()):  # else undefined
+                squared = torch.linalg.svdvals(product) ** 2
+                mean, variance = float(squared.mean()), float(squared.var(correction=0))
         elif depends(after, layers[0]):
             square = _random_square(after, layers[0], [[0]])
             mean = square / min(units, layers[0][0].numel())

@@ -75,12 +75,17 @@ class _Calls:
         self.batch, self.found = batch, list[tuple[nn.Module, Tensor]]()
         self.reshaped: set[int] = set()
         self.strange: dict[nn.Module, str] = {}
+
+        def keep(module: nn.Module, args: Any, output: Any) -> Any:  # a model that copies itself copies no method
+            return self.keep(module, output)
+
         with ExitStack() as hooks:
             for module in filter(is_weight_layer, model.modules()):
-                hooks.callback(module.register_forward_hook(self.keep).remove)
+                hooks.callback(module.register_forward_hook(keep).remove)
             self.output = call(model, x)
 
-    def keep(self, module: nn.Module, args: Any, output: Any) -> Any:
+    def keep(self, module: nn.Module, output: Any) -> Any:
+        """Note what a layer returned."""
         if not isinstance(output, Tensor) or not output.is_floating_point():
             self.strange[module] = "returns no tensor of real numbers"
             return output
@@ -114,7 +119,8 @@ def run(model: nn.Module, x: Any, *, training: bool = False) -> Iterator[Run]:
         strange = calls.strange
         if calls.reshaped or any(_may_be_turned(h) for _, h in calls.found):
             strange |= _of_other_rows(model, x, batch)
-        found = [(module, h) for module, h in calls.found if module not in strange]
+        # A copy that the model makes of a layer brings the hook along, but is no part of the model.
+        found = [(module, h) for module, h in calls.found if module not in strange and id(module) in names]
         others, idle = unseen(model, {id(module) for module, _ in found})
         reasons = foreign.names | {name: type(module).__name__ for name, module in others.items()}
         before = {name: module for name, module in idle.items() if id(module) in names}  # not made in the run

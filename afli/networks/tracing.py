@@ -186,10 +186,16 @@ def trace(model: nn.Module, x: Any) -> Trace:
             module._backward_pre_hooks.clear()
         x = copied(x)  # with gradients on: a model may differentiate itself
         recorder = _Recorder(model)
+
+        def enter(*call: Any) -> None:  # functions: a model that copies itself would copy the recorder with its methods
+            recorder.enter(*call)
+
+        def leave(*call: Any) -> None:
+            recorder.leave(*call)
+
         for module in model.modules():
-            enter = module.register_forward_pre_hook(recorder.enter, with_kwargs=True, prepend=True)
-            hooks.callback(enter.remove)
-            hooks.callback(module.register_forward_hook(recorder.leave, with_kwargs=True).remove)
+            hooks.callback(module.register_forward_pre_hook(enter, with_kwargs=True, prepend=True).remove)
+            hooks.callback(module.register_forward_hook(leave, with_kwargs=True).remove)
         recorder.add_input(x)
         with Unregistered(model) as foreign, recorder:
             call(model, x)
@@ -331,6 +337,8 @@ class _Recorder(TorchFunctionMode):
             source = found.origin(key)
             kind, name, strange = self.nodes[source[0]].kind, self.names.get(id(module), ""), self.strange.get(node, "")
             strange = self.changed.get(id(module), strange)
+            if id(module) not in self.names:
+                name, strange = "(not registered)", "a layer that the model does not have, or a copy made in the run"
             phi = found.phi(key, source)
             found.layers.append(Layer(name, module, node, mean_square, source, kind, phi, strange))
         used = {key[0] for layer in found.layers for key in found.ancestors(self.nodes[layer.node].parents[0])}
