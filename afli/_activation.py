@@ -163,7 +163,7 @@ class Activation:
         Parameters
         ----------
         f
-            Vectorised function of a float64 array, e.g. ``lambda u: phi(u) ** 2``.
+            Vectorised function of a float64 array, e.g. `lambda u: phi(u) ** 2`.
         q
             Variances >= 0, any shape; the result has that shape.
 

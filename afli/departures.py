@@ -1,7 +1,7 @@
 """Where the paper, its authors' public code and this companion differ: one record per departure, with its measure.
 
 What the authors' notebooks and scripts do has been read; none of it is included or copied. What it leads to is measured
-here, where that takes no training. The page *Departures and errata* is made from these records.
+here, where that takes no training. The page "Departures and errata" is made from these records.
 """
 
 from __future__ import annotations

@@ -98,7 +98,7 @@ def _draw_for_the_book(shell: Any) -> None:
 
 
 def numbers(**values: SupportsFloat) -> None:
-    """Keep numbers of a page under names, for its text: {glue:text}`name:.2f` shows one. Needs myst-nb.
+    """Keep numbers of a page under names, for its text, where the role glue:text shows one. Needs myst-nb.
 
     Raises
     ------

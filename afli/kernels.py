@@ -59,7 +59,7 @@ def nngp(net: MeanField, rho: ArrayLike, depth: int) -> float | NDArray[np.float
     net : MeanField
         The network; on the edge of chaos or off it.
     rho : array_like
-        Cosine of the two inputs, in [-1, 1], any shape. The inputs are scaled so that layer 1 has variance ``net.q``.
+        Cosine of the two inputs, in [-1, 1], any shape. The inputs are scaled so that layer 1 has variance `net.q`.
     depth : int
         Hidden layers, at least 1, and as many as take about ten seconds, or 100: for one cosine some 7 * 10^4 of tanh
         and 4 * 10^4 of hard tanh, and ten times fewer for 3000. The head is drawn as every other layer.
@@ -67,7 +67,7 @@ def nngp(net: MeanField, rho: ArrayLike, depth: int) -> float | NDArray[np.float
     Returns
     -------
     float or ndarray
-        Of the shape of `rho`; ``net.q`` at ``rho = 1``. Relative accuracy 1e-9, of ``net.q`` where the kernel is small.
+        Of the shape of `rho`; `net.q` at `rho = 1`. Relative accuracy 1e-9, of `net.q` where the kernel is small.
 
     Notes
     -----
@@ -100,14 +100,14 @@ def ntk(
         Units of every hidden layer, and features of an input, at least 1. The values are those of the limit of large
         width; in the standard parametrisation the kernel grows with the width, and this is the width it is stated for.
     parametrisation : {"standard", "ntk"}
-        "standard": the parameters are the weights and biases themselves, as in ``torch.nn.Linear``. "ntk": they are
+        "standard": the parameters are the weights and biases themselves, as in `torch.nn.Linear`. "ntk": they are
         standard normal, multiplied by sigma_w / sqrt(fan-in) and sigma_b in the network; `width` and `in_features`
         then have no effect.
 
     Returns
     -------
     float or ndarray
-        Of the shape of `rho`. Relative accuracy 1e-9, of the value at ``rho = 1`` where the kernel changes sign.
+        Of the shape of `rho`. Relative accuracy 1e-9, of the value at `rho = 1` where the kernel changes sign.
 
     Raises
     ------
@@ -294,7 +294,7 @@ class KernelFunction:
         The largest deviation from the kernel computed layer by layer, found at points between the nodes; relative to
         the kernel, or to its median over the angle where that is larger.
     at_one : float
-        The value at ``rho = 1``, exact.
+        The value at `rho = 1`, exact.
     """
 
     def __init__(self, kernel: Callable[[Array], Array], name: str) -> None:

@@ -28,7 +28,7 @@ def slope_jumps(phi: Activation) -> NDArray[np.float64]:
     Returns
     -------
     NDArray[np.float64]
-        One for each of ``phi.kinks``; 0 where only phi'' jumps, as in elu. Exact for piecewise-linear phi; of others to
+        One for each of `phi.kinks`; 0 where only phi'' jumps, as in elu. Exact for piecewise-linear phi; of others to
         1e-9 of the largest |phi'|, below which a jump counts as none.
     """
     if require(phi).piece_slopes is not None:
@@ -49,8 +49,8 @@ def curvature(net: MeanField) -> float:
     Returns
     -------
     float
-        Relative accuracy 1e-8, or 1e4 times the ``rounding`` of phi' if that is more; phi'' itself is known to 1e-12 of
-        the largest |phi'| over ``phi.scale``, which is felt where q* is so small that phi is a line.
+        Relative accuracy 1e-8, or 1e4 times the `rounding` of phi' if that is more; phi'' itself is known to 1e-12 of
+        the largest |phi'| over `phi.scale`, which is felt where q* is so small that phi is a line.
 
     Raises
     ------

@@ -189,7 +189,7 @@ class KernelRegression:
         Returns
         -------
         ndarray
-            Shape ``steps.shape + (M, outputs)``: the mean prediction over random networks, whose outputs start at mean
+            Shape `steps.shape + (M, outputs)`: the mean prediction over random networks, whose outputs start at mean
             0. The residual on the training inputs is (I - rate gram / N)^s targets after s steps.
 
         Raises

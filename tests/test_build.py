@@ -840,12 +840,25 @@ def test_a_page_says_how_long_it_is_and_what_it_needs():
 
 
 def test_the_list_of_figures_has_the_first_sentence_of_each_caption():
-    figure = {"caption": "The gap at $a = 1.5$. It falls.", "name": "fig-gap"}
+    figure = {"caption": "Above: the gap at $a = 1.5$ (in brackets; 5 trials). It falls.", "name": "fig-gap"}
     cell = nbformat.v4.new_code_cell("", metadata={"mystnb": {"figure": figure}})
     page = nbformat.v4.new_notebook(cells=[cell, nbformat.v4.new_code_cell("")])
-    assert (
-        front.figure_list([("first", page)]) == "- {numref}`fig-gap`. The gap at $a = 1.5$. ({doc}`/notebooks/first`)\n"
-    )
+    sentence = "Above: the gap at $a = 1.5$ (in brackets; 5 trials)."
+    assert front.figure_list([("first", page)]) == f"- {{numref}}`fig-gap`. {sentence} ({{doc}}`/notebooks/first`)\n"
+
+
+@pytest.mark.book
+@pytest.mark.parametrize(
+    ("written", "read"),
+    [
+        ("2e-05", "2 × 10<sup>−5</sup>"), ("-1.2e+03", "−1.2 × 10<sup>3</sup>"), ("55274", "55,274"),
+        ("0.62 (-0.41 to 0.71)", "0.62 (−0.41 to 0.71)"), ("1050.25", "1050.25"), ("10-20", "10-20"), ("0.5", "0.5"),
+    ],
+)  # fmt: skip
+def test_numbers_of_the_text_are_typeset(written, read):
+    page = '<p>It is <span class="pasted-text">{}</span>, and e-05 in code.</p>'
+    assert finish.mended(page.format(written)) == finish.mended(page.format(read))
+    assert page.format(read) in finish.mended(page.format(written))
 
 
 needs_a_browser = pytest.mark.skipif(not browser.program(), reason="there is no Chromium here")

@@ -37,6 +37,10 @@ IDS_OF_PARTS = re.compile(r' id="(?:proof|exercise|solution)-content"')  # on ev
 ID_TWICE = re.compile(r'(id="([^"]+)">\s*<p class="admonition-title") id="\2"')
 TITLE_TWICE = re.compile(r"<title>(.+?) &#8212; \1</title>")
 TEX = re.compile(r"\\[()\[\]]")
+GLUED = re.compile(r'(?<=<span class="pasted-text">)[^<]+(?=</span>)')
+EXPONENT = re.compile(r"(?<=\d)e([+-])0*(\d+)")
+THOUSANDS = re.compile(r"(?<![\w.,])[1-9]\d{3,}(?![\w.])")
+MINUS = re.compile(r"(?<![\w.-])-(?=[\d.])")
 
 
 # --- the text of a page ----------------------------------------------------------------------------------------------
@@ -53,12 +57,20 @@ def mended(page: str) -> str:
     page = EMPTY_HEAD.sub(r"<td\1></td>", page)
     page = ID_TWICE.sub(r"\1", IDS_OF_PARTS.sub("", page))
     page = TITLE_TWICE.sub(r"<title>\1</title>", page)
+    page = GLUED.sub(typeset, page)
     if "bd-sidebar-secondary" not in page:
         # A script of the theme looks for this where something is as wide as the page.
         page = page.replace("</body>", '<div class="bd-sidebar-secondary" hidden></div></body>')
     if '<meta name="description"' not in page and (words := description(page)):
         page = page.replace("</head>", f'<meta name="description" content="{entities.escape(words)}" />\n</head>', 1)
     return page
+
+
+def typeset(number: re.Match[str]) -> str:
+    """A number in the text, which Python has written ("-2e-05"), with minus, powers of ten and thousands."""
+    text = EXPONENT.sub(lambda found: f" × 10<sup>{found[1].replace('+', '')}{found[2]}</sup>", number[0])
+    text = THOUSANDS.sub(lambda found: f"{int(found[0]):,}", text)
+    return MINUS.sub("−", text.replace("<sup>-", "<sup>−"))
 
 
 def description(page: str) -> str:

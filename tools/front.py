@@ -54,6 +54,6 @@ def figure_list(pages: Iterable[tuple[str, NotebookNode]]) -> str:
         for cell in notebook.cells:
             figure = cell.metadata.get("mystnb", {}).get("figure", {})
             if figure.get("name") and figure.get("caption"):
-                sentence = re.split(r"(?<=[a-z0-9$)])[.;:](?:\s|$)", figure["caption"], maxsplit=1)[0]
+                sentence = re.split(r"(?<=[a-z0-9$)])\.(?:\s+(?=[A-Z])|\s*$)", figure["caption"], maxsplit=1)[0]
                 lines.append(f"- {{numref}}`{figure['name']}`. {sentence}. ({{doc}}`/notebooks/{page}`)")
     return "\n".join(lines) + "\n"

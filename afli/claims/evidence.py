@@ -83,8 +83,9 @@ class Refutation:
 
     def _repr_html_(self) -> str:
         return (
-            f'<p class="refutation tex2jax_process"><b>With {symbols(self.mutant)}</b> the statement is refuted, as it '
-            f'should be: {symbols(self.found)}. <a href="claims.html#{self.claim.anchor}">{self.claim.id}</a></p>'
+            f'<p class="refutation tex2jax_process">Changed: <b>{symbols(self.mutant)}</b>. The statement is refuted, '
+            f"as it should be: {symbols(self.found)}. "
+            f'<a href="claims.html#{self.claim.anchor}">{self.claim.id}</a></p>'
         )
 
     def __str__(self) -> str:
@@ -195,10 +196,10 @@ def fold(evidence: Evidence) -> str:
     shown = {mutant.mutant for mutant in evidence.mutants}
     others = [symbols(name) for name in claim.mutants if name not in shown]
     details += [
-        ("With " + symbols(m.mutant), f"refuted, as it should be: {symbols(m.found)}.") for m in evidence.mutants
+        ("Changed: " + symbols(m.mutant), f"refuted, as it should be: {symbols(m.found)}.") for m in evidence.mutants
     ]
     if others:
-        details.append(("Also refuted, in the tests, with", "; ".join(others)))
+        details.append(("Also refuted, in the tests", "; ".join(others)))
     link = f'<a href="claims.html#{claim.anchor}">{html.escape(claim.id)}</a>'
     details.append(("In the ledger", f"{link}, <code>afli check {html.escape(claim.id)}</code>"))
     rows = "".join(f"<dt>{name}</dt><dd>{text}</dd>" for name, text in details)

@@ -102,7 +102,8 @@ class Registrar:
         formerly
             As in `Ledger.add`.
         """
-        source = f"this companion ({ours})" if ours else ", ".join(filter(None, (self.source, at)))
+        place = at if at.startswith(("Section", "Appendix")) else ", ".join(filter(None, (self.source, at)))
+        source = f"this companion ({ours})" if ours else place
 
         def register(check: Callable[..., Evidence]) -> Callable[..., Evidence]:
             LEDGER.add(

@@ -52,7 +52,7 @@ def shortfall(measured: float, bound: float, *, strict: bool) -> str:
     """By what a comparison fails, in the notation of the terminal."""
     if np.isnan(measured) or np.isnan(bound):
         return "the result is not a number"
-    found, allowed = f"{measured:.3g}", f"{bound:.3g}"
+    found, allowed = (f"{x + 0.0:.3g}".replace("inf", "∞") for x in (measured, bound))  # + 0: no "-0"
     if measured == bound:
         return f"{found} is reached, and must not be"
     if found == allowed:

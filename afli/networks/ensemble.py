@@ -4,7 +4,7 @@ Members differ in a, sigma_w2, sigma_b2, learning rate, initialisation and trial
 Shapes: weights (E, n_in, n_out), biases (E, 1, n_out), activations (E, batch, n). What makes it fast:
 
 - matrix products write into buffers that were allocated once, or are oneDNN's where those are faster (`products`);
-- hard tanh, tanh and ReLU work in place, and their derivative is read off the stored *outputs* (|z| < a for hard tanh);
+- hard tanh, tanh and ReLU work in place, and their derivative is read off the stored outputs (|z| < a for hard tanh);
 - with plain SGD delta carries the factor -learning rate / batch from the start, so that the weight update is the
   epilogue of the gradient's own matrix product, W += z^T delta: there are no gradient buffers, and a rate per member
   costs nothing;

@@ -222,7 +222,7 @@ def signal_propagation(
         NaN where undefined: a layer that does not depend on the other, fewer than two inputs with a signal. Given
         `theory` also `*_theory`: q*, the correlation map iterated from the measured rho of layer 1, chi_1, and (12),
         (13) where layer l is as wide as layer 1 (NaN elsewhere: the formulas are for square layers). The names of the
-        layers are in ``table.attrs["names"]``.
+        layers are in `table.attrs["names"]`.
 
     Examples
     --------

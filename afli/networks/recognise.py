@@ -28,7 +28,7 @@ def from_torch(phi: Any, *, name: str | None = None) -> Activation:
     Parameters
     ----------
     phi
-        A module (``nn.GELU(approximate="tanh")``), a function of one tensor (``torch.tanh``, ``F.mish``), a name that
+        A module (`nn.GELU(approximate="tanh")`), a function of one tensor (`torch.tanh`, `F.mish`), a name that
         `afli.activations.get` knows, or an `Activation`, which comes back as it is.
     name
         A label, where phi is none of the activations that this library has. Default: the function's own.

@@ -16,7 +16,7 @@ document.addEventListener("DOMContentLoaded", async () => {
   fit();
   addEventListener("resize", fit);
   addEventListener("click", () => requestAnimationFrame(fit));  // something may have unfolded
-  const boxes = ".bd-article :is(mjx-container:is([display='true'], .afli-wide), div.math, pre, figure, .cell_output, .image, " +
+  const boxes = ".bd-article :is(mjx-container:is([display='true'], .afli-wide), div.math, pre, figure, .cell_output, .output, .image, " +
     "table.data, .pst-scrollable-table-container)";
   for (const box of document.querySelectorAll(boxes)) {
     const mark = () => {

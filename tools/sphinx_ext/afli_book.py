@@ -149,6 +149,11 @@ class ShowNumbers(SphinxPostTransform):
                 reference.children = [nodes.inline(text, text)]
 
 
+def skip_field(app: Sphinx, what: str, name: str, obj: Any, skip: bool, options: Any) -> bool | None:
+    """Leave out the fields of named tuples, of which Python only says their place: the class describes them."""
+    return True if (getattr(obj, "__doc__", None) or "").startswith("Alias for field number") else None
+
+
 # --- scripts ---------------------------------------------------------------------------------------------------------
 
 
@@ -165,6 +170,7 @@ def is_thebe(script: Any) -> bool:
 
 def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("autodoc-process-docstring", process_docstring)
+    app.connect("autodoc-skip-member", skip_field)
     app.connect("doctree-read", remember_number)
     app.connect("env-updated", number_all)
     app.add_post_transform(ShowNumbers)
