@@ -6,13 +6,14 @@ pieces is one of them times a constant, stretched.
 
 from __future__ import annotations
 
+import reprlib
 from dataclasses import replace
 from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from afli._inputs import Array
+from afli._inputs import Array, real
 from afli.activations import Activation
 from afli.custom import Steps
 
@@ -28,6 +29,16 @@ __all__ = [
 ]
 
 
+def _line(knots: ArrayLike, slopes: ArrayLike, low: float) -> tuple[Array, Array]:
+    """Both as arrays of one axis. ValueError if knots do not increase from above `low`, or slopes do not fit."""
+    edge, slope = real("knots", knots, low=low, open_low=True), real("slopes", slopes)
+    if edge.ndim != 1 or np.any(np.diff(edge) <= 0):
+        raise ValueError(f"knots must be a list of increasing numbers, got {reprlib.repr(knots)}")
+    if slope.shape != (len(edge) + 1,):
+        raise ValueError(f"slopes must be one more than the {len(edge)} knots, got {reprlib.repr(slopes)}")
+    return edge, slope
+
+
 def odd_piecewise_linear(knots: ArrayLike, slopes: ArrayLike, name: str = "odd, in pieces") -> Activation:
     """The odd continuous phi with these slopes from 0 outwards.
 
@@ -38,7 +49,9 @@ def odd_piecewise_linear(knots: ArrayLike, slopes: ArrayLike, name: str = "odd, 
     slopes
         One more than knots; the first is phi'(0).
     """
-    edge, slope = np.asarray(knots, dtype=float), np.asarray(slopes, dtype=float)
+    edge, slope = _line(knots, slopes, 0.0)
+    if not len(edge):
+        raise ValueError("knots must have at least one number, got none: a line has no end")
     start = np.concatenate([[0.0], edge])
     height = np.concatenate([[0.0], np.cumsum(np.diff(start) * slope[:-1])])
     return Activation(
@@ -66,7 +79,7 @@ def piecewise_linear(
     slopes
         One more than knots; the one at 0 is not 0.
     """
-    edge, slope = np.asarray(knots, dtype=float), np.asarray(slopes, dtype=float)
+    edge, slope = _line(knots, slopes, -np.inf)
     centre = int(np.searchsorted(edge, 0.0))
     intercept = np.concatenate([[0.0], np.cumsum(-np.diff(slope) * edge)])
     intercept += at_zero - intercept[centre]

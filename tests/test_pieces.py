@@ -108,3 +108,22 @@ def test_all_of_them_go_to_other_processes():
         assert again == phi
         np.testing.assert_array_equal(again(Z), phi(Z))
         np.testing.assert_array_equal(again.derivative(Z), phi.derivative(Z))
+
+
+@pytest.mark.parametrize("make", [pieces.piecewise_linear, pieces.odd_piecewise_linear])
+@pytest.mark.parametrize(
+    ("knots", "slopes", "named"),
+    [
+        ([2.0, 1.0], [1.0, 0.5, 0.0], "knots"), ([1.0, 1.0], [1.0, 0.5, 0.0], "knots"), ([np.nan], [1.0, 0.0], "knots"),
+        (1.0, [1.0, 0.0], "knots"), ([1.0], [1.0], "slopes"), ([1.0], [1.0, np.inf], "slopes"),
+    ],
+)  # fmt: skip
+def test_knots_that_do_not_increase_and_slopes_that_do_not_fit_are_named(make, knots, slopes, named):
+    with pytest.raises(ValueError, match=named):
+        make(knots, slopes)
+
+
+@pytest.mark.parametrize("knots", [[], [-1.0, 1.0], [0.0]])
+def test_an_odd_line_bends_at_positive_knots(knots):
+    with pytest.raises(ValueError, match="knots"):
+        pieces.odd_piecewise_linear(knots, np.ones(len(knots) + 1))
