@@ -294,6 +294,7 @@ def curves(
     diagonal: bool = False,
     log: str = "",
     dots: Mapping[str, tuple[float, float]] | None = None,
+    key: bool = True,
     ax: Axes | None = None,
 ) -> Figure:
     """Named curves over one x.
@@ -312,6 +313,8 @@ def curves(
         "x", "y" or "xy": which axes are logarithmic.
     dots
         Name -> a point to mark in the colour of that curve.
+    key
+        Whether there is a legend; panels of one figure may share one.
     ax
         Draw into these axes in place of a new figure.
     """
@@ -328,7 +331,8 @@ def curves(
     if "y" in log:
         axes.set_yscale("log")
     axes.set(xlabel=xlabel, ylabel=ylabel, title=title)
-    legend(axes)
+    if key:
+        legend(axes)
     return fig  # type: ignore[return-value]
 
 
