@@ -848,6 +848,31 @@ def test_the_list_of_figures_has_the_first_sentence_of_each_caption():
 
 
 @pytest.mark.book
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_a_kernel_that_dies_before_it_answers_is_started_once_more(tmp_path, monkeypatch, deaths):
+    import kernel
+    import papermill
+
+    calls, run = [], papermill.execute_notebook
+
+    def dying(*args, **settings):
+        calls.append(args)
+        if len(calls) <= deaths:
+            raise RuntimeError("Kernel died before replying to kernel_info")
+        return run(*args, **settings)
+
+    monkeypatch.setattr(papermill, "execute_notebook", dying)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("print(6 * 7)")])
+    if deaths == 2:
+        with pytest.raises(RuntimeError, match="Kernel died"):
+            kernel.execute(notebook, tmp_path / "page.ipynb", folder=tmp_path, cell_limit=60)
+    else:
+        ran, _ = kernel.execute(notebook, tmp_path / "page.ipynb", folder=tmp_path, cell_limit=60)
+        assert ran.cells[0].outputs[0].text == "42\n"
+    assert len(calls) == 2
+
+
+@pytest.mark.book
 @pytest.mark.parametrize(
     ("written", "read"),
     [

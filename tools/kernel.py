@@ -70,9 +70,15 @@ def execute(notebook: NotebookNode, executed: Path, *, folder: Path, cell_limit:
     source = executed.with_suffix(".source.ipynb")
     notebook.cells.append(nbformat.v4.new_code_cell(QUESTION, id="kernel"))
     nbformat.write(notebook, source)
-    ran = papermill.execute_notebook(
-        source, executed, cwd=folder, kernel_name="python3", kernel_manager_class=ThisInterpreter,
-        progress_bar=False, log_output=False, execution_timeout=cell_limit,
-    )  # fmt: skip
+    for attempt in (1, 2):
+        try:
+            ran = papermill.execute_notebook(
+                source, executed, cwd=folder, kernel_name="python3", kernel_manager_class=ThisInterpreter,
+                progress_bar=False, log_output=False, execution_timeout=cell_limit,
+            )  # fmt: skip
+            break
+        except RuntimeError as error:  # a kernel of another page took a port between its choice and its use
+            if attempt == 2 or "Kernel died before replying" not in str(error):
+                raise
     answer = ran.cells.pop()
     return ran, Kernel(**json.loads("".join(output.get("text", "") for output in answer.outputs)))
